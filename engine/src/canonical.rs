@@ -1,0 +1,410 @@
+//! The canonical form of a call's input: equal inputs have equal bytes, whatever the order of their maps.
+//!
+//! Called when a trace starts (its hash is part of the trace's key) and when a task is called (hash and bytes are the
+//! cache's key). Rules: maps and structs sorted by their keys' form; integers without width; floats by bits; a struct,
+//! a map with text keys of the same entries, and newtypes around a value are not told apart.
+//!
+//! Invariant: different values of one type have different bytes (every part carries its kind and length).
+
+use serde::ser::{self, Serialize};
+
+use crate::payload::PayloadError;
+
+/// Writes the canonical form of a value.
+///
+/// # Errors
+/// If the value's own `Serialize` fails.
+pub fn canonical<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, PayloadError> {
+    let mut out = Vec::with_capacity(64);
+    value.serialize(Canonical { out: &mut out }).map_err(|Refused(why)| PayloadError::new(why))?;
+    Ok(out)
+}
+
+/// What kind of part follows. Part of the format: cache keys and trace keys are made of it.
+mod kind {
+    pub(super) const NONE: u8 = 0;
+    pub(super) const SOME: u8 = 1;
+    pub(super) const BOOL: u8 = 2;
+    pub(super) const UNSIGNED: u8 = 3;
+    pub(super) const NEGATIVE: u8 = 4;
+    pub(super) const FLOAT: u8 = 5;
+    pub(super) const TEXT: u8 = 6;
+    pub(super) const BYTES: u8 = 7;
+    pub(super) const LIST: u8 = 8;
+    pub(super) const MAP: u8 = 9;
+    pub(super) const VARIANT: u8 = 10;
+    pub(super) const UNIT: u8 = 11;
+}
+
+struct Canonical<'a> {
+    out: &'a mut Vec<u8>,
+}
+
+struct Refused(String);
+
+impl std::fmt::Debug for Refused {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::fmt::Display for Refused {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Refused {}
+
+impl ser::Error for Refused {
+    fn custom<T: std::fmt::Display>(message: T) -> Self {
+        Self(message.to_string())
+    }
+}
+
+fn put_unsigned(out: &mut Vec<u8>, value: u128) {
+    // Length and big-endian bytes without leading zeros: the same for u8 and u128.
+    let bytes = value.to_be_bytes();
+    let skip = (value.leading_zeros() / 8) as usize;
+    out.push((16 - skip) as u8);
+    out.extend_from_slice(&bytes[skip..]);
+}
+
+fn put_bytes(out: &mut Vec<u8>, kind: u8, bytes: &[u8]) {
+    out.push(kind);
+    put_unsigned(out, bytes.len() as u128);
+    out.extend_from_slice(bytes);
+}
+
+fn put_variant(out: &mut Vec<u8>, variant: &str) {
+    put_bytes(out, kind::VARIANT, variant.as_bytes());
+}
+
+/// A sequence, tuple or tuple struct in the making: its length is known only at the end.
+struct List<'a> {
+    out: &'a mut Vec<u8>,
+    body: Vec<u8>,
+    count: usize,
+}
+
+impl<'a> List<'a> {
+    fn new(out: &'a mut Vec<u8>) -> Self {
+        Self { out, body: Vec::new(), count: 0 }
+    }
+
+    fn push<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Refused> {
+        self.count += 1;
+        value.serialize(Canonical { out: &mut self.body })
+    }
+
+    fn finish(self) {
+        self.out.push(kind::LIST);
+        put_unsigned(self.out, self.count as u128);
+        self.out.extend_from_slice(&self.body);
+    }
+}
+
+/// A map or struct in the making: entries are sorted at the end.
+struct Map<'a> {
+    out: &'a mut Vec<u8>,
+    entries: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
+impl<'a> Map<'a> {
+    fn new(out: &'a mut Vec<u8>, count: usize) -> Self {
+        Self { out, entries: Vec::with_capacity(count.min(64)) }
+    }
+
+    fn key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), Refused> {
+        let mut bytes = Vec::new();
+        key.serialize(Canonical { out: &mut bytes })?;
+        self.entries.push((bytes, Vec::new()));
+        Ok(())
+    }
+
+    fn value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Refused> {
+        let Some((_, bytes)) = self.entries.last_mut() else {
+            return Err(Refused("a map's value came before its key".to_owned()));
+        };
+        value.serialize(Canonical { out: bytes })
+    }
+
+    fn field<T: Serialize + ?Sized>(&mut self, name: &str, value: &T) -> Result<(), Refused> {
+        self.key(name)?;
+        self.value(value)
+    }
+
+    fn finish(mut self) {
+        self.entries.sort();
+        self.out.push(kind::MAP);
+        put_unsigned(self.out, self.entries.len() as u128);
+        for (key, value) in &self.entries {
+            self.out.extend_from_slice(key);
+            self.out.extend_from_slice(value);
+        }
+    }
+}
+
+macro_rules! unsigned {
+    ($($method:ident: $type:ty),*) => {$(
+        fn $method(self, value: $type) -> Result<(), Refused> {
+            self.out.push(kind::UNSIGNED);
+            put_unsigned(self.out, value.into());
+            Ok(())
+        }
+    )*};
+}
+
+macro_rules! signed {
+    ($($method:ident: $type:ty),*) => {$(
+        fn $method(self, value: $type) -> Result<(), Refused> {
+            self.out.push(if value < 0 { kind::NEGATIVE } else { kind::UNSIGNED });
+            put_unsigned(self.out, value.unsigned_abs().into());
+            Ok(())
+        }
+    )*};
+}
+
+impl<'a> ser::Serializer for Canonical<'a> {
+    type Ok = ();
+    type Error = Refused;
+    type SerializeSeq = List<'a>;
+    type SerializeTuple = List<'a>;
+    type SerializeTupleStruct = List<'a>;
+    type SerializeTupleVariant = List<'a>;
+    type SerializeMap = Map<'a>;
+    type SerializeStruct = Map<'a>;
+    type SerializeStructVariant = Map<'a>;
+
+    unsigned!(serialize_u8: u8, serialize_u16: u16, serialize_u32: u32, serialize_u64: u64, serialize_u128: u128);
+    signed!(serialize_i8: i8, serialize_i16: i16, serialize_i32: i32, serialize_i64: i64, serialize_i128: i128);
+
+    fn serialize_bool(self, value: bool) -> Result<(), Refused> {
+        self.out.extend_from_slice(&[kind::BOOL, value.into()]);
+        Ok(())
+    }
+
+    fn serialize_f32(self, value: f32) -> Result<(), Refused> {
+        self.serialize_f64(value.into())
+    }
+
+    fn serialize_f64(self, value: f64) -> Result<(), Refused> {
+        self.out.push(kind::FLOAT);
+        self.out.extend_from_slice(&value.to_bits().to_be_bytes());
+        Ok(())
+    }
+
+    fn serialize_char(self, value: char) -> Result<(), Refused> {
+        self.serialize_str(value.encode_utf8(&mut [0; 4]))
+    }
+
+    fn serialize_str(self, value: &str) -> Result<(), Refused> {
+        put_bytes(self.out, kind::TEXT, value.as_bytes());
+        Ok(())
+    }
+
+    fn serialize_bytes(self, value: &[u8]) -> Result<(), Refused> {
+        put_bytes(self.out, kind::BYTES, value);
+        Ok(())
+    }
+
+    fn serialize_none(self) -> Result<(), Refused> {
+        self.out.push(kind::NONE);
+        Ok(())
+    }
+
+    fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<(), Refused> {
+        self.out.push(kind::SOME);
+        value.serialize(Canonical { out: self.out })
+    }
+
+    fn serialize_unit(self) -> Result<(), Refused> {
+        self.out.push(kind::UNIT);
+        Ok(())
+    }
+
+    fn serialize_unit_struct(self, _name: &'static str) -> Result<(), Refused> {
+        self.serialize_unit()
+    }
+
+    fn serialize_unit_variant(self, _name: &'static str, _index: u32, variant: &'static str) -> Result<(), Refused> {
+        put_variant(self.out, variant);
+        self.serialize_unit()
+    }
+
+    fn serialize_newtype_struct<T: Serialize + ?Sized>(self, _name: &'static str, value: &T) -> Result<(), Refused> {
+        value.serialize(self)
+    }
+
+    fn serialize_newtype_variant<T: Serialize + ?Sized>(
+        self,
+        _name: &'static str,
+        _index: u32,
+        variant: &'static str,
+        value: &T,
+    ) -> Result<(), Refused> {
+        put_variant(self.out, variant);
+        value.serialize(self)
+    }
+
+    fn serialize_seq(self, _count: Option<usize>) -> Result<List<'a>, Refused> {
+        Ok(List::new(self.out))
+    }
+
+    fn serialize_tuple(self, _count: usize) -> Result<List<'a>, Refused> {
+        Ok(List::new(self.out))
+    }
+
+    fn serialize_tuple_struct(self, _name: &'static str, _count: usize) -> Result<List<'a>, Refused> {
+        Ok(List::new(self.out))
+    }
+
+    fn serialize_tuple_variant(
+        self,
+        _name: &'static str,
+        _index: u32,
+        variant: &'static str,
+        _count: usize,
+    ) -> Result<List<'a>, Refused> {
+        put_variant(self.out, variant);
+        Ok(List::new(self.out))
+    }
+
+    fn serialize_map(self, count: Option<usize>) -> Result<Map<'a>, Refused> {
+        Ok(Map::new(self.out, count.unwrap_or(0)))
+    }
+
+    fn serialize_struct(self, _name: &'static str, count: usize) -> Result<Map<'a>, Refused> {
+        Ok(Map::new(self.out, count))
+    }
+
+    fn serialize_struct_variant(
+        self,
+        _name: &'static str,
+        _index: u32,
+        variant: &'static str,
+        count: usize,
+    ) -> Result<Map<'a>, Refused> {
+        put_variant(self.out, variant);
+        Ok(Map::new(self.out, count))
+    }
+
+    fn is_human_readable(&self) -> bool {
+        // As the payload's codec says, so that both see the same form of the same value.
+        false
+    }
+}
+
+macro_rules! list {
+    ($($trait:ident::$method:ident),*) => {$(
+        impl ser::$trait for List<'_> {
+            type Ok = ();
+            type Error = Refused;
+
+            fn $method<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Refused> {
+                self.push(value)
+            }
+
+            fn end(self) -> Result<(), Refused> {
+                self.finish();
+                Ok(())
+            }
+        }
+    )*};
+}
+list!(
+    SerializeSeq::serialize_element,
+    SerializeTuple::serialize_element,
+    SerializeTupleStruct::serialize_field,
+    SerializeTupleVariant::serialize_field
+);
+
+macro_rules! structure {
+    ($($trait:ident),*) => {$(
+        impl ser::$trait for Map<'_> {
+            type Ok = ();
+            type Error = Refused;
+
+            fn serialize_field<T: Serialize + ?Sized>(&mut self, name: &'static str, value: &T) -> Result<(), Refused> {
+                self.field(name, value)
+            }
+
+            fn end(self) -> Result<(), Refused> {
+                self.finish();
+                Ok(())
+            }
+        }
+    )*};
+}
+structure!(SerializeStruct, SerializeStructVariant);
+
+impl ser::SerializeMap for Map<'_> {
+    type Ok = ();
+    type Error = Refused;
+
+    fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), Refused> {
+        self.key(key)
+    }
+
+    fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Refused> {
+        self.value(value)
+    }
+
+    fn end(self) -> Result<(), Refused> {
+        self.finish();
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn order_of_a_map_does_not_matter() {
+        use serde::ser::SerializeMap as _;
+        struct Ordered<'a>(&'a [(&'a str, u8)]);
+        impl Serialize for Ordered<'_> {
+            fn serialize<S: ser::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                let mut map = serializer.serialize_map(None)?;
+                self.0.iter().try_for_each(|(key, value)| map.serialize_entry(key, value))?;
+                map.end()
+            }
+        }
+        assert_eq!(
+            canonical(&Ordered(&[("a", 1), ("b", 2)])).unwrap(),
+            canonical(&Ordered(&[("b", 2), ("a", 1)])).unwrap()
+        );
+    }
+
+    #[test]
+    fn width_of_an_integer_does_not_matter() {
+        assert_eq!(canonical(&7u8).unwrap(), canonical(&7i128).unwrap());
+        assert_ne!(canonical(&7i8).unwrap(), canonical(&-7i8).unwrap());
+    }
+
+    #[test]
+    fn different_values_differ() {
+        let forms = [
+            canonical(&None::<Option<u8>>),
+            canonical(&Some(None::<u8>)),
+            canonical(&()),
+            canonical(&""),
+            canonical(&Vec::<u8>::new()),
+            canonical(&0u8),
+            canonical(&false),
+            canonical(&0.0f64),
+            canonical(&-0.0f64),
+            canonical(&("ab", "c")),
+            canonical(&("a", "bc")),
+            canonical(&vec![vec![1u8], vec![]]),
+            canonical(&vec![vec![], vec![1u8]]),
+            canonical(&Ok::<u8, u8>(1)),
+            canonical(&Err::<u8, u8>(1)),
+        ];
+        let forms: Vec<_> = forms.into_iter().map(Result::unwrap).collect();
+        for (index, form) in forms.iter().enumerate() {
+            assert!(!forms[..index].contains(form), "{index}");
+        }
+    }
+}

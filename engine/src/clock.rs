@@ -1,0 +1,42 @@
+//! Time, as the engine sees it: nothing else reads a clock.
+//!
+//! Given to the engine as a component, so that tests can turn it.
+//!
+//! Invariant: what decides an order within a process uses [`Clock::elapsed`], which never goes back.
+
+use std::time::Duration;
+
+use crate::id::Timestamp;
+
+/// Where the engine takes the time from.
+pub trait Clock: Send + Sync + 'static {
+    /// The wall clock: may jump either way.
+    fn now(&self) -> Timestamp;
+
+    /// Time since some fixed moment of this process: never goes back.
+    fn elapsed(&self) -> Duration;
+}
+
+/// The clock of the operating system.
+#[derive(Debug)]
+pub struct SystemClock {
+    origin: std::time::Instant,
+}
+
+impl Default for SystemClock {
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads the monotonic clock")]
+    fn default() -> Self {
+        Self { origin: std::time::Instant::now() }
+    }
+}
+
+impl Clock for SystemClock {
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads the wall clock")]
+    fn now(&self) -> Timestamp {
+        Timestamp::from_system_time(std::time::SystemTime::now())
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.origin.elapsed()
+    }
+}

@@ -1,0 +1,220 @@
+//! Group commit: one thread makes the writes of all runs durable together.
+//!
+//! Submissions come in through a channel; the thread takes all that wait, commits them with one sync, tells
+//! `on_durable`, and wakes the waiters. It needs no async runtime.
+//!
+//! Invariants: nobody is told before the commit returned; the batches of one run become durable in their order; after a
+//! failed commit everyone of its group and everyone after gets the error.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use crossbeam_channel::{Receiver, Sender, unbounded};
+use parking_lot::Mutex;
+use relive_storage::{Durability, Outcome, Store, Write};
+use tokio::sync::oneshot;
+
+use crate::error::{Error, ErrorKind, Result, storage_error};
+use crate::event::Event;
+use crate::id::{RunId, Sequence};
+use crate::run::Mailbox;
+
+/// Largest group: 8 MiB, so that the first waiter of a group does not wait for a long write of others.
+const GROUP_BYTES_MAX: usize = 8 << 20;
+
+/// Largest group in writes.
+const GROUP_WRITES_MAX: usize = 8192;
+
+/// An event that is durable: what `on_durable` is told.
+#[derive(Clone, Debug)]
+pub struct Acknowledged {
+    /// The run it belongs to.
+    pub run: RunId,
+    /// Its position there.
+    pub sequence: Sequence,
+    /// The event.
+    pub event: Event,
+}
+
+/// Called for every event once it is durable, before anyone who waits for it is woken.
+pub type OnDurable = Arc<dyn Fn(&Acknowledged) + Send + Sync>;
+
+/// A write and who waits for it.
+pub(crate) struct Submission {
+    pub(crate) write: Write,
+    pub(crate) bytes: usize,
+    /// For `on_durable`; empty if nobody listens.
+    pub(crate) events: Vec<Acknowledged>,
+    pub(crate) waiter: Waiter,
+}
+
+/// Who is told what became of a write.
+pub(crate) enum Waiter {
+    /// A run: its batches are counted from 1.
+    Run { mailbox: Arc<Mailbox>, batch: u64 },
+    /// Somebody who awaits it.
+    Once(oneshot::Sender<Result<Outcome>>),
+}
+
+/// What the committer's thread is sent.
+enum Message {
+    Submit(Submission),
+    Close,
+}
+
+/// The way to the committer's thread. Cloned freely; the thread ends when it is closed, or when the last is gone.
+#[derive(Clone)]
+pub(crate) struct Committer {
+    sender: Sender<Message>,
+    failure: Arc<Mutex<Option<String>>>,
+}
+
+/// The thread, to be waited for at the end.
+pub(crate) type CommitterThread = std::thread::JoinHandle<()>;
+
+impl Committer {
+    /// Starts the thread.
+    pub(crate) fn start(
+        store: Arc<dyn Store>,
+        durability: Durability,
+        on_durable: Option<OnDurable>,
+    ) -> Result<(Self, CommitterThread)> {
+        // Unbounded, because the body's thread must not block: each run has at most 1 MiB here (`run`), and runs are
+        // bounded.
+        let (sender, receiver) = unbounded();
+        let failure = Arc::new(Mutex::new(None));
+        let worker = Worker { store, durability, on_durable, receiver, failure: Arc::clone(&failure) };
+        let thread =
+            std::thread::Builder::new().name("relive-commit".to_owned()).spawn(move || worker.work()).map_err(
+                |error| Error::new(ErrorKind::Storage, "the committer's thread cannot be started").caused_by(error),
+            )?;
+        Ok((Self { sender, failure }, thread))
+    }
+
+    /// Gives a write to the committer. Its waiter is told, also if the committer is gone.
+    pub(crate) fn submit(&self, submission: Submission) {
+        if let Err(refused) = self.sender.send(Message::Submit(submission))
+            && let Message::Submit(submission) = refused.0
+        {
+            submission.waiter.tell(Err(&"the engine was shut down".to_owned()));
+        }
+    }
+
+    /// Gives a write to the committer and waits for what becomes of it.
+    pub(crate) async fn commit(&self, write: Write) -> Result<Outcome> {
+        let (sender, receiver) = oneshot::channel();
+        self.submit(Submission { write, bytes: 0, events: Vec::new(), waiter: Waiter::Once(sender) });
+        receiver.await.unwrap_or_else(|_| Err(failed("the committer is gone")))
+    }
+
+    /// Has the thread end, after what was submitted before.
+    pub(crate) fn close(&self) {
+        // If it is gone already, that is what was wanted.
+        let _ = self.sender.send(Message::Close);
+    }
+
+    /// Why nothing is written any more, if so.
+    pub(crate) fn failure(&self) -> Option<Error> {
+        self.failure.lock().as_deref().map(failed)
+    }
+}
+
+/// The error of everyone whose write did not become durable.
+pub(crate) fn failed(why: &str) -> Error {
+    Error::new(
+        ErrorKind::Storage,
+        format!("a commit failed, and nothing is written until the engine is opened again: {why}"),
+    )
+}
+
+impl Waiter {
+    fn tell(self, result: std::result::Result<Outcome, &String>) {
+        match self {
+            Self::Run { mailbox, batch } => match result {
+                Ok(Outcome::Applied) => mailbox.durable(batch),
+                Ok(Outcome::Refused { .. }) => mailbox.refused(),
+                Err(why) => mailbox.failed(why),
+            },
+            Self::Once(sender) => {
+                // Nobody waits any more: the write is made all the same.
+                let _ = sender.send(result.map_err(|why| failed(why)));
+            }
+        }
+    }
+}
+
+struct Worker {
+    store: Arc<dyn Store>,
+    durability: Durability,
+    on_durable: Option<OnDurable>,
+    receiver: Receiver<Message>,
+    failure: Arc<Mutex<Option<String>>>,
+}
+
+impl Worker {
+    fn work(self) {
+        let mut writes = Vec::new();
+        let mut waiting = Vec::new();
+        let mut closing = false;
+        while !closing {
+            let mut bytes = 0;
+            let mut next = self.receiver.recv().ok();
+            closing = next.is_none();
+            while let Some(message) = next {
+                let Message::Submit(submission) = message else {
+                    closing = true;
+                    break;
+                };
+                bytes += submission.bytes;
+                writes.push(submission.write);
+                waiting.push((submission.waiter, submission.events));
+                let full = bytes >= GROUP_BYTES_MAX || writes.len() >= GROUP_WRITES_MAX;
+                next = if full { None } else { self.receiver.try_recv().ok() };
+            }
+            if !writes.is_empty() {
+                self.commit(&writes, &mut waiting);
+                writes.clear();
+            }
+        }
+    }
+
+    fn commit(&self, writes: &[Write], waiting: &mut Vec<(Waiter, Vec<Acknowledged>)>) {
+        // Taken out of its lock at once: a failure is set by this thread only.
+        let earlier = self.failure.lock().clone();
+        let result = match earlier {
+            Some(why) => Err(why),
+            None => {
+                let committed = catch_unwind(AssertUnwindSafe(|| self.store.commit(writes, self.durability)));
+                match committed {
+                    Ok(Ok(outcomes)) if outcomes.len() == waiting.len() => Ok(outcomes),
+                    Ok(Ok(outcomes)) => Err(format!("{} writes had {} outcomes", writes.len(), outcomes.len())),
+                    Ok(Err(error)) => Err(storage_error(error.error).to_string()),
+                    Err(_) => Err("the store panicked".to_owned()),
+                }
+            }
+        };
+        match result {
+            Ok(outcomes) => {
+                if let Some(on_durable) = &self.on_durable {
+                    let applied = waiting.iter().zip(&outcomes).filter(|(_, outcome)| **outcome == Outcome::Applied);
+                    for acknowledged in applied.flat_map(|((_, events), _)| events) {
+                        // A listener that panics must not take the commits of all runs with it.
+                        if catch_unwind(AssertUnwindSafe(|| on_durable(acknowledged))).is_err() {
+                            tracing::error!(run = %acknowledged.run, "the on_durable callback panicked");
+                        }
+                    }
+                }
+                for ((waiter, _), outcome) in waiting.drain(..).zip(outcomes) {
+                    waiter.tell(Ok(outcome));
+                }
+            }
+            Err(why) => {
+                tracing::error!(%why, "a commit failed; nothing is written until the engine is opened again");
+                self.failure.lock().get_or_insert_with(|| why.clone());
+                for (waiter, _) in waiting.drain(..) {
+                    waiter.tell(Err(&why));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! Runs as tasks of the runtime: the only file that spawns any.
+//!
+//! Each waits for its turn, drives the run, and tells its cell what came of it.
+//!
+//! Invariant: at most `runs_max` bodies are under way at once; a queued run is durable already.
+
+use std::future::{Future, poll_fn};
+use std::sync::Arc;
+use std::task::Poll;
+
+use relive_storage::Read;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+
+use crate::engine::Inner;
+use crate::error::{Error, ErrorKind, Result, payload_error};
+use crate::event::{Batch, Event, TaskCompleted, TaskStarted};
+use crate::handle::{CellState, RunCell};
+use crate::id::Sequence;
+use crate::log::LogReader;
+use crate::payload::Payload;
+use crate::replay::Replay;
+use crate::run::{BoxedFuture, Drive, Plan, RunShared, closed};
+
+/// Spawns a run that is new.
+pub(crate) fn spawn_fresh(
+    inner: &Arc<Inner>,
+    cell: &Arc<RunCell>,
+    plan: Plan,
+    started: TaskStarted,
+    key: Option<[u8; 32]>,
+    alive: mpsc::Sender<()>,
+) {
+    let (engine, cell) = (Arc::clone(inner), Arc::clone(cell));
+    inner.runtime.spawn(async move {
+        let result = fresh(&engine, &cell, plan, started).await;
+        conclude(&engine, &cell, key, result);
+        drop(alive);
+    });
+}
+
+/// Spawns a run that an earlier life of the process left unfinished.
+pub(crate) fn spawn_resumed(inner: &Arc<Inner>, cell: &Arc<RunCell>, key: Option<[u8; 32]>, alive: mpsc::Sender<()>) {
+    let (engine, cell) = (Arc::clone(inner), Arc::clone(cell));
+    inner.runtime.spawn(async move {
+        let result = resumed(&engine, &cell).await;
+        conclude(&engine, &cell, key, result);
+        drop(alive);
+    });
+}
+
+fn conclude(engine: &Inner, cell: &RunCell, key: Option<[u8; 32]>, result: Result<TaskCompleted>) {
+    match result {
+        Ok(completed) => {
+            // Out of the maps first: who is woken by the outcome and calls again finds the cache.
+            engine.forget(cell, key);
+            cell.set(CellState::Done(Arc::new(completed.outcome)));
+        }
+        Err(error) => {
+            let waits = matches!(
+                error.kind(),
+                ErrorKind::Diverged | ErrorKind::Corrupt | ErrorKind::Payload | ErrorKind::UnknownTask
+            );
+            if waits {
+                tracing::error!(run = %cell.run, task = %cell.task, %error, "the run cannot go on and waits");
+                cell.set(CellState::Waiting(Arc::new(error)));
+            } else {
+                engine.forget(cell, key);
+                cell.set(CellState::Stopped(Arc::new(error)));
+            }
+        }
+    }
+}
+
+/// What a run that waits for its turn gets.
+enum Turn {
+    Go(OwnedSemaphorePermit),
+    Cancelled,
+}
+
+async fn turn(engine: &Inner, cell: &RunCell) -> Result<Turn> {
+    let mut permit = std::pin::pin!(Arc::clone(&engine.turns).acquire_owned());
+    poll_fn(|cx| {
+        let received = cell.mailbox.receive(cx.waker());
+        if received.stop.is_some() {
+            return Poll::Ready(Err(closed(cell.run)));
+        }
+        if received.cancelled {
+            return Poll::Ready(Ok(Turn::Cancelled));
+        }
+        // The semaphore is never closed.
+        permit.as_mut().poll(cx).map(|permit| permit.map(Turn::Go).map_err(|_| closed(cell.run)))
+    })
+    .await
+}
+
+async fn fresh(engine: &Inner, cell: &Arc<RunCell>, plan: Plan, started: TaskStarted) -> Result<TaskCompleted> {
+    let run = plan.run;
+    let body = body(&plan, &started.input)?;
+    let task = started.task.clone();
+    let event = Event::TaskStarted(started);
+    let tell = {
+        let cell = Arc::clone(cell);
+        move || {
+            if matches!(cell.state(), CellState::Starting) {
+                cell.set(CellState::Running);
+            }
+        }
+    };
+    let permit = Arc::clone(&engine.turns).try_acquire_owned();
+    let replay = match &permit {
+        Ok(_) => Replay::fresh(run, task, event.clone()),
+        Err(_) => Replay::new(run, task),
+    };
+    let shared = RunShared::new(run, Arc::clone(&engine.environment), Arc::clone(&cell.mailbox), replay);
+    let mut drive = Drive::fresh(Arc::clone(&shared), engine.settings.clone(), plan, tell);
+    let _permit = match permit {
+        Ok(permit) => permit,
+        Err(_) => {
+            // No turn yet: durable first, so that the caller need not wait for one.
+            drive.append_first(event.clone()).await?;
+            cell.set(CellState::Queued);
+            let permit = match turn(engine, cell).await? {
+                Turn::Go(permit) => permit,
+                Turn::Cancelled => return drive.cancel_queued().await,
+            };
+            cell.set(CellState::Running);
+            let batch = Batch { first: Sequence(0), epoch: engine.settings.epoch, settled: false, events: vec![event] };
+            let mut state = shared.state.lock();
+            state.replay.feed(batch);
+            state.replay.end_history();
+            permit
+        }
+    };
+    drive.run(body).await
+}
+
+async fn resumed(engine: &Inner, cell: &Arc<RunCell>) -> Result<TaskCompleted> {
+    let run = cell.run;
+    let Some(definition) = engine.registry.task(&cell.task) else {
+        return Err(unknown_task(cell));
+    };
+    cell.set(CellState::Queued);
+    let turn = turn(engine, cell).await?;
+    cell.set(CellState::Running);
+    let mut reader = LogReader::new(Arc::clone(&engine.store) as Arc<dyn Read>, run);
+    let missing =
+        || Error::new(ErrorKind::Corrupt, format!("run {run}: its log is empty, or begins with another event"));
+    let batch = reader.next_batch()?.ok_or_else(missing)?;
+    let Some(Event::TaskStarted(started)) = batch.events.first().cloned() else { return Err(missing()) };
+    let input = (definition.canonical)(&started.input)
+        .map_err(|error| payload_error(format!("run {run}: the input of task {} cannot be read", cell.task), &error))?;
+    let plan = Plan {
+        run,
+        definition,
+        code: started.code,
+        id: started.id.clone(),
+        input: input.into(),
+        started_at: started.at,
+    };
+    let body = body(&plan, &started.input)?;
+    let mut replay = Replay::new(run, started.task.clone());
+    replay.feed(batch);
+    let shared = RunShared::new(run, Arc::clone(&engine.environment), Arc::clone(&cell.mailbox), replay);
+    let drive = Drive::resumed(shared, engine.settings.clone(), plan, reader);
+    match turn {
+        Turn::Go(_permit) => drive.run(body).await,
+        Turn::Cancelled => drive.cancel_queued().await,
+    }
+}
+
+fn body(plan: &Plan, input: &Payload) -> Result<BoxedFuture> {
+    (plan.definition.body)(input).map_err(|error| {
+        let (run, task) = (plan.run, plan.definition.name);
+        payload_error(format!("run {run}: the input of task {task} cannot be read back"), &error)
+    })
+}
+
+/// No task of this name is linked in.
+pub(crate) fn unknown_task(cell: &RunCell) -> Error {
+    Error::new(
+        ErrorKind::UnknownTask,
+        format!(
+            "run {} is of task {}, which this program does not have: it waits for one that does (a renamed task keeps its \
+             runs by #[task(name = \"{}\")])",
+            cell.run, cell.task, cell.task
+        ),
+    )
+}

@@ -1,0 +1,174 @@
+//! A run, from outside: its status, its outcome, its cancellation.
+//!
+//! The cell is written by the run's task (`execute`) and read by handles.
+//!
+//! Invariant: an outcome that is shown is durable.
+
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+use tokio::sync::watch;
+
+use crate::error::{Error, Result};
+use crate::event::TaskOutcome;
+use crate::id::RunId;
+use crate::run::Mailbox;
+
+/// How a run stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RunStatus {
+    /// It waits for its turn: as many runs as allowed are under way.
+    Queued,
+    /// It is under way.
+    Running,
+    /// It cannot go on, and waits for somebody to do something about it. Its log is untouched.
+    Waiting {
+        /// Why.
+        reason: String,
+    },
+    /// Its task returned `Ok`.
+    Completed,
+    /// Its task returned `Err` or panicked, or did what a task must not.
+    Failed,
+    /// It was cancelled.
+    Cancelled,
+}
+
+impl std::fmt::Display for RunStatus {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Self::Queued => "queued",
+            Self::Running => "running",
+            Self::Waiting { .. } => "waiting",
+            Self::Completed => "completed",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+        })
+    }
+}
+
+/// How far a run has come.
+#[derive(Clone, Debug)]
+pub(crate) enum CellState {
+    /// Its first event is not durable yet.
+    Starting,
+    Queued,
+    Running,
+    /// It cannot go on; the error is for whoever awaits it.
+    Waiting(Arc<Error>),
+    /// The engine stopped before it ended.
+    Stopped(Arc<Error>),
+    Done(Arc<TaskOutcome>),
+}
+
+/// What a run's task and its handles share.
+pub(crate) struct RunCell {
+    pub(crate) run: RunId,
+    pub(crate) task: String,
+    pub(crate) mailbox: Arc<Mailbox>,
+    /// The canonical form of its input; read from the log when it is first asked for, if the run was taken up.
+    pub(crate) input: OnceLock<Bytes>,
+    state: watch::Sender<CellState>,
+}
+
+impl RunCell {
+    pub(crate) fn new(run: RunId, task: &str, state: CellState) -> Arc<Self> {
+        let (state, _) = watch::channel(state);
+        let mailbox = Arc::new(Mailbox::default());
+        Arc::new(Self { run, task: task.to_owned(), mailbox, input: OnceLock::new(), state })
+    }
+
+    pub(crate) fn set(&self, state: CellState) {
+        self.state.send_replace(state);
+    }
+
+    pub(crate) fn state(&self) -> CellState {
+        self.state.borrow().clone()
+    }
+
+    /// Waits until the run's first event is durable, or it is known that it never will be.
+    pub(crate) async fn started(&self) -> Result<()> {
+        let mut receiver = self.state.subscribe();
+        // The cell holds the sender, so this cannot fail.
+        let state = receiver.wait_for(|state| !matches!(state, CellState::Starting)).await.map(|state| state.clone());
+        match state {
+            Ok(CellState::Stopped(error)) => Err(error.duplicate()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Waits until the run has ended, or cannot go on.
+    pub(crate) async fn ended(&self) -> Result<Arc<TaskOutcome>> {
+        let mut receiver = self.state.subscribe();
+        let over =
+            |state: &CellState| matches!(state, CellState::Done(_) | CellState::Stopped(_) | CellState::Waiting(_));
+        match receiver.wait_for(over).await.map(|state| state.clone()) {
+            Ok(CellState::Done(outcome)) => Ok(outcome),
+            Ok(CellState::Stopped(error) | CellState::Waiting(error)) => Err(error.duplicate()),
+            _ => Err(Error::new(crate::error::ErrorKind::Closed, format!("run {}: its engine is gone", self.run))),
+        }
+    }
+}
+
+/// What became of a cancellation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cancellation {
+    /// The run is cancelled; that is durable.
+    Cancelled,
+    /// The run had ended before.
+    AlreadyEnded,
+}
+
+/// A run that was started, joined, or found.
+#[derive(Clone)]
+pub struct Handle {
+    pub(crate) run: RunId,
+    pub(crate) target: Target,
+}
+
+#[derive(Clone)]
+pub(crate) enum Target {
+    /// It is known to the engine.
+    Live(Arc<RunCell>),
+    /// It ended before.
+    Done(Arc<TaskOutcome>),
+}
+
+impl Handle {
+    /// The run's id.
+    pub fn run(&self) -> RunId {
+        self.run
+    }
+
+    /// How it stands now.
+    pub fn status(&self) -> RunStatus {
+        let of = |outcome: &TaskOutcome| match outcome {
+            TaskOutcome::Ok(_) => RunStatus::Completed,
+            TaskOutcome::Err(_) => RunStatus::Failed,
+            TaskOutcome::Cancelled => RunStatus::Cancelled,
+        };
+        match &self.target {
+            Target::Done(outcome) => of(outcome),
+            Target::Live(cell) => match cell.state() {
+                CellState::Starting | CellState::Running => RunStatus::Running,
+                CellState::Queued => RunStatus::Queued,
+                CellState::Waiting(error) | CellState::Stopped(error) => {
+                    RunStatus::Waiting { reason: error.to_string() }
+                }
+                CellState::Done(outcome) => of(&outcome),
+            },
+        }
+    }
+
+    /// Waits for the outcome. It is durable.
+    ///
+    /// # Errors
+    /// If the run cannot go on (divergence, unknown task, damage), or the engine stops before it ends.
+    pub async fn outcome(&self) -> Result<Arc<TaskOutcome>> {
+        match &self.target {
+            Target::Live(cell) => cell.ended().await,
+            Target::Done(outcome) => Ok(Arc::clone(outcome)),
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! What is stored beside the logs: derived from them, and rebuilt from them if lost.
+//!
+//! Written in the same atomic write as the events they follow from; read by `engine`, `recover` and `inspect`.
+//!
+//! Invariant: a run stands in `unfinished` from its first event to its `TaskCompleted`, and in `runs` for as long as its
+//! log is kept.
+
+use relive_storage::{Keyspace, Operation, Read};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::codec::{self, Chain};
+use crate::error::{Error, ErrorKind, Result, storage_error};
+use crate::id::{CodeHash, RunId, Timestamp};
+use crate::payload::Payload;
+
+/// Run id → [`RunRecord`].
+pub const RUNS: Keyspace = Keyspace::new("runs");
+/// Run id → [`UnfinishedRecord`], for the runs that a restart takes up: so that its cost depends on these alone.
+pub const UNFINISHED: Keyspace = Keyspace::new("unfinished");
+/// The caller's id of a run → [`IdRecord`].
+pub const IDS: Keyspace = Keyspace::new("ids");
+/// Task, code and input hash → [`CacheRecord`].
+pub const CACHE: Keyspace = Keyspace::new("cache");
+/// Name → what there is one of in a store.
+pub const META: Keyspace = Keyspace::new("meta");
+
+/// How a run stands, as far as it is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum RunState {
+    /// It has no `TaskCompleted` yet.
+    Unfinished,
+    /// Its task returned `Ok`.
+    Completed,
+    /// Its task returned `Err` or panicked, or did what a task must not.
+    Failed,
+    /// Somebody cancelled it.
+    Cancelled,
+}
+
+/// What `runs` shows of a run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunRecord {
+    /// The task's name.
+    pub task: String,
+    /// The caller's id, if there is one.
+    pub id: Option<String>,
+    /// How it stands.
+    pub state: RunState,
+    /// When it was started.
+    pub started_at: Timestamp,
+    /// When it ended.
+    pub finished_at: Option<Timestamp>,
+}
+
+/// What a restart needs to know of a run before it reads its log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnfinishedRecord {
+    /// The task's name.
+    pub task: String,
+    /// The code it was started with.
+    pub code: CodeHash,
+    /// Hash of the canonical form of its input, so that an equal call joins it.
+    pub input_hash: [u8; 32],
+}
+
+/// Which run a caller's id names.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IdRecord {
+    /// The run.
+    pub run: RunId,
+    /// The task's name.
+    pub task: String,
+    /// Hash of the canonical form of its input.
+    pub input_hash: [u8; 32],
+}
+
+/// A result that an equal call gets without running. Owns copies of all it needs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CacheRecord {
+    /// The task's name.
+    pub task: String,
+    /// The code that began and finished the run.
+    pub code: CodeHash,
+    /// The canonical form of the whole input: compared, as hashes may collide.
+    pub input: bytes::Bytes,
+    /// The result.
+    pub result: Payload,
+    /// The traces that the run called, with their code then.
+    pub traces: Vec<(String, CodeHash)>,
+    /// The run that found the result.
+    pub run: RunId,
+    /// When.
+    pub created_at: Timestamp,
+}
+
+/// Reads one record.
+pub(crate) fn read<T: DeserializeOwned>(store: &dyn Read, keyspace: Keyspace, key: &[u8]) -> Result<Option<T>> {
+    match store.get(keyspace, key).map_err(storage_error)? {
+        Some(bytes) => open(keyspace, key, &bytes).map(Some),
+        None => Ok(None),
+    }
+}
+
+/// Reads a record's bytes.
+pub(crate) fn open<T: DeserializeOwned>(keyspace: Keyspace, key: &[u8], bytes: &[u8]) -> Result<T> {
+    let (record, ..) = codec::open(key, bytes).map_err(|error| {
+        let key: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
+        Error::new(ErrorKind::Corrupt, format!("index {}, key {key}: {error}", keyspace.name()))
+    })?;
+    Ok(record)
+}
+
+/// The change that sets one record.
+pub(crate) fn put<T: Serialize>(keyspace: Keyspace, key: Vec<u8>, record: &T) -> Result<Operation> {
+    let (value, _) = codec::seal(&key, Chain::default(), record)
+        .map_err(|error| Error::new(ErrorKind::Payload, format!("index {}: {error}", keyspace.name())))?;
+    Ok(Operation::Put { keyspace, key, value })
+}
+
+/// The key of a run in `runs` and `unfinished`.
+pub(crate) fn run_key(run: RunId) -> Vec<u8> {
+    run.as_bytes().to_vec()
+}
+
+/// The run that a key of `runs` or `unfinished` names.
+pub(crate) fn run_of(keyspace: Keyspace, key: &[u8]) -> Result<RunId> {
+    let bytes = key.try_into().map_err(|_| {
+        Error::new(ErrorKind::Corrupt, format!("index {}: a key of {} bytes is no run id", keyspace.name(), key.len()))
+    })?;
+    Ok(RunId::from_bytes(bytes))
+}
+
+/// The key of a cache entry: a hash over task, code and the canonical form of the input.
+pub(crate) fn cache_key(task: &str, code: CodeHash, input_hash: &[u8; 32]) -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&(task.len() as u64).to_le_bytes());
+    hasher.update(task.as_bytes());
+    hasher.update(code.as_bytes());
+    hasher.update(input_hash);
+    *hasher.finalize().as_bytes()
+}

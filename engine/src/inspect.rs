@@ -1,0 +1,146 @@
+//! Reading runs and logs: for people, programs and the command line.
+//!
+//! Works on a live engine's store and on a read-only view of one.
+//!
+//! Invariant: memory is bounded by a page, whatever is stored; nothing is written.
+
+use std::sync::Arc;
+
+use relive_storage::{KeyRange, Order, PageLimit, Read, Row, after};
+
+use crate::error::{Error, Result, storage_error};
+use crate::event::{Batch, Event};
+use crate::id::{Epoch, RunId, Sequence};
+use crate::index::{self, RunRecord};
+use crate::log::LogReader;
+
+/// A run, as it is stored.
+#[derive(Clone, Debug)]
+pub struct StoredRun {
+    /// Its id.
+    pub run: RunId,
+    /// The rest.
+    pub record: RunRecord,
+}
+
+/// An event and where it stands.
+#[derive(Clone, Debug)]
+pub struct LoggedEvent {
+    /// Its position.
+    pub sequence: Sequence,
+    /// Which life of the process appended it: counts the times the store was opened to write.
+    pub epoch: Epoch,
+    /// The event.
+    pub event: Event,
+}
+
+/// Runs, the newest first, a page at a time. After an error it ends.
+pub struct Runs {
+    store: Arc<dyn Read>,
+    range: Option<KeyRange>,
+    rows: std::vec::IntoIter<Row>,
+}
+
+/// All runs of a store.
+pub fn runs(store: Arc<dyn Read>) -> Runs {
+    Runs { store, range: Some(KeyRange::all()), rows: Vec::new().into_iter() }
+}
+
+impl Runs {
+    fn fill(&mut self) -> Result<()> {
+        while self.rows.len() == 0
+            && let Some(range) = self.range.take()
+        {
+            let page = self.store.scan(index::RUNS, &range, Order::Descending, PageLimit::default());
+            let page = page.map_err(storage_error)?;
+            if page.more
+                && let Some(last) = page.rows.last()
+            {
+                self.range = Some(KeyRange { start: range.start, end: Some(last.key.clone()) });
+            }
+            self.rows = page.rows.into_iter();
+        }
+        Ok(())
+    }
+}
+
+impl Iterator for Runs {
+    type Item = Result<StoredRun>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if let Err(error) = self.fill() {
+            return Some(Err(error));
+        }
+        let row = self.rows.next()?;
+        Some(stored(&row))
+    }
+}
+
+fn stored(row: &Row) -> Result<StoredRun> {
+    let run = index::run_of(index::RUNS, &row.key)?;
+    Ok(StoredRun { run, record: index::open(index::RUNS, &row.key, &row.value)? })
+}
+
+/// One run, or `None`.
+///
+/// # Errors
+/// If the store cannot be read, or the record is damaged.
+pub fn run(store: &dyn Read, run: RunId) -> Result<Option<RunRecord>> {
+    index::read(store, index::RUNS, &index::run_key(run))
+}
+
+/// The runs whose printed id begins with this text, at most `count_max`.
+///
+/// # Errors
+/// If the text cannot begin an id, or the store cannot be read.
+pub fn runs_by_prefix(store: &dyn Read, prefix: &str, count_max: usize) -> Result<Vec<RunId>> {
+    const SMALLEST: &str = "00000000000000000000000000";
+    const LARGEST: &str = "7ZZZZZZZZZZZZZZZZZZZZZZZZZ";
+    let prefix = prefix.to_ascii_uppercase();
+    let filled = |filler: &str| -> Result<RunId> {
+        let rest = filler.get(prefix.len()..).unwrap_or_default();
+        Ok(format!("{prefix}{rest}").parse::<RunId>()?)
+    };
+    let (first, last) = (filled(SMALLEST)?, filled(LARGEST)?);
+    let range = KeyRange { start: index::run_key(first), end: Some(after(last.as_bytes())) };
+    let limit = PageLimit { row_count: count_max, ..PageLimit::default() };
+    let page = store.scan(index::RUNS, &range, Order::Ascending, limit).map_err(storage_error)?;
+    page.rows.iter().map(|row| index::run_of(index::RUNS, &row.key)).collect()
+}
+
+/// The events of a run, a page at a time. After an error it ends.
+pub struct Events {
+    reader: Option<LogReader>,
+    at: Sequence,
+    epoch: Epoch,
+    batch: std::vec::IntoIter<Event>,
+}
+
+/// The events of a run, from its first. A run that is not there has none.
+pub fn events(store: Arc<dyn Read>, run: RunId) -> Events {
+    Events { reader: Some(LogReader::new(store, run)), at: Sequence(0), epoch: Epoch(0), batch: Vec::new().into_iter() }
+}
+
+impl Iterator for Events {
+    type Item = Result<LoggedEvent, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if let Some(event) = self.batch.next() {
+                let sequence = self.at;
+                self.at.0 += 1;
+                return Some(Ok(LoggedEvent { sequence, epoch: self.epoch, event }));
+            }
+            match self.reader.as_mut()?.next_batch() {
+                Ok(Some(Batch { first, epoch, events, .. })) => {
+                    (self.at, self.epoch, self.batch) = (first, epoch, events.into_iter());
+                }
+                Ok(None) => return None,
+                Err(error) => {
+                    self.reader = None;
+                    return Some(Err(error));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! A run's log in the store: batches in order, each chained to the one before it.
+//!
+//! Written by `run` through [`LogWriter`], read by `run`, `recover` and `inspect` through [`LogReader`].
+//!
+//! Invariant: what is read is what was appended, from the first event on, without a hole; else an error names where.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use relive_storage::{KeyRange, Keyspace, Operation, Order, PageLimit, Read, after};
+
+use crate::codec::{self, Chain};
+use crate::error::{Error, ErrorKind, Result, storage_error};
+use crate::event::{Batch, Event, TaskOutcome, TraceOutcome};
+use crate::id::{Epoch, RunId, Sequence};
+
+/// Where logs are: key = run id (16 bytes) and position of the batch's first event (8 bytes, big endian).
+pub const LOG: Keyspace = Keyspace::new("log");
+
+/// A step's events are cut into records of about this size: 1 MiB, so that reading never needs more at once.
+const RECORD_BYTES: usize = 1 << 20;
+
+/// What an event takes beside its payload, roughly.
+const EVENT_BYTES: usize = 128;
+
+pub(crate) fn key(run: RunId, first: Sequence) -> Vec<u8> {
+    let mut key = Vec::with_capacity(24);
+    key.extend_from_slice(run.as_bytes());
+    key.extend_from_slice(&first.0.to_be_bytes());
+    key
+}
+
+/// Appends to one log. There is one writer per run.
+#[derive(Debug)]
+pub struct LogWriter {
+    run: RunId,
+    epoch: Epoch,
+    chain: Chain,
+}
+
+impl LogWriter {
+    /// A writer for a log that is empty so far.
+    pub fn new(run: RunId, epoch: Epoch) -> Self {
+        Self { run, epoch, chain: Chain::default() }
+    }
+
+    /// The writes that append these events. Returns them and their size in bytes.
+    ///
+    /// # Errors
+    /// If one event is larger than a record can be (64 MiB). The log is as it was.
+    pub fn append(&mut self, first: Sequence, events: Vec<Event>, settled: bool) -> Result<(Vec<Operation>, usize)> {
+        let mut operations = Vec::with_capacity(4);
+        let mut bytes = 0;
+        let mut chain = self.chain;
+        let mut from = first;
+        for (batch, last) in cut(events) {
+            let batch = Batch { first: from, epoch: self.epoch, settled: settled && last, events: batch };
+            let key = key(self.run, from);
+            from.0 += batch.events.len() as u64;
+            let (value, own) = codec::seal(&key, chain, &batch).map_err(|error| {
+                Error::new(ErrorKind::Payload, format!("run {} at event {}: {error}", self.run, batch.first))
+            })?;
+            chain = own;
+            bytes += key.len() + value.len();
+            operations.push(Operation::Put { keyspace: LOG, key, value });
+        }
+        self.chain = chain;
+        Ok((operations, bytes))
+    }
+}
+
+/// Cuts a step where it is too large for one record, and only before a start: a record that begins with a completion
+/// begins a step. Tells which part is the last.
+fn cut(events: Vec<Event>) -> Vec<(Vec<Event>, bool)> {
+    let mut parts = vec![Vec::with_capacity(events.len())];
+    let mut bytes = 0;
+    for event in events {
+        let size = EVENT_BYTES + payload_bytes(&event);
+        if bytes > 0 && bytes + size > RECORD_BYTES && matches!(event, Event::TraceStarted(_)) {
+            parts.push(Vec::new());
+            bytes = 0;
+        }
+        bytes += size;
+        if let Some(part) = parts.last_mut() {
+            part.push(event);
+        }
+    }
+    let count = parts.len();
+    parts.into_iter().enumerate().map(|(index, part)| (part, index + 1 == count)).collect()
+}
+
+fn payload_bytes(event: &Event) -> usize {
+    match event {
+        Event::TaskStarted(started) => started.input.bytes().len(),
+        Event::TraceStarted(started) => started.input.bytes().len(),
+        Event::TraceCompleted(completed) => match &completed.outcome {
+            TraceOutcome::Ok(payload) => payload.bytes().len(),
+            _ => 0,
+        },
+        Event::TaskCompleted(completed) => match &completed.outcome {
+            TaskOutcome::Ok(payload) => payload.bytes().len(),
+            _ => 0,
+        },
+    }
+}
+
+/// Reads one log from its first event on, a page at a time.
+pub struct LogReader {
+    store: Arc<dyn Read>,
+    run: RunId,
+    rows: VecDeque<relive_storage::Row>,
+    range: Option<KeyRange>,
+    next: Sequence,
+    chain: Chain,
+}
+
+impl LogReader {
+    /// A reader at the start of a run's log.
+    pub fn new(store: Arc<dyn Read>, run: RunId) -> Self {
+        let range = Some(KeyRange::prefix(run.as_bytes()));
+        Self { store, run, rows: VecDeque::new(), range, next: Sequence(0), chain: Chain::default() }
+    }
+
+    /// The next batch, or `None` at the end.
+    ///
+    /// # Errors
+    /// If the store cannot be read, or a record is damaged, missing or not where it belongs.
+    pub fn next_batch(&mut self) -> Result<Option<Batch>> {
+        if self.rows.is_empty()
+            && let Some(range) = self.range.take()
+        {
+            let page = self.store.scan(LOG, &range, Order::Ascending, PageLimit::default()).map_err(storage_error)?;
+            if page.more
+                && let Some(last) = page.rows.last()
+            {
+                self.range = Some(KeyRange { start: after(&last.key), end: range.end });
+            }
+            self.rows = page.rows.into();
+        }
+        let Some(row) = self.rows.pop_front() else { return Ok(None) };
+        let position = row.key.get(16..).and_then(|bytes| bytes.try_into().ok()).map(u64::from_be_bytes);
+        if position != Some(self.next.0) {
+            let found = position.map_or_else(|| "a key of another form".to_owned(), |at| format!("event {at}"));
+            return Err(self.corrupt(&format!("a record is missing: the log goes on with {found}")));
+        }
+        let (batch, chain, own) =
+            codec::open::<Batch>(&row.key, &row.value).map_err(|error| self.corrupt(&error.to_string()))?;
+        if chain != self.chain {
+            return Err(self.corrupt(&codec::CodecError::Chain.to_string()));
+        }
+        if batch.first != self.next || batch.events.is_empty() {
+            return Err(self.corrupt("the record holds other events than its key says"));
+        }
+        self.chain = own;
+        self.next.0 += batch.events.len() as u64;
+        Ok(Some(batch))
+    }
+
+    /// The position behind the last event that was read.
+    pub fn position(&self) -> Sequence {
+        self.next
+    }
+
+    /// A writer that goes on where the reader stopped. The reader must be at the end.
+    pub fn into_writer(self, epoch: Epoch) -> LogWriter {
+        debug_assert!(self.rows.is_empty() && self.range.is_none(), "a log is continued at its end");
+        LogWriter { run: self.run, epoch, chain: self.chain }
+    }
+
+    fn corrupt(&self, why: &str) -> Error {
+        Error::new(ErrorKind::Corrupt, format!("run {} at event {}: {why}", self.run, self.next))
+    }
+}
+
+/// The last event of a log, or `None` if the run is not there.
+///
+/// # Errors
+/// If the store cannot be read, or the record is damaged.
+pub fn last_event(store: &dyn Read, run: RunId) -> Result<Option<(Sequence, Event)>> {
+    let limit = PageLimit { row_count: 1, ..PageLimit::default() };
+    let range = KeyRange::prefix(run.as_bytes());
+    let page = store.scan(LOG, &range, Order::Descending, limit).map_err(storage_error)?;
+    let Some(row) = page.rows.into_iter().next() else { return Ok(None) };
+    let (mut batch, ..) = codec::open::<Batch>(&row.key, &row.value)
+        .map_err(|error| Error::new(ErrorKind::Corrupt, format!("run {run}, last record: {error}")))?;
+    let at = Sequence(batch.first.0 + batch.events.len() as u64 - 1);
+    Ok(batch.events.pop().map(|event| (at, event)))
+}

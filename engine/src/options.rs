@@ -1,0 +1,61 @@
+//! How an engine is set up: settings (numbers) and components (clock, entropy, listeners).
+//!
+//! Filled by the SDK's builder; taken by `Engine::open`.
+
+use std::any::{Any, TypeId};
+use std::sync::Arc;
+use std::time::Duration;
+
+use relive_storage::Durability;
+
+use crate::clock::{Clock, SystemClock};
+use crate::commit::OnDurable;
+use crate::entropy::{Entropy, SystemEntropy};
+use crate::run::Provided;
+
+/// How an engine is set up.
+pub struct Options {
+    /// What an acknowledgement promises. Default: power loss is survived.
+    pub durability: Durability,
+    /// Whether a task that awaits something foreign fails at once. Default: in debug builds.
+    pub strict: bool,
+    /// How many runs may be under way at once; more wait for their turn. Default: [`RUNS_MAX_DEFAULT`].
+    pub runs_max: usize,
+    /// How long a shutdown waits for effects that have begun. Default: [`SHUTDOWN_GRACE_DEFAULT`].
+    pub shutdown_grace: Duration,
+    /// Told of every event once it is durable.
+    pub on_durable: Option<OnDurable>,
+    /// Where time is from.
+    pub clock: Arc<dyn Clock>,
+    /// Where randomness is from.
+    pub entropy: Arc<dyn Entropy>,
+    pub(crate) provided: Provided,
+}
+
+/// 10,000 runs at once: a few hundred MiB at most for ordinary bodies.
+pub const RUNS_MAX_DEFAULT: usize = 10_000;
+
+/// 10 s: longer than most calls of a service, shorter than the 30 s after which supervisors kill.
+pub const SHUTDOWN_GRACE_DEFAULT: Duration = Duration::from_secs(10);
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            durability: Durability::Sync,
+            strict: cfg!(debug_assertions),
+            runs_max: RUNS_MAX_DEFAULT,
+            shutdown_grace: SHUTDOWN_GRACE_DEFAULT,
+            on_durable: None,
+            clock: Arc::new(SystemClock::default()),
+            entropy: Arc::new(SystemEntropy),
+            provided: Provided::default(),
+        }
+    }
+}
+
+impl Options {
+    /// Gives tasks and traces a value of their own type, for `provided::<T>()`. A second of one type replaces the first.
+    pub fn provide<T: Any + Send + Sync>(&mut self, value: Arc<T>) {
+        self.provided.insert(TypeId::of::<T>(), value);
+    }
+}

@@ -1,0 +1,94 @@
+//! Takes up what earlier lives of the process left unfinished.
+//!
+//! Called once, at open. Reads the `unfinished` index only: logs are read by the runs themselves, when their turn comes.
+//!
+//! Invariant: the cost depends on how many runs are unfinished, not on how many are stored.
+
+use std::sync::Arc;
+
+use relive_storage::{KeyRange, Order, PageLimit, Precondition, Read, Write, after};
+
+use crate::commit::Committer;
+use crate::definition::CacheMode;
+use crate::engine::{Inner, call_key};
+use crate::error::{Error, ErrorKind, Result, storage_error};
+use crate::event::{Event, TaskStarted};
+use crate::execute;
+use crate::handle::{CellState, RunCell};
+use crate::id::{Epoch, RunId};
+use crate::index::{self, UnfinishedRecord};
+use crate::log::LogReader;
+
+/// Where the epoch stands in `meta`.
+const EPOCH_KEY: &[u8] = b"epoch";
+
+/// Counts this opening of the store, durably.
+pub(crate) async fn next_epoch(store: &dyn Read, committer: &Committer) -> Result<Epoch> {
+    let old = store.get(index::META, EPOCH_KEY).map_err(storage_error)?;
+    let last = match &old {
+        Some(bytes) => index::open::<Epoch>(index::META, EPOCH_KEY, bytes)?,
+        None => Epoch(0),
+    };
+    let epoch = Epoch(last.0.wrapping_add(1));
+    let key = EPOCH_KEY.to_vec();
+    let unchanged = match old {
+        Some(value) => Precondition::Equals { keyspace: index::META, key: key.clone(), value },
+        None => Precondition::Absent { keyspace: index::META, key: key.clone() },
+    };
+    let operations = vec![index::put(index::META, key, &epoch)?];
+    match committer.commit(Write { preconditions: vec![unchanged], operations }).await? {
+        relive_storage::Outcome::Applied => Ok(epoch),
+        relive_storage::Outcome::Refused { .. } => {
+            Err(Error::new(ErrorKind::InUse, "another engine opened the same store at the same time"))
+        }
+    }
+}
+
+/// Spawns every unfinished run whose task is linked in; the others wait, with the reason.
+pub(crate) fn take_up(inner: &Arc<Inner>) -> Result<()> {
+    let mut range = KeyRange::all();
+    loop {
+        let page = inner
+            .store
+            .scan(index::UNFINISHED, &range, Order::Ascending, PageLimit::default())
+            .map_err(storage_error)?;
+        for row in &page.rows {
+            let run = index::run_of(index::UNFINISHED, &row.key)?;
+            let record = index::open::<UnfinishedRecord>(index::UNFINISHED, &row.key, &row.value)?;
+            take_up_run(inner, run, &record);
+        }
+        match page.rows.last() {
+            Some(last) if page.more => range.start = after(&last.key),
+            _ => return Ok(()),
+        }
+    }
+}
+
+fn take_up_run(inner: &Arc<Inner>, run: RunId, record: &UnfinishedRecord) {
+    let cell = RunCell::new(run, &record.task, CellState::Queued);
+    inner.runs.lock().insert(run, Arc::clone(&cell));
+    let definition = inner.registry.task(&record.task);
+    let joinable = definition.is_some_and(|definition| definition.cache != CacheMode::Off);
+    let key = joinable.then(|| call_key(&record.task, &record.input_hash));
+    if let Some(key) = key {
+        inner.joinable(key, &cell);
+    }
+    let alive = inner.alive.lock().clone();
+    match (definition, alive) {
+        (Some(_), Some(alive)) => execute::spawn_resumed(inner, &cell, key, alive),
+        _ => {
+            let error = execute::unknown_task(&cell);
+            tracing::warn!(%run, task = %record.task, %error, "a run waits");
+            cell.set(CellState::Waiting(Arc::new(error)));
+        }
+    }
+}
+
+/// How a run began.
+pub(crate) fn first_event(store: Arc<dyn Read>, run: RunId) -> Result<TaskStarted> {
+    let batch = LogReader::new(store, run).next_batch()?;
+    match batch.map(|batch| batch.events.into_iter().next()) {
+        Some(Some(Event::TaskStarted(started))) => Ok(started),
+        _ => Err(Error::new(ErrorKind::Corrupt, format!("run {run}: its log is empty, or begins with another event"))),
+    }
+}

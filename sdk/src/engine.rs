@@ -1,0 +1,267 @@
+//! The engine, with types: opens a store, starts and finds runs.
+
+use std::any::Any;
+use std::future::{Future, IntoFuture};
+use std::marker::PhantomData;
+use std::path::Path;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use relive_engine::clock::Clock;
+use relive_engine::commit::Acknowledged;
+use relive_engine::definition::Registry;
+use relive_engine::engine;
+use relive_engine::error::{Error, ErrorKind, Result};
+use relive_engine::event::TaskOutcome;
+use relive_engine::handle::{Cancellation, Handle, RunStatus};
+use relive_engine::id::RunId;
+use relive_engine::inspect::{self, Events, Runs};
+use relive_engine::options::Options;
+use relive_storage::{Durability, Store};
+use serde::de::DeserializeOwned;
+
+use crate::__private::{TaskEntry, TraceEntry};
+use crate::task::Call;
+
+/// Durable execution in this process. Clones are the same engine.
+///
+/// One engine holds a directory; another process that opens it to write gets an error. Call [`Engine::shutdown`] at the
+/// end: without it, effects that have begun are cut off and run again next time.
+#[derive(Clone)]
+pub struct Engine(engine::Engine);
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine").field("epoch", &self.0.epoch()).finish_non_exhaustive()
+    }
+}
+
+/// Sets an engine up. Settings are numbers; components are parts of yours.
+pub struct Builder(Options);
+
+impl std::fmt::Debug for Builder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Builder").field("durability", &self.0.durability).finish_non_exhaustive()
+    }
+}
+
+impl Builder {
+    /// What an acknowledgement promises. Default: [`Durability::Sync`], power loss is survived;
+    /// [`Durability::Buffered`] survives the end of the process only, and is as fast as memory.
+    #[must_use]
+    pub fn durability(mut self, durability: Durability) -> Self {
+        self.0.durability = durability;
+        self
+    }
+
+    /// Whether a task that awaits what is no trace fails at once, also where that does no harm. Default: in debug builds.
+    #[must_use]
+    pub fn strict(mut self, strict: bool) -> Self {
+        self.0.strict = strict;
+        self
+    }
+
+    /// How many runs may be under way at once; more are recorded and wait. At least 1; default 10,000.
+    #[must_use]
+    pub fn runs_max(mut self, runs_max: usize) -> Self {
+        self.0.runs_max = runs_max.clamp(1, tokio::sync::Semaphore::MAX_PERMITS);
+        self
+    }
+
+    /// How long a shutdown waits for effects that have begun. Default: 10 s.
+    #[must_use]
+    pub fn shutdown_grace(mut self, grace: Duration) -> Self {
+        self.0.shutdown_grace = grace;
+        self
+    }
+
+    /// Is told of every event once it is durable, before anyone who waits for it is woken. Runs on the committer's
+    /// thread: keep it short.
+    #[must_use]
+    pub fn on_durable(mut self, listener: impl Fn(&Acknowledged) + Send + Sync + 'static) -> Self {
+        self.0.on_durable = Some(Arc::new(listener));
+        self
+    }
+
+    /// Gives tasks and traces a value of yours (a client, a pool), for [`provided`](crate::provided). A second of the
+    /// same type replaces the first.
+    #[must_use]
+    pub fn provide<T: Any + Send + Sync>(mut self, value: T) -> Self {
+        self.0.provide(Arc::new(value));
+        self
+    }
+
+    /// Where time is from. Default: the operating system's clocks.
+    #[must_use]
+    pub fn clock(mut self, clock: impl Clock) -> Self {
+        self.0.clock = Arc::new(clock);
+        self
+    }
+
+    /// Opens a directory: creates it (mode 0700) if it is not there. Its unfinished runs go on from here on.
+    ///
+    /// Must be called inside a tokio runtime, which runs the tasks.
+    ///
+    /// # Errors
+    /// If another process holds the directory, it is not readable and writable, is no Relive store, is of a newer format
+    /// or damaged; if two tasks or two traces of this program have one name.
+    pub async fn open(self, directory: impl AsRef<Path>) -> Result<Engine> {
+        let directory = directory.as_ref().to_owned();
+        // Opening reads files: not on a thread that runs tasks.
+        let opened = tokio::task::spawn_blocking(move || crate::store::open(&directory)).await;
+        let store = opened
+            .map_err(|error| Error::new(ErrorKind::Storage, format!("the store cannot be opened: {error}")))??;
+        self.open_store(store).await
+    }
+
+    /// Opens a store of yours: one in memory, one that fails on cue.
+    ///
+    /// # Errors
+    /// As for [`Builder::open`].
+    pub async fn open_store(self, store: Arc<dyn Store>) -> Result<Engine> {
+        let tasks = inventory::iter::<TaskEntry>().map(|entry| entry.0);
+        let traces = inventory::iter::<TraceEntry>().map(|entry| entry.0);
+        let registry = Registry::new(tasks, traces)?;
+        Ok(Engine(engine::Engine::open(store, registry, self.0).await?))
+    }
+}
+
+impl Engine {
+    /// Opens a directory with the defaults. See [`Builder::open`].
+    ///
+    /// # Errors
+    /// As for [`Builder::open`].
+    pub async fn open(directory: impl AsRef<Path>) -> Result<Self> {
+        Self::builder().open(directory).await
+    }
+
+    /// Sets an engine up.
+    pub fn builder() -> Builder {
+        Builder(Options::default())
+    }
+
+    /// The result of a call: from the cache, of the run of the same call that is under way, or of a new run. Dropping
+    /// the future leaves the run going.
+    ///
+    /// # Errors
+    /// The task's own; or the engine's, as the task's error type: a failed store, a closed engine, a divergence.
+    pub async fn run<T, E>(&self, call: Call<T, E>) -> Result<T, E>
+    where
+        T: DeserializeOwned,
+        E: From<Error>,
+    {
+        self.start(call).await?.await
+    }
+
+    /// A handle on the run of a call: a new one, the one that is under way, or one that ended. When this returns, the
+    /// run's first event is durable.
+    ///
+    /// # Errors
+    /// If the id names another call's run, the engine is closed, or the store fails.
+    pub async fn start<T, E>(&self, call: Call<T, E>) -> Result<RunHandle<T, E>> {
+        let handle = self.0.start(call.into_request()?).await?;
+        Ok(RunHandle { handle, engine: self.0.clone(), result: PhantomData })
+    }
+
+    /// A handle on a run by its id, if the caller knows its types.
+    ///
+    /// # Errors
+    /// Of kind `UnknownRun` if there is no such run.
+    pub fn handle<T, E>(&self, run: RunId) -> Result<RunHandle<T, E>> {
+        Ok(RunHandle { handle: self.0.handle(run)?, engine: self.0.clone(), result: PhantomData })
+    }
+
+    /// How a run stands.
+    ///
+    /// # Errors
+    /// Of kind `UnknownRun` if there is no such run.
+    pub fn status(&self, run: RunId) -> Result<RunStatus> {
+        self.0.status(run)
+    }
+
+    /// Cancels a run: it stops at its next await. The reply is durable.
+    ///
+    /// # Errors
+    /// If there is no such run, the engine is closed, or the store fails.
+    pub async fn cancel(&self, run: RunId) -> Result<Cancellation> {
+        self.0.cancel(run).await
+    }
+
+    /// All runs of the store, the newest first; read a page at a time.
+    pub fn runs(&self) -> Runs {
+        inspect::runs(self.0.store())
+    }
+
+    /// The events of a run, from its first; read a page at a time. A run that is not there has none.
+    pub fn events(&self, run: RunId) -> Events {
+        inspect::events(self.0.store(), run)
+    }
+
+    /// Stops: starts nothing new, waits for effects that have begun (as long as the grace lasts) and records them, and
+    /// closes the store. Unfinished runs go on when it is opened again; who waits for one gets an error of kind `Closed`.
+    ///
+    /// # Errors
+    /// If a commit had failed before.
+    pub async fn shutdown(&self) -> Result<()> {
+        self.0.shutdown().await
+    }
+}
+
+/// A run. Awaiting it gives the task's result; dropping it leaves the run going.
+pub struct RunHandle<T, E> {
+    handle: Handle,
+    engine: engine::Engine,
+    result: PhantomData<fn() -> Result<T, E>>,
+}
+
+impl<T, E> std::fmt::Debug for RunHandle<T, E> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RunHandle").field("id", &self.id()).field("status", &self.status()).finish_non_exhaustive()
+    }
+}
+
+impl<T, E> RunHandle<T, E> {
+    /// The run's id. Of a cached result, that of the run that found it.
+    pub fn id(&self) -> RunId {
+        self.handle.run()
+    }
+
+    /// How the run stands now.
+    pub fn status(&self) -> RunStatus {
+        self.handle.status()
+    }
+
+    /// Cancels the run: it stops at its next await. The reply is durable.
+    ///
+    /// # Errors
+    /// If the engine is closed, or the store fails.
+    pub async fn cancel(&self) -> Result<Cancellation> {
+        self.engine.cancel(self.id()).await
+    }
+}
+
+impl<T, E> IntoFuture for RunHandle<T, E>
+where
+    T: DeserializeOwned,
+    E: From<Error>,
+{
+    type Output = Result<T, E>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        // The engine is not kept: a run that is waited for does not keep it from being dropped.
+        let handle = self.handle;
+        Box::pin(async move {
+            match &*handle.outcome().await? {
+                TaskOutcome::Ok(payload) => payload.decode().map_err(|error| {
+                    let type_name = std::any::type_name::<T>();
+                    let why = format!("the result of run {} cannot be read as {type_name}: {error}", handle.run());
+                    Error::new(ErrorKind::Payload, why).into()
+                }),
+                TaskOutcome::Err(record) => Err(record.to_error().into()),
+                _ => Err(Error::new(ErrorKind::Cancelled, format!("run {} was cancelled", handle.run())).into()),
+            }
+        })
+    }
+}

@@ -1,0 +1,14 @@
+//! Which store an engine opens: RocksDB in a directory.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use relive_engine::error::Result;
+use relive_engine::schema;
+use relive_storage::{RocksStore, Store};
+
+/// Opens a directory to write.
+pub(crate) fn open(directory: &Path) -> Result<Arc<dyn Store>> {
+    let store = RocksStore::open(directory, &schema::SCHEMA).map_err(schema::storage_error)?;
+    Ok(Arc::new(store))
+}

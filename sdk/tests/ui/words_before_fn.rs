@@ -1,0 +1,30 @@
+#![allow(unused)]
+
+use relive::{task, trace};
+
+#[trace]
+fn plain_trace() -> relive::Result<()> {
+    Ok(())
+}
+
+#[task]
+fn plain_task() -> relive::Result<()> {
+    Ok(())
+}
+
+#[trace]
+const fn constant() -> relive::Result<()> {
+    Ok(())
+}
+
+#[trace]
+async unsafe fn not_safe() -> relive::Result<()> {
+    Ok(())
+}
+
+#[task]
+async extern "C" fn foreign() -> relive::Result<()> {
+    Ok(())
+}
+
+fn main() {}

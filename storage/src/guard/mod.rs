@@ -1,0 +1,194 @@
+//! Guards what was acknowledged: RocksDB by itself opens with records of its log missing, and says nothing.
+//!
+//! Called by `rocks` before RocksDB opens the logs, and after each commit. Names no RocksDB: it reads files.
+//!
+//! Two parts: a walk over the logs' frames (`frames`), and a mark of how far they were synced (`high_water`). Damage
+//! that a crash explains, above the mark, is cut off, so that RocksDB never meets it; every other one is an error.
+//!
+//! Invariant: whatever was acknowledged as durable while the mark could be written is either there or named as missing.
+
+mod frames;
+mod high_water;
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+
+use crate::directory::access;
+use crate::{Durability, Error, ErrorKind};
+use frames::{Cause, Walk};
+use high_water::{HighWater, Mark};
+
+/// Follows the live log of an open store.
+#[derive(Debug)]
+pub(crate) struct Guard {
+    logs: PathBuf,
+    high_water: HighWater,
+    live: Option<Live>,
+}
+
+/// The log that RocksDB appends to.
+#[derive(Debug)]
+struct Live {
+    number: u64,
+    file: File,
+    path: PathBuf,
+    /// Its length after the last commit.
+    bytes: u64,
+}
+
+/// The end of a log that is not to be seen by RocksDB.
+#[derive(Debug, PartialEq, Eq)]
+struct Cut {
+    path: PathBuf,
+    whole_bytes: u64,
+    /// Whether RocksDB would pass over it by itself.
+    harmless: bool,
+}
+
+/// Checks the logs of a store for somebody who only reads, and changes nothing. An end that RocksDB would not pass over
+/// is an error then: it reads some for ever.
+pub(crate) fn check(directory: &Path, logs: &Path) -> Result<(), Error> {
+    match inspect(directory, logs)?.into_iter().find(|cut| !cut.harmless) {
+        None => Ok(()),
+        Some(cut) => Err(Error::new(
+            ErrorKind::Corrupt,
+            format!(
+                "a crash left it unfinished from byte {} on: open the store for writing once, which cuts that off",
+                cut.whole_bytes
+            ),
+        )
+        .at(&cut.path)),
+    }
+}
+
+impl Guard {
+    /// Checks the logs in the directory `logs` of the store `directory`, and cuts off what a crash left unfinished.
+    pub(crate) fn open(directory: &Path, logs: &Path) -> Result<Self, Error> {
+        for cut in inspect(directory, logs)? {
+            OpenOptions::new()
+                .write(true)
+                .open(&cut.path)
+                .and_then(|file| {
+                    file.set_len(cut.whole_bytes)?;
+                    file.sync_all()
+                })
+                .map_err(|error| access(&cut.path, "its torn end cannot be cut off", error))?;
+        }
+        Ok(Self { logs: logs.to_owned(), high_water: HighWater::open(directory)?, live: None })
+    }
+
+    /// Takes note of a commit that wrote something, right after it: finds the log that has grown, and moves the mark to
+    /// its end if that is synced.
+    ///
+    /// A batch goes to one log. So if the log that was live has not grown, a new one has taken its place; and only then
+    /// is the directory read.
+    pub(crate) fn committed(&mut self, durability: Durability) -> Result<(), Error> {
+        let bytes = match &self.live {
+            Some(live) => live.file.metadata().map_err(|error| access(&live.path, "cannot be read", error))?.len(),
+            None => 0,
+        };
+        let live = match self.live.take() {
+            Some(live) if bytes > live.bytes => Live { bytes, ..live },
+            _ => self.newest()?,
+        };
+        let mark = Mark { log: live.number, bytes: live.bytes };
+        self.live = Some(live);
+        match durability {
+            // A later sync takes these bytes with it; until then nobody was promised them.
+            Durability::Buffered => Ok(()),
+            Durability::Sync => self.high_water.set(mark),
+        }
+    }
+
+    /// The newest log that holds anything: RocksDB may have made the next one beforehand.
+    fn newest(&self) -> Result<Live, Error> {
+        for (number, path) in logs(&self.logs)?.into_iter().rev() {
+            let opened = File::open(&path).and_then(|file| Ok((file.metadata()?.len(), file)));
+            match opened {
+                Ok((0, _)) => {}
+                Ok((bytes, file)) => return Ok(Live { number, file, path, bytes }),
+                Err(error) => return Err(access(&path, "cannot be opened", error)),
+            }
+        }
+        Err(Error::new(ErrorKind::Io, "no log holds what was just written: something else changes this directory")
+            .at(&self.logs))
+    }
+}
+
+/// Decides what is to be cut off, or that something acknowledged is damaged or missing.
+fn inspect(directory: &Path, database: &Path) -> Result<Vec<Cut>, Error> {
+    let mark = high_water::read(directory)?.unwrap_or_default();
+    let logs = logs(database)?;
+    if mark.bytes > 0 && logs.last().is_none_or(|(newest, _)| *newest < mark.log) {
+        let path = database.join(format!("{:06}.log", mark.log));
+        let message = format!("it is missing, with {} acknowledged bytes: restore the store from a copy", mark.bytes);
+        return Err(Error::new(ErrorKind::Corrupt, message).at(&path));
+    }
+    let mut cuts: Vec<Cut> = Vec::new();
+    for (number, path) in logs {
+        let file = match File::open(&path) {
+            Ok(file) => file,
+            // Only a reader may see that: the owner deletes what it no longer needs.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(access(&path, "cannot be opened", error)),
+        };
+        // Its length as of now: behind it an owner may be writing.
+        let walked =
+            file.metadata().and_then(|metadata| Ok((metadata.len(), frames::walk(file.take(metadata.len()))?)));
+        let (bytes, walk) = walked.map_err(|error| access(&path, "cannot be read", error))?;
+        let acknowledged = match number.cmp(&mark.log) {
+            std::cmp::Ordering::Less => bytes,
+            std::cmp::Ordering::Equal => mark.bytes,
+            std::cmp::Ordering::Greater => 0,
+        };
+        if let Some(message) = verdict(&walk, bytes, acknowledged) {
+            return Err(Error::new(ErrorKind::Corrupt, message).at(&path));
+        }
+        // Behind a cut there must be nothing: what follows in a later log would leave a hole.
+        let (whole_bytes, harmless) = match &walk.damage {
+            _ if !cuts.is_empty() => (0, bytes == 0),
+            Some(damage) => (walk.whole_bytes, damage.cause == Cause::CutShort),
+            None => (bytes, true),
+        };
+        if whole_bytes < bytes {
+            cuts.push(Cut { path, whole_bytes, harmless });
+        }
+    }
+    Ok(cuts)
+}
+
+/// What is wrong with a log of which so many bytes were acknowledged; `None` if nothing is that a crash does not explain.
+fn verdict(walk: &Walk, bytes: u64, acknowledged: u64) -> Option<String> {
+    match &walk.damage {
+        Some(damage) if walk.whole_bytes < acknowledged => Some(format!(
+            "the record at byte {} is damaged ({}), and all up to byte {acknowledged} was acknowledged as durable: \
+             restore the store from a copy",
+            damage.at, damage.what
+        )),
+        Some(damage) if damage.cause == Cause::Changed => Some(format!(
+            "the record at byte {} is damaged ({}), and whole ones follow, so no crash did that: restore the store \
+             from a copy",
+            damage.at, damage.what
+        )),
+        None if bytes < acknowledged => Some(format!(
+            "it ends at byte {bytes}, and all up to byte {acknowledged} was acknowledged as durable: restore the store \
+             from a copy"
+        )),
+        _ => None,
+    }
+}
+
+/// The logs in RocksDB's directory, `NNNNNN.log`, by number.
+fn logs(database: &Path) -> Result<Vec<(u64, PathBuf)>, Error> {
+    let mut logs = Vec::new();
+    for entry in fs::read_dir(database).map_err(|error| access(database, "cannot be listed", error))? {
+        let path = entry.map_err(|error| access(database, "cannot be listed", error))?.path();
+        let number = path.file_stem().and_then(|stem| stem.to_str()?.parse().ok());
+        if let (Some(number), Some("log")) = (number, path.extension().and_then(|extension| extension.to_str())) {
+            logs.push((number, path));
+        }
+    }
+    logs.sort();
+    Ok(logs)
+}
