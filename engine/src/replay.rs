@@ -11,6 +11,8 @@
 //! any poll; within a step the order of starts carries no meaning.
 
 mod expected;
+#[cfg(test)]
+mod tests;
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
