@@ -208,6 +208,24 @@ impl Engine {
         Ok(self.handle(run)?.status())
     }
 
+    /// Runs a task's body against the log of one of its runs, without effects and without writes: the outcome, if the log
+    /// holds the whole attempt, or `None` if the run is unfinished.
+    ///
+    /// # Errors
+    /// Of kind `Diverged` if the body does not fit the log; if the run or its task is unknown, or the log is damaged.
+    pub async fn replay(&self, run: RunId) -> Result<Option<TaskCompleted>> {
+        let inner = Arc::clone(self.inner());
+        if last_event(inner.store_read(), run)?.is_none() {
+            return Err(Error::new(ErrorKind::UnknownRun, format!("there is no run {run} in this store")));
+        }
+        crate::execute::replay(&inner, run).await
+    }
+
+    /// Which life of the process this is: counts the times the store was opened to write.
+    pub fn epoch(&self) -> Epoch {
+        self.inner().settings.epoch
+    }
+
     /// The store, to be read.
     pub fn store(&self) -> Arc<dyn Read> {
         Arc::clone(&self.inner().store) as Arc<dyn Read>
@@ -545,13 +563,5 @@ impl Inner {
         self.calls.lock().retain(|_, call| !matches!(call, Call::Run(other) if other.run == run));
         cell.set(CellState::Done(Arc::new(TaskOutcome::Cancelled)));
         Ok(())
-    }
-}
-
-/// The epoch as it stands: which life of the process this is.
-impl Engine {
-    /// Which life of the process this is: counts the times the store was opened to write.
-    pub fn epoch(&self) -> Epoch {
-        self.inner().settings.epoch
     }
 }

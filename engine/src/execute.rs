@@ -11,15 +11,16 @@ use std::task::Poll;
 use relive_storage::Read;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
+use crate::definition::TaskDefinition;
 use crate::engine::Inner;
 use crate::error::{Error, ErrorKind, Result, payload_error};
 use crate::event::{Batch, Event, TaskCompleted, TaskStarted};
 use crate::handle::{CellState, RunCell};
-use crate::id::Sequence;
+use crate::id::{RunId, Sequence};
 use crate::log::LogReader;
 use crate::payload::Payload;
 use crate::replay::Replay;
-use crate::run::{BoxedFuture, Drive, Plan, RunShared, closed};
+use crate::run::{BoxedFuture, Drive, Mailbox, Plan, RunShared, closed};
 
 /// Spawns a run that is new.
 pub(crate) fn spawn_fresh(
@@ -135,20 +136,44 @@ async fn fresh(engine: &Inner, cell: &Arc<RunCell>, plan: Plan, started: TaskSta
 }
 
 async fn resumed(engine: &Inner, cell: &Arc<RunCell>) -> Result<TaskCompleted> {
-    let run = cell.run;
     let Some(definition) = engine.registry.task(&cell.task) else {
         return Err(unknown_task(cell));
     };
     cell.set(CellState::Queued);
     let turn = turn(engine, cell).await?;
     cell.set(CellState::Running);
+    let (drive, body) = prepare(engine, cell.run, definition, &cell.mailbox)?;
+    match turn {
+        Turn::Go(_permit) => drive.run(body).await,
+        Turn::Cancelled => drive.cancel_queued().await,
+    }
+}
+
+/// Runs a task's body against its log, without effects and without writes.
+pub(crate) async fn replay(engine: &Inner, run: RunId) -> Result<Option<TaskCompleted>> {
+    let started = crate::recover::first_event(Arc::clone(&engine.store) as Arc<dyn Read>, run)?;
+    let task = &started.task;
+    let definition = engine.registry.task(task).ok_or_else(|| {
+        Error::new(ErrorKind::UnknownTask, format!("run {run} is of task {task}, which this program does not have"))
+    })?;
+    let (drive, body) = prepare(engine, run, definition, &Arc::default())?;
+    drive.replay(body).await
+}
+
+/// A run as its log has it: the loop, fed with the first batch, and the body for the recorded input.
+fn prepare(
+    engine: &Inner,
+    run: RunId,
+    definition: &'static TaskDefinition,
+    mailbox: &Arc<Mailbox>,
+) -> Result<(Drive, BoxedFuture)> {
     let mut reader = LogReader::new(Arc::clone(&engine.store) as Arc<dyn Read>, run);
-    let missing =
-        || Error::new(ErrorKind::Corrupt, format!("run {run}: its log is empty, or begins with another event"));
+    let missing = || Error::new(ErrorKind::Corrupt, format!("run {run}: its log is empty, or begins with another event"));
     let batch = reader.next_batch()?.ok_or_else(missing)?;
     let Some(Event::TaskStarted(started)) = batch.events.first().cloned() else { return Err(missing()) };
-    let input = (definition.canonical)(&started.input)
-        .map_err(|error| payload_error(format!("run {run}: the input of task {} cannot be read", cell.task), &error))?;
+    let input = (definition.canonical)(&started.input).map_err(|error| {
+        payload_error(format!("run {run}: the input of task {} cannot be read", definition.name), &error)
+    })?;
     let plan = Plan {
         run,
         definition,
@@ -160,12 +185,8 @@ async fn resumed(engine: &Inner, cell: &Arc<RunCell>) -> Result<TaskCompleted> {
     let body = body(&plan, &started.input)?;
     let mut replay = Replay::new(run, started.task.clone());
     replay.feed(batch);
-    let shared = RunShared::new(run, Arc::clone(&engine.environment), Arc::clone(&cell.mailbox), replay);
-    let drive = Drive::resumed(shared, engine.settings.clone(), plan, reader);
-    match turn {
-        Turn::Go(_permit) => drive.run(body).await,
-        Turn::Cancelled => drive.cancel_queued().await,
-    }
+    let shared = RunShared::new(run, Arc::clone(&engine.environment), Arc::clone(mailbox), replay);
+    Ok((Drive::resumed(shared, engine.settings.clone(), plan, reader), body))
 }
 
 fn body(plan: &Plan, input: &Payload) -> Result<BoxedFuture> {

@@ -198,6 +198,15 @@ impl Engine {
         inspect::events(self.0.store(), run)
     }
 
+    /// Runs a task's body against the log of one of its runs, without effects and without writes. Gives the attempt's
+    /// outcome, the same as the log's, or `None` if the run is unfinished: the log fits as far as it goes.
+    ///
+    /// # Errors
+    /// Of kind `Diverged` if the code does not fit the log; of kind `UnknownRun` or `UnknownTask`; if the log is damaged.
+    pub async fn replay(&self, run: RunId) -> Result<Option<TaskOutcome>> {
+        Ok(self.0.replay(run).await?.map(|completed| completed.outcome))
+    }
+
     /// Stops: starts nothing new, waits for effects that have begun (as long as the grace lasts) and records them, and
     /// closes the store. Unfinished runs go on when it is opened again; who waits for one gets an error of kind `Closed`.
     ///

@@ -1,7 +1,7 @@
 //! Storage of Relive: bytes in, bytes out.
 //!
-//! A [`Store`] is an ordered map of bytes with atomic batches; [`Read`] is the half that a read-only view has too. What is
-//! stored is the engine's business: nothing here knows an event.
+//! A [`Store`] is an ordered map of bytes with atomic batches; [`Read`] is the half that a read-only view has too. What
+//! is stored is the engine's business: nothing here knows an event.
 //!
 //! | | |
 //! |---|---|

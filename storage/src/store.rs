@@ -2,8 +2,8 @@
 //!
 //! Implemented by `memory`, `rocks` and `fault`; called by the engine's log, committer, cache and recovery.
 //!
-//! Invariant: a write is applied whole or not at all, and a commit that returned `Ok` with [`Durability::Sync`] survives
-//! power loss. Nothing here is about events: keys and values are bytes.
+//! Invariant: a write is applied whole or not at all, and a commit that returned `Ok` with [`Durability::Sync`]
+//! survives power loss. Nothing here is about events: keys and values are bytes.
 
 use crate::Error;
 
@@ -169,7 +169,7 @@ pub enum Order {
 /// Bounds one page of a scan, so that memory stays bounded whatever is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PageLimit {
-    /// At most so many rows.
+    /// At most so many rows; 0 counts as 1, so that a scan gets on.
     pub row_count: usize,
     /// A page ends with the row that reaches this many bytes of keys and values.
     pub bytes: usize,

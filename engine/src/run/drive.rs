@@ -68,6 +68,8 @@ pub(crate) struct Drive {
     /// Ended effects, in the order in which they will be delivered.
     ready: VecDeque<(TraceIndex, TraceCompleted)>,
     is_live: bool,
+    /// Nothing is to be written or started: the log is only replayed.
+    is_dry: bool,
 }
 
 /// What ended a wait.
@@ -117,6 +119,7 @@ impl Drive {
             waiting: VecDeque::new(),
             ready: VecDeque::new(),
             is_live: false,
+            is_dry: false,
         }
     }
 
@@ -137,8 +140,20 @@ impl Drive {
         self.impose_at(at, TaskOutcome::Cancelled).await
     }
 
+    /// Replays as far as the log goes: no effect, no write. `None` if the run is unfinished.
+    pub(crate) async fn replay(mut self, body: BoxedFuture) -> Result<Option<TaskCompleted>> {
+        self.is_dry = true;
+        self.run_to_end(body).await
+    }
+
     /// Runs to the end. An error says why the run did not get there; its log is good to go on from.
-    pub(crate) async fn run(mut self, body: BoxedFuture) -> Result<TaskCompleted> {
+    pub(crate) async fn run(self, body: BoxedFuture) -> Result<TaskCompleted> {
+        let run = self.shared.run;
+        // Only a dry replay stops before the end.
+        self.run_to_end(body).await?.ok_or_else(|| closed(run))
+    }
+
+    async fn run_to_end(mut self, body: BoxedFuture) -> Result<Option<TaskCompleted>> {
         self.body = Some(tokio::task::unconstrained(body));
         let result = self.steps().await;
         self.shared.closing.store(true, Ordering::Relaxed);
@@ -149,7 +164,7 @@ impl Drive {
         result
     }
 
-    async fn steps(&mut self) -> Result<TaskCompleted> {
+    async fn steps(&mut self) -> Result<Option<TaskCompleted>> {
         for decisions in 1u32.. {
             if decisions.is_multiple_of(DECISIONS_PER_TURN) {
                 tokio::task::yield_now().await;
@@ -160,20 +175,21 @@ impl Drive {
             let decision = self.shared.state.lock().replay.next();
             match decision.map_err(|error| self.replay_error(error))? {
                 Decision::NeedHistory => self.read()?,
-                Decision::Poll { wake } => {
-                    if let Some(record) = self.step(wake)? {
-                        return self.impose(TaskOutcome::Err(record)).await;
-                    }
-                }
+                Decision::Poll { wake } => match self.step(wake)? {
+                    None => {}
+                    Some(_) if self.is_dry => return Ok(None),
+                    Some(record) => return self.impose(TaskOutcome::Err(record)).await.map(Some),
+                },
+                Decision::Append { .. } | Decision::Wait if self.is_dry => return Ok(None),
                 Decision::Append { first, events } => self.append(first, events, true)?,
                 Decision::Wait => match self.wait().await? {
                     Waited::Delivery(index, completed) => self.shared.state.lock().replay.completed(index, completed),
-                    Waited::Cancelled => return self.impose(TaskOutcome::Cancelled).await,
-                    Waited::Foreign(record) => return self.impose(TaskOutcome::Err(record)).await,
+                    Waited::Cancelled => return self.impose(TaskOutcome::Cancelled).await.map(Some),
+                    Waited::Foreign(record) => return self.impose(TaskOutcome::Err(record)).await.map(Some),
                 },
                 Decision::Finished(completed) => {
                     self.all_durable().await?;
-                    return Ok(completed);
+                    return Ok(Some(completed));
                 }
             }
         }

@@ -26,8 +26,8 @@ enum Step {
     Reopen,
 }
 
-/// Compares a store with a `BTreeMap` over random steps, `cases` times. `open` gives an empty store; `reopen` closes one
-/// and opens it again (or gives it back, if there is nothing to close).
+/// Compares a store with a `BTreeMap` over random steps, `cases` times. `open` gives an empty store; `reopen` closes
+/// one and opens it again (or gives it back, if there is nothing to close).
 ///
 /// # Panics
 /// At the first difference, with the shortest steps that show it.

@@ -206,11 +206,11 @@ impl<R: Read> Blocks<R> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
     /// What RocksDB's writer makes of these records.
-    fn log(records: &[&[u8]]) -> Vec<u8> {
+    pub(in crate::guard) fn log(records: &[&[u8]]) -> Vec<u8> {
         let mut log = Vec::new();
         for record in records {
             let (mut rest, mut first) = (*record, true);

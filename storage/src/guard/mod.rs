@@ -158,7 +158,8 @@ fn inspect(directory: &Path, database: &Path) -> Result<Vec<Cut>, Error> {
     Ok(cuts)
 }
 
-/// What is wrong with a log of which so many bytes were acknowledged; `None` if nothing is that a crash does not explain.
+/// What is wrong with a log of which so many bytes were acknowledged; `None` if nothing is that a crash does not
+/// explain.
 fn verdict(walk: &Walk, bytes: u64, acknowledged: u64) -> Option<String> {
     match &walk.damage {
         Some(damage) if walk.whole_bytes < acknowledged => Some(format!(
@@ -191,4 +192,79 @@ fn logs(database: &Path) -> Result<Vec<(u64, PathBuf)>, Error> {
     }
     logs.sort();
     Ok(logs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tempfile::TempDir;
+
+    const RECORDS: [&[u8]; 3] = [b"first", b"second", b"third"];
+
+    /// A store's directory with these logs in it.
+    fn store(logs: &[(u64, &[u8])]) -> TempDir {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        for (number, bytes) in logs {
+            fs::write(path(&directory, *number), bytes).expect("writable");
+        }
+        directory
+    }
+
+    fn path(directory: &TempDir, number: u64) -> PathBuf {
+        directory.path().join(format!("{number:06}.log"))
+    }
+
+    fn mark(directory: &TempDir, log: u64, bytes: u64) {
+        HighWater::open(directory.path()).expect("writable").set(Mark { log, bytes }).expect("writable");
+    }
+
+    fn open(directory: &TempDir) -> Result<Guard, Error> {
+        Guard::open(directory.path(), directory.path())
+    }
+
+    #[test]
+    fn behind_a_torn_log_nothing_is_left() {
+        let whole = frames::tests::log(&RECORDS);
+        let two = frames::tests::log(&RECORDS[..2]).len() as u64;
+        let directory = store(&[(3, &whole), (7, &whole[..whole.len() - 1]), (9, &whole), (12, b"")]);
+        mark(&directory, 3, whole.len() as u64);
+        open(&directory).expect("above the mark");
+        let lengths = [3, 7, 9, 12].map(|number| fs::metadata(path(&directory, number)).expect("it is there").len());
+        assert_eq!(lengths, [whole.len() as u64, two, 0, 0]);
+    }
+
+    #[test]
+    fn a_log_before_the_marked_one_must_be_whole_and_none_is_cut_before_all_are_judged() {
+        let whole = frames::tests::log(&RECORDS);
+        let torn = &whole[..whole.len() - 1];
+        let directory = store(&[(3, torn), (7, torn)]);
+        for (log, bytes, damaged) in [(7, 0, 3), (7, 1, 3), (3, whole.len() as u64, 3), (9, 1, 9)] {
+            mark(&directory, log, bytes);
+            let error = open(&directory).expect_err("below the mark");
+            assert_eq!(error.kind(), ErrorKind::Corrupt);
+            assert_eq!(error.path(), Some(path(&directory, damaged).as_path()));
+            assert_eq!(fs::read(path(&directory, 3)).expect("readable"), torn);
+        }
+    }
+
+    #[test]
+    fn the_mark_follows_the_log_that_grows() {
+        let directory = store(&[(3, b"")]);
+        let mut guard = open(&directory).expect("it is empty");
+        let marked = || high_water::read(directory.path()).expect("readable").map(|mark| (mark.log, mark.bytes));
+        for (log, bytes, durability, expected) in [
+            (3, 10, Durability::Buffered, (0, 0)),
+            (3, 20, Durability::Sync, (3, 20)),
+            (3, 30, Durability::Buffered, (3, 20)),
+            (5, 5, Durability::Buffered, (3, 20)),
+            (5, 8, Durability::Sync, (5, 8)),
+            (8, 40, Durability::Sync, (8, 40)),
+        ] {
+            fs::write(path(&directory, log), vec![0; bytes]).expect("writable");
+            // RocksDB may make the next log before it is used.
+            fs::write(path(&directory, 99), b"").expect("writable");
+            guard.committed(durability).expect("a log has grown");
+            assert_eq!(marked(), Some(expected));
+        }
+    }
 }

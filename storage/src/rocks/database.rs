@@ -1,7 +1,7 @@
 //! RocksDB behind our own types: how it is tuned, and the calls that are used.
 //!
-//! The only file that names `rocksdb`. Called by `rocks` (the owner) and `rocks::reader` (a secondary); knows neither the
-//! directory around it nor preconditions.
+//! The only file that names `rocksdb`. Called by `rocks` (the owner) and `rocks::reader` (a secondary); knows neither
+//! the directory around it nor preconditions.
 //!
 //! Invariant: what it returns is what RocksDB holds. A tuning changes speed and size on disk, never an answer.
 
@@ -216,6 +216,9 @@ fn database_options() -> Options {
     options.set_track_and_verify_wals_in_manifest(true);
     options.set_max_total_wal_size(WAL_BYTES_MAX);
     options.set_db_write_buffer_size(MEMTABLES_BYTES_MAX);
+    // Files are opened when they are needed: a large store neither opens slowly nor takes all of a process's 1,024.
+    options.set_max_open_files(512);
+    options.set_skip_stats_update_on_db_open(true);
     // Flushes and compactions beside a program that has other things to do.
     options.set_max_background_jobs(4);
     // Writes tables out as they grow: one large sync at their end would make a commit's own sync wait.

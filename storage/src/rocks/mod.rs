@@ -46,13 +46,15 @@ struct Writer {
 
 impl RocksStore {
     /// Opens the store in `directory`, and creates it (for this user alone, mode 0700) if there is none. Takes as long
-    /// as reading the write-ahead log twice, about 64 MiB at most, and replaying it: 35 MB took 0.7 s on two busy cores.
+    /// as reading the write-ahead log twice, about 64 MiB at most, and replaying it: 35 MB took 0.7 s on two busy
+    /// cores.
     ///
     /// # Errors
     /// [`ErrorKind::InUse`] if somebody holds it, also in this process; [`ErrorKind::Permission`] if it cannot be
     /// created or written; [`ErrorKind::NotAStore`] if the directory holds something else or is a file;
     /// [`ErrorKind::NewerFormat`] if its format is above the schema's; [`ErrorKind::Corrupt`] if something that was
-    /// acknowledged is damaged or missing; [`ErrorKind::Io`] otherwise. A directory that is refused for one of the first four reasons is left as it was.
+    /// acknowledged is damaged or missing; [`ErrorKind::Io`] otherwise. A directory that is refused for one of the
+    /// first four reasons is left as it was.
     pub fn open(directory: &Path, schema: &Schema) -> Result<Self, Error> {
         let directory = Directory::take(directory, schema.format)?;
         let path = directory.database();

@@ -27,9 +27,9 @@ impl RocksReader {
     /// the store itself it needs a temporary directory, which is removed on drop.
     ///
     /// # Errors
-    /// [`crate::ErrorKind::NotAStore`] if there is no store, [`crate::ErrorKind::NewerFormat`] if its format is above `format`,
-    /// [`crate::ErrorKind::Permission`] if it cannot be read, [`crate::ErrorKind::Corrupt`] if it is damaged, or if a power cut
-    /// left an end that only opening for writing repairs; the message says which.
+    /// [`crate::ErrorKind::NotAStore`] if there is no store, [`crate::ErrorKind::NewerFormat`] if its format is above
+    /// `format`, [`crate::ErrorKind::Permission`] if it cannot be read, [`crate::ErrorKind::Corrupt`] if it is damaged,
+    /// or if a power cut left an end that only opening for writing repairs; the message says which.
     pub fn open(directory: &Path, format: u32) -> Result<Self, Error> {
         match std::fs::metadata(directory) {
             Ok(metadata) if metadata.is_dir() => {}
