@@ -1,0 +1,174 @@
+//! Any program over traces survives any interruption: random programs, cut after any commit, resumed, replayed.
+//!
+//! `RELIVE_PROGRAMS=N` runs N programs a property instead of the default.
+
+mod body;
+mod director;
+mod program;
+mod rules;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+use relive::{Engine, Error, RunId, Sequence};
+
+use crate::director::{Director, Recorder, is_step, steps};
+use crate::program::{Family, Node, programs};
+
+/// A hang is a failure: far more than any program here takes.
+const HANG: Duration = Duration::from_secs(60);
+
+/// An outcome that two runs can be compared by.
+pub(crate) type Outcome = Result<i64, String>;
+
+pub(crate) fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap()
+}
+
+async fn open(store: &Arc<Recorder>, director: &Director) -> Engine {
+    Engine::builder().provide(director.clone()).open_store(Arc::clone(store) as _).await.unwrap()
+}
+
+fn comparable(result: Result<i64, Error>) -> Outcome {
+    result.map_err(|error| format!("{:?}: {error}", error.kind()))
+}
+
+/// Runs a program from nothing.
+async fn undisturbed(node: &Node, director: &Director) -> (RunId, Outcome, Arc<Recorder>) {
+    let store = Arc::new(Recorder::new(director.clone()));
+    let engine = open(&store, director).await;
+    let handle = engine.start(body::program(node.clone())).await.unwrap();
+    let run = handle.id();
+    let outcome = comparable(handle.await);
+    engine.shutdown().await.unwrap();
+    (run, outcome, store)
+}
+
+/// Opens what a crash left, and waits until the run has ended.
+async fn resumed(run: RunId, store: &Arc<Recorder>, director: &Director) -> Outcome {
+    let engine = open(store, director).await;
+    let outcome = comparable(engine.handle::<i64, Error>(run).unwrap().await);
+    engine.shutdown().await.unwrap();
+    outcome
+}
+
+/// Replays a finished run: same result, nothing appended.
+async fn replayed(run: RunId, store: &Arc<Recorder>, director: &Director, outcome: &Outcome) {
+    let engine = open(store, director).await;
+    let before = store.writes().len();
+    let again = engine.replay(run).await.unwrap().expect("the log holds the whole run");
+    let again = match again {
+        relive::TaskOutcome::Ok(payload) => Ok(payload.decode().unwrap()),
+        relive::TaskOutcome::Err(record) => Err(format!("{:?}: {}", record.kind, record.to_error())),
+        other => Err(format!("{other:?}")),
+    };
+    assert_eq!(&again, outcome, "a replay has the same result");
+    assert_eq!(store.writes().len(), before, "a replay appends nothing");
+    engine.shutdown().await.unwrap();
+}
+
+/// The first write is the store's epoch, the second creates the run.
+const WRITES_BEFORE_RUN: usize = 2;
+
+/// Effects end in an order and with values that depend on nothing but the program: however often it is interrupted, the
+/// log is the same.
+async fn interruptions_leave_no_mark(node: &Node, seed: u64, cuts: &[prop::sample::Index]) {
+    let director = Director::scheduled(seed);
+    let (run, outcome, store) = undisturbed(node, &director).await;
+    replayed(run, &store, &director, &outcome).await;
+    let writes = store.writes();
+    let whole = steps(&writes);
+    for cut in cuts {
+        let kept = WRITES_BEFORE_RUN + cut.index(whole.len());
+        let director = Director::scheduled(seed);
+        let cut = Arc::new(Recorder::cut(&writes[..kept], director.clone()));
+        let again = resumed(run, &cut, &director).await;
+        assert_eq!(again, outcome, "interrupted after {kept} writes: the result");
+        assert_eq!(steps(&cut.writes()), whole, "interrupted after {kept} writes: the log");
+    }
+}
+
+/// Effects end when they like and with what they like: what is logged decides, and what follows it may differ.
+async fn the_log_decides(node: &Node, cuts: &[prop::sample::Index]) {
+    let director = Director::free();
+    let (run, mut outcome, store) = undisturbed(node, &director).await;
+    replayed(run, &store, &director, &outcome).await;
+    let mut writes = store.writes();
+    for cut in cuts {
+        let logged = steps(&writes);
+        let kept = cut.index(logged.len()) + 1;
+        // Later lives of the process begin with a write that is no step.
+        let position = writes.iter().enumerate().filter(|(_, write)| is_step(write));
+        let position = position.map(|(index, _)| index + 1).nth(kept - 1).unwrap();
+        let left = Arc::new(Recorder::cut(&writes[..position], director.clone()));
+        if kept < logged.len() {
+            outcome = resumed(run, &left, &director).await;
+        }
+        replayed(run, &left, &director, &outcome).await;
+        writes = left.writes();
+        assert_eq!(steps(&writes)[..kept], logged[..kept], "what was logged stays");
+    }
+}
+
+fn check<T: std::fmt::Debug>(
+    default: u32,
+    strategy: impl Strategy<Value = T>,
+    property: impl AsyncFn(&T),
+) {
+    let cases = std::env::var("RELIVE_PROGRAMS").ok().and_then(|text| text.parse().ok()).unwrap_or(default);
+    let runtime = runtime();
+    let config = Config { cases, failure_persistence: None, max_shrink_iters: 20_000, ..Config::default() };
+    let result = TestRunner::new(config).run(&strategy, |value| {
+        let checked = std::panic::AssertUnwindSafe(|| {
+            runtime.block_on(async { tokio::time::timeout(HANG, property(&value)).await.expect("it hangs") });
+        });
+        std::panic::catch_unwind(checked).map_err(|panic| {
+            let text = panic.downcast_ref::<String>().cloned();
+            let text = text.or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string));
+            TestCaseError::fail(text.unwrap_or_else(|| "a panic".to_owned()))
+        })
+    });
+    if let Err(error) = result {
+        panic!("{error}");
+    }
+}
+
+fn cuts(count: usize) -> impl Strategy<Value = Vec<prop::sample::Index>> {
+    prop::collection::vec(any::<prop::sample::Index>(), count)
+}
+
+#[test]
+fn an_interrupted_program_ends_with_the_same_result_and_the_same_log() {
+    check(4_000, (programs(Family::Ordered), any::<u64>(), cuts(4)), async |(node, seed, cuts)| {
+        interruptions_leave_no_mark(node, *seed, cuts).await;
+    });
+}
+
+#[test]
+fn an_interrupted_program_that_chooses_by_chance_ends_with_the_same_result_and_the_same_log() {
+    check(2_000, (programs(Family::ByChance), any::<u64>(), cuts(4)), async |(node, seed, cuts)| {
+        interruptions_leave_no_mark(node, *seed, cuts).await;
+    });
+}
+
+#[test]
+fn what_is_logged_decides_whatever_effects_do() {
+    check(3_000, (programs(Family::Ordered), cuts(3)), async |(node, cuts)| the_log_decides(node, cuts).await);
+}
+
+#[test]
+fn what_is_logged_decides_whatever_effects_and_chance_do() {
+    check(3_000, (programs(Family::ByChance), cuts(3)), async |(node, cuts)| the_log_decides(node, cuts).await);
+}
+
+/// Positions are what the log's keys say.
+#[test]
+fn steps_are_numbered_without_a_gap() {
+    let runtime = runtime();
+    let node = Node::Wide(32);
+    let (run, _, store) = runtime.block_on(undisturbed(&node, &Director::scheduled(1)));
+    let events: Vec<_> = relive_engine::inspect::events(store, run).map(|event| event.unwrap().sequence).collect();
+    assert_eq!(events, (0..events.len() as u64).map(Sequence).collect::<Vec<_>>());
+}
