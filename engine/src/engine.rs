@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use relive_storage::{Read, Store, Write};
+use relive_storage::{Outcome, Precondition, Read, Store, Write};
 use rustc_hash::FxHashMap;
 use tokio::sync::{Notify, Semaphore, mpsc};
 
@@ -24,7 +24,7 @@ use crate::handle::{Cancellation, CellState, Handle, RunCell, RunStatus, Target}
 use crate::id::{Epoch, RunId, Sequence};
 use crate::index::{self, CacheRecord, IdRecord};
 use crate::inspect;
-use crate::log::{LogReader, LogWriter, last_event};
+use crate::log::{LOG, LogReader, LogWriter, last_event};
 use crate::options::Options;
 use crate::payload::Payload;
 use crate::run::{Environment, Plan, Settings, Stop, closed};
@@ -189,14 +189,12 @@ impl Engine {
         let inner = self.inner();
         inner.check_open()?;
         let Target::Live(cell) = self.handle(run)?.target else { return Ok(Cancellation::AlreadyEnded) };
-        if matches!(cell.state(), CellState::Waiting(_)) {
-            inner.cancel_waiting(&cell).await?;
-            return Ok(Cancellation::Cancelled);
-        }
         cell.mailbox.cancel();
-        match *cell.ended().await? {
-            TaskOutcome::Cancelled => Ok(Cancellation::Cancelled),
-            _ => Ok(Cancellation::AlreadyEnded),
+        match cell.ended().await {
+            Ok(outcome) if *outcome == TaskOutcome::Cancelled => Ok(Cancellation::Cancelled),
+            Ok(_) => Ok(Cancellation::AlreadyEnded),
+            Err(_) if matches!(cell.state(), CellState::Waiting(_)) => inner.cancel_waiting(&cell).await,
+            Err(error) => Err(error),
         }
     }
 
@@ -489,8 +487,8 @@ impl Inner {
 
     async fn applied(&self, write: Write) -> Result<()> {
         match self.settings.committer.commit(write).await? {
-            relive_storage::Outcome::Applied => Ok(()),
-            relive_storage::Outcome::Refused { .. } => {
+            Outcome::Applied => Ok(()),
+            Outcome::Refused { .. } => {
                 Err(Error::new(ErrorKind::IdTaken, "another start under the same id was faster: call again"))
             }
         }
@@ -503,8 +501,13 @@ impl Inner {
         let cell = RunCell::new(plan.run, request.definition.name, CellState::Starting);
         let _ = cell.input.set(request.canonical.clone());
         let key = reserved.as_ref().map(|reserved| reserved.key);
-        let Some(alive) = self.alive.lock().clone() else { return Err(closed(plan.run)) };
-        self.runs.lock().insert(plan.run, Arc::clone(&cell));
+        let alive = {
+            // Held while the run is entered, so that a shutdown at the same time finds it.
+            let guard = self.alive.lock();
+            let Some(alive) = guard.clone() else { return Err(closed(plan.run)) };
+            self.runs.lock().insert(plan.run, Arc::clone(&cell));
+            alive
+        };
         if let Some(reserved) = reserved {
             reserved.becomes(&cell);
         }
@@ -543,7 +546,7 @@ impl Inner {
     }
 
     /// Cancels a run that no loop is driving.
-    async fn cancel_waiting(self: &Arc<Self>, cell: &Arc<RunCell>) -> Result<()> {
+    async fn cancel_waiting(self: &Arc<Self>, cell: &Arc<RunCell>) -> Result<Cancellation> {
         let run = cell.run;
         let mut reader = LogReader::new(Arc::clone(&self.store) as Arc<dyn Read>, run);
         while reader.next_batch()?.is_some() {}
@@ -558,10 +561,15 @@ impl Inner {
             operations.push(index::put(index::RUNS, index::run_key(run), &record)?);
         }
         operations.push(relive_storage::Operation::Delete { keyspace: index::UNFINISHED, key: index::run_key(run) });
-        self.applied(Write { preconditions: Vec::new(), operations }).await?;
+        // Somebody else may be cancelling it, too: who appends first has cancelled it.
+        let absent = Precondition::Absent { keyspace: LOG, key: crate::log::key(run, first) };
+        match self.settings.committer.commit(Write { preconditions: vec![absent], operations }).await? {
+            Outcome::Refused { .. } => return Ok(Cancellation::AlreadyEnded),
+            Outcome::Applied => {}
+        }
         self.runs.lock().remove(&run);
         self.calls.lock().retain(|_, call| !matches!(call, Call::Run(other) if other.run == run));
         cell.set(CellState::Done(Arc::new(TaskOutcome::Cancelled)));
-        Ok(())
+        Ok(Cancellation::Cancelled)
     }
 }

@@ -168,7 +168,8 @@ fn prepare(
     mailbox: &Arc<Mailbox>,
 ) -> Result<(Drive, BoxedFuture)> {
     let mut reader = LogReader::new(Arc::clone(&engine.store) as Arc<dyn Read>, run);
-    let missing = || Error::new(ErrorKind::Corrupt, format!("run {run}: its log is empty, or begins with another event"));
+    let missing =
+        || Error::new(ErrorKind::Corrupt, format!("run {run}: its log is empty, or begins with another event"));
     let batch = reader.next_batch()?.ok_or_else(missing)?;
     let Some(Event::TaskStarted(started)) = batch.events.first().cloned() else { return Err(missing()) };
     let input = (definition.canonical)(&started.input).map_err(|error| {

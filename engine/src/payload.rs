@@ -45,14 +45,20 @@ impl std::fmt::Display for PayloadError {
 impl std::error::Error for PayloadError {}
 
 impl Payload {
-    /// Writes a value.
+    /// Writes a value of at most [`PAYLOAD_BYTES_MAX`].
     ///
     /// # Errors
-    /// If the value's own `Serialize` fails.
+    /// If the value's own `Serialize` fails, or it is larger.
     pub fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Self, PayloadError> {
         let mut bytes = Vec::with_capacity(64);
         let mut serializer = rmp_serde::Serializer::new(&mut bytes).with_struct_map();
         value.serialize(&mut serializer).map_err(|error| PayloadError(error.to_string()))?;
+        if bytes.len() > PAYLOAD_BYTES_MAX {
+            return Err(PayloadError(format!(
+                "it takes {} bytes, more than the {PAYLOAD_BYTES_MAX} that are recorded: store it elsewhere and record where",
+                bytes.len()
+            )));
+        }
         Ok(Self { codec: PayloadCodec::MESSAGE_PACK, bytes: bytes.into() })
     }
 
@@ -89,6 +95,9 @@ impl Payload {
         &self.bytes
     }
 }
+
+/// Largest payload: 4 MiB. A log is for what happened, not for bulk data.
+pub const PAYLOAD_BYTES_MAX: usize = 4 << 20;
 
 /// Deepest nesting that is read: 128, so that hostile bytes cannot exhaust the stack.
 const DEPTH_MAX: usize = 128;

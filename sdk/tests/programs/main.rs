@@ -2,6 +2,8 @@
 //!
 //! `RELIVE_PROGRAMS=N` runs N programs a property instead of the default.
 
+#![allow(clippy::unwrap_used, reason = "a test may fail anywhere")]
+
 mod body;
 mod director;
 mod program;
@@ -112,11 +114,7 @@ async fn the_log_decides(node: &Node, cuts: &[prop::sample::Index]) {
     }
 }
 
-fn check<T: std::fmt::Debug>(
-    default: u32,
-    strategy: impl Strategy<Value = T>,
-    property: impl AsyncFn(&T),
-) {
+fn check<T: std::fmt::Debug>(default: u32, strategy: impl Strategy<Value = T>, property: impl AsyncFn(&T)) {
     let cases = std::env::var("RELIVE_PROGRAMS").ok().and_then(|text| text.parse().ok()).unwrap_or(default);
     let runtime = runtime();
     let config = Config { cases, failure_persistence: None, max_shrink_iters: 20_000, ..Config::default() };

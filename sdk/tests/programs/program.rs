@@ -11,11 +11,18 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum Node {
     /// A trace. `fails`: one in four of its results is an error.
-    Op { kind: u8, fails: bool },
+    Op {
+        kind: u8,
+        fails: bool,
+    },
     /// A trace that is called the same way from everywhere.
-    Same { kind: u8 },
+    Same {
+        kind: u8,
+    },
     /// `relive::now`, `random` or `uuid`.
-    Immediate { kind: u8 },
+    Immediate {
+        kind: u8,
+    },
     /// A trace whose argument is a counter that all branches share.
     Counter,
     /// One after the other, each with the value of the one before.

@@ -27,8 +27,8 @@ async fn open(store: &MemoryStore, stage: &Arc<Stage>) -> Engine {
     Engine::builder().provide(Arc::clone(stage)).open_store(Arc::new(store.clone())).await.unwrap()
 }
 
-fn stage() -> Result<Arc<Arc<Stage>>> {
-    relive::provided()
+fn stage() -> Result<Arc<Stage>> {
+    Ok(Arc::clone(&*relive::provided::<Arc<Stage>>()?))
 }
 
 fn log(engine: &Engine, run: RunId) -> Vec<Event> {
@@ -183,11 +183,15 @@ async fn asks_for_two_parked_results() -> Result<i64> {
     let (mut first, mut second) = (None, None);
     poll_fn(|cx| {
         let mut ready = 0;
-        if first.is_none() && let Poll::Ready(result) = a.poll_unpin(cx) {
+        if first.is_none()
+            && let Poll::Ready(result) = a.poll_unpin(cx)
+        {
             first = Some(result);
             ready += 1;
         }
-        if second.is_none() && let Poll::Ready(result) = b.poll_unpin(cx) {
+        if second.is_none()
+            && let Poll::Ready(result) = b.poll_unpin(cx)
+        {
             second = Some(result);
             ready += 1;
         }

@@ -71,8 +71,11 @@ pub async fn digest<'a>(
 
 #[task]
 async fn countdown(from: u32) -> Result<u32, Refused> {
-    // Its own name in its body is the task: a child run.
-    if from == 0 { Ok(0) } else { Ok(countdown(from - 1).await? + 1) }
+    // Its own name in its body is the task: inert until an engine runs it.
+    if from > 0 {
+        drop(countdown(from - 1));
+    }
+    Ok(from)
 }
 
 /// Names are looked up where the function stands.
