@@ -20,6 +20,8 @@ pub mod options;
 pub mod payload;
 mod recover;
 pub mod replay;
+mod reserve;
 pub mod run;
 pub mod schema;
+mod start;
 pub mod value;

@@ -10,7 +10,7 @@ use relive_storage::{KeyRange, Order, PageLimit, Precondition, Read, Write, afte
 
 use crate::commit::Committer;
 use crate::definition::CacheMode;
-use crate::engine::{Inner, call_key};
+use crate::engine::Inner;
 use crate::error::{Error, ErrorKind, Result, storage_error};
 use crate::event::{Event, TaskStarted};
 use crate::execute;
@@ -18,6 +18,7 @@ use crate::handle::{CellState, RunCell};
 use crate::id::{Epoch, RunId};
 use crate::index::{self, UnfinishedRecord};
 use crate::log::LogReader;
+use crate::reserve::call_key;
 
 /// Where the epoch stands in `meta`.
 const EPOCH_KEY: &[u8] = b"epoch";

@@ -1,0 +1,20 @@
+# Each target is one command; the work is cargo's. `make demo DIR=/some/text/files` chooses other files.
+
+# How long the first build takes: RocksDB is compiled from source, once.
+FIRST_BUILD = about 15 minutes on two cores
+
+.PHONY: demo test setup
+
+# A research pipeline is killed with SIGKILL part-way, started again, and goes on where it was.
+demo: setup
+	@cargo run -p relive-examples -- $(if $(DIR),"$$DIR")
+
+test: setup
+	cargo test --workspace
+
+# What a build needs besides Rust: installed where that can be done without asking, else named.
+setup: export FIRST_BUILD := $(FIRST_BUILD)
+setup:
+	@sh .ci/setup
+
+export DIR

@@ -1,0 +1,220 @@
+//! What becomes of a call: a run under its id, a cached result, a run that is under way, or a new one.
+//!
+//! Called by `engine`; spawns new runs through `execute`.
+//!
+//! Invariant: a cached result is handed out only if its whole input is equal and its code is today's.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use relive_storage::{Outcome, Read, Write};
+
+use crate::definition::{CacheMode, TaskDefinition};
+use crate::engine::{Inner, Request};
+use crate::error::{Error, ErrorKind, Result};
+use crate::event::{Cause, Event, TaskCompleted, TaskOutcome, TaskStarted};
+use crate::handle::{CellState, Handle, RunCell, Target};
+use crate::id::{RunId, Sequence};
+use crate::index::{self, CacheRecord, IdRecord};
+use crate::log::LogWriter;
+use crate::reserve::{Reserve, ReservedCall, call_key};
+use crate::run::{Plan, closed};
+
+impl Inner {
+    /// See `Engine::start`.
+    pub(crate) async fn start(self: &Arc<Self>, request: &Request) -> Result<Handle> {
+        loop {
+            self.check_open()?;
+            let _reserved = match &request.id {
+                None => None,
+                Some(id) => match self.reserve_id(id) {
+                    Ok(reserved) => Some(reserved),
+                    Err(other) => {
+                        other.await;
+                        continue;
+                    }
+                },
+            };
+            if let Some(id) = &request.id
+                && let Some(record) = index::read::<IdRecord>(self.store_read(), index::IDS, id.as_bytes())?
+            {
+                return self.known_id(request, id, &record);
+            }
+            if request.definition.cache == CacheMode::Off {
+                return self.fresh(request, None).await;
+            }
+            let key = call_key(request.definition.name, blake3::hash(&request.canonical).as_bytes());
+            let reserved = match self.reserve_call(key) {
+                Reserve::Reserved(reserved) => reserved,
+                Reserve::Run(cell) => {
+                    if self.input_of(&cell)? == request.canonical {
+                        return self.join(request, cell).await;
+                    }
+                    // Another input with the same hash: run beside it, and joined by nobody.
+                    return self.fresh(request, None).await;
+                }
+                Reserve::Deciding(other) => {
+                    other.await;
+                    continue;
+                }
+            };
+            if let Some(entry) = self.cached(request)? {
+                return self.from_cache(request, entry).await;
+            }
+            return self.fresh(request, Some(reserved)).await;
+        }
+    }
+
+    /// The run that an id names, if the call is the same.
+    fn known_id(&self, request: &Request, id: &str, record: &IdRecord) -> Result<Handle> {
+        let taken = |what: &str| {
+            Err(Error::new(ErrorKind::IdTaken, format!("id `{id}` names run {} of {what}: use another id", record.run)))
+        };
+        if record.task != request.definition.name {
+            return taken(&format!("task {}", record.task));
+        }
+        let handle = self.handle(record.run)?;
+        let known = match &handle.target {
+            Target::Live(cell) => self.input_of(cell)?,
+            Target::Done(_) => self.stored_input(record.run, request.definition)?,
+        };
+        if known != request.canonical {
+            return taken("the same task with another input");
+        }
+        Ok(handle)
+    }
+
+    /// The canonical form of a run's input.
+    fn input_of(&self, cell: &RunCell) -> Result<Bytes> {
+        if let Some(input) = cell.input.get() {
+            return Ok(input.clone());
+        }
+        let Some(definition) = self.registry.task(&cell.task) else {
+            return Err(Error::new(
+                ErrorKind::UnknownTask,
+                format!("run {}: task {} is not linked in", cell.run, cell.task),
+            ));
+        };
+        let input = self.stored_input(cell.run, definition)?;
+        Ok(cell.input.get_or_init(|| input).clone())
+    }
+
+    fn stored_input(&self, run: RunId, definition: &TaskDefinition) -> Result<Bytes> {
+        let started = crate::recover::first_event(Arc::clone(&self.store) as Arc<dyn Read>, run)?;
+        let canonical = (definition.canonical)(&started.input).map_err(|error| {
+            crate::error::payload_error(
+                format!("run {run}: the input of task {} cannot be read", definition.name),
+                &error,
+            )
+        })?;
+        Ok(canonical.into())
+    }
+
+    /// An entry of the cache that holds for this call.
+    fn cached(&self, request: &Request) -> Result<Option<CacheRecord>> {
+        let definition = request.definition;
+        let key = index::cache_key(definition.name, definition.code, blake3::hash(&request.canonical).as_bytes());
+        let entry = index::read::<CacheRecord>(self.store_read(), index::CACHE, &key)?;
+        Ok(entry.filter(|entry| {
+            // The hash is never enough.
+            entry.task == definition.name
+                && entry.code == definition.code
+                && entry.input == request.canonical
+                && entry
+                    .traces
+                    .iter()
+                    .all(|(name, code)| self.registry.trace(name).is_some_and(|now| now.code == *code))
+        }))
+    }
+
+    /// A handle on a cached result. Under an id, a run is written that says where the result is from.
+    async fn from_cache(self: &Arc<Self>, request: &Request, entry: CacheRecord) -> Result<Handle> {
+        let outcome = TaskOutcome::Ok(entry.result);
+        if request.id.is_none() {
+            return Ok(Handle { run: entry.run, target: Target::Done(Arc::new(outcome)) });
+        }
+        let plan = self.plan(request)?;
+        let at = plan.started_at;
+        let completed = TaskCompleted { outcome: outcome.clone(), imposed: true, code: request.definition.code, at };
+        let started = self.started(request, &plan, Cause::Cached);
+        let mut writer = LogWriter::new(plan.run, self.settings.epoch);
+        let events = vec![Event::TaskStarted(started), Event::TaskCompleted(completed.clone())];
+        let mut write = plan.creation()?;
+        write.operations.extend(plan.completion(&completed, None)?);
+        write.operations.extend(writer.append(Sequence(0), events, true)?.0);
+        self.applied(write).await?;
+        Ok(Handle { run: plan.run, target: Target::Done(Arc::new(outcome)) })
+    }
+
+    /// A handle on a run of the same call that is under way. An id names it from now on, too.
+    async fn join(self: &Arc<Self>, request: &Request, cell: Arc<RunCell>) -> Result<Handle> {
+        cell.started().await?;
+        if let Some(id) = &request.id {
+            let mut plan = self.plan(request)?;
+            plan.run = cell.run;
+            let (absent, put) = plan.claim(id)?;
+            self.applied(Write { preconditions: vec![absent], operations: vec![put] }).await?;
+        }
+        Ok(Handle { run: cell.run, target: Target::Live(cell) })
+    }
+
+    async fn applied(&self, write: Write) -> Result<()> {
+        match self.settings.committer.commit(write).await? {
+            Outcome::Applied => Ok(()),
+            Outcome::Refused { .. } => {
+                Err(Error::new(ErrorKind::IdTaken, "another start under the same id was faster: call again"))
+            }
+        }
+    }
+
+    /// Starts a run.
+    async fn fresh(self: &Arc<Self>, request: &Request, reserved: Option<ReservedCall>) -> Result<Handle> {
+        let plan = self.plan(request)?;
+        let started = self.started(request, &plan, Cause::New);
+        let cell = RunCell::new(plan.run, request.definition.name, CellState::Starting);
+        let _ = cell.input.set(request.canonical.clone());
+        let key = reserved.as_ref().map(|reserved| reserved.key);
+        let alive = {
+            // Held while the run is entered, so that a shutdown at the same time finds it.
+            let guard = self.alive.lock();
+            let Some(alive) = guard.clone() else { return Err(closed(plan.run)) };
+            self.runs.lock().insert(plan.run, Arc::clone(&cell));
+            alive
+        };
+        if let Some(reserved) = reserved {
+            reserved.becomes(&cell);
+        }
+        crate::execute::spawn_fresh(self, &cell, plan, started, key, alive);
+        cell.started().await?;
+        Ok(Handle { run: cell.run, target: Target::Live(cell) })
+    }
+
+    fn plan(&self, request: &Request) -> Result<Plan> {
+        let started_at = self.environment.clock.now();
+        let mut random = [0; 10];
+        self.environment
+            .entropy
+            .fill(&mut random)
+            .map_err(|why| Error::new(ErrorKind::Storage, format!("no randomness for a run's id: {why}")))?;
+        Ok(Plan {
+            run: RunId::new(started_at, random),
+            definition: request.definition,
+            code: request.definition.code,
+            id: request.id.clone(),
+            input: request.canonical.clone(),
+            started_at,
+        })
+    }
+
+    fn started(&self, request: &Request, plan: &Plan, cause: Cause) -> TaskStarted {
+        TaskStarted {
+            task: request.definition.name.into(),
+            code: request.definition.code,
+            input: request.input.clone(),
+            attempt: 1,
+            cause,
+            id: request.id.clone(),
+            at: plan.started_at,
+        }
+    }
+}
