@@ -1,1 +1,52 @@
-//! .
+//! What Relive costs, side by side with what it stands on: the disk, and RocksDB alone.
+//!
+//! A plain program, because its figures are ratios of things measured in turns within one run, which criterion does not
+//! do. `main` reads the command line and calls one module per part; each returns figures, and `report` prints them.
+//!
+//! Invariant: what is compared is measured in the same run, on the same file system, with the same bytes, in blocks that
+//! alternate, so that whatever else the machine does hits all sides alike.
+
+mod bare;
+mod cache;
+mod meter;
+mod replay;
+mod report;
+mod samples;
+mod sequential;
+mod setting;
+mod throughput;
+
+pub use meter::Others;
+pub use report::{Bound, Figure, json_line, table};
+pub use setting::{Failure, Setting, Sizes};
+
+/// A part of the benchmark: what one `--only` runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// One durable trace after the other, beside the disk's sync and RocksDB's synced put.
+    Sequential,
+    /// A thousand runs at once, beside large synced batches of RocksDB.
+    Throughput,
+    /// A long run taken up again.
+    Replay,
+    /// Calls that the cache knows, and calls that it does not.
+    Cache,
+}
+
+impl Part {
+    /// All, in the order in which they run.
+    pub const ALL: [Self; 4] = [Self::Sequential, Self::Throughput, Self::Replay, Self::Cache];
+
+    /// Measures it.
+    ///
+    /// # Errors
+    /// If the directory cannot be written, or something that is measured fails.
+    pub fn measure(self, setting: &Setting) -> Result<Vec<Figure>, Failure> {
+        match self {
+            Self::Sequential => sequential::measure(setting),
+            Self::Throughput => throughput::measure(setting),
+            Self::Replay => replay::measure(setting),
+            Self::Cache => cache::measure(setting),
+        }
+    }
+}

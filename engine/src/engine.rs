@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use relive_storage::{Outcome, Precondition, Read, Store, Write};
 use rustc_hash::FxHashMap;
 use tokio::sync::{Semaphore, mpsc};
@@ -56,7 +56,8 @@ impl Drop for Owner {
 }
 
 pub(crate) struct Inner {
-    pub(crate) store: Arc<dyn Store>,
+    /// `None` once it is closed.
+    store: RwLock<Option<Arc<dyn Read>>>,
     pub(crate) registry: Registry,
     pub(crate) environment: Arc<Environment>,
     pub(crate) settings: Settings,
@@ -86,10 +87,11 @@ impl Engine {
         })?;
         let acknowledges = options.on_durable.is_some();
         let (committer, thread) = Committer::start(Arc::clone(&store), options.durability, options.on_durable)?;
+        let store: Arc<dyn Read> = store;
         let epoch = crate::recover::next_epoch(store.as_ref(), &committer).await?;
         let (alive, ended) = mpsc::channel(1);
         let inner = Arc::new(Inner {
-            store,
+            store: RwLock::new(Some(store)),
             registry,
             environment: Arc::new(Environment {
                 clock: options.clock,
@@ -165,7 +167,7 @@ impl Engine {
     /// Of kind `Diverged` if the body does not fit the log; if the run or its task is unknown, or the log is damaged.
     pub async fn replay(&self, run: RunId) -> Result<Option<TaskCompleted>> {
         let inner = Arc::clone(self.inner());
-        if last_event(inner.store_read(), run)?.is_none() {
+        if last_event(inner.store()?.as_ref(), run)?.is_none() {
             return Err(Error::new(ErrorKind::UnknownRun, format!("there is no run {run} in this store")));
         }
         crate::execute::replay(&inner, run).await
@@ -177,8 +179,11 @@ impl Engine {
     }
 
     /// The store, to be read.
-    pub fn store(&self) -> Arc<dyn Read> {
-        Arc::clone(&self.inner().store) as Arc<dyn Read>
+    ///
+    /// # Errors
+    /// Of kind `Closed` after a shutdown.
+    pub fn store(&self) -> Result<Arc<dyn Read>> {
+        self.inner().store()
     }
 
     /// Stops: starts nothing new, lets effects that have begun end and records them for as long as the grace lasts, and
@@ -202,6 +207,8 @@ impl Engine {
                 return Err(Error::new(ErrorKind::Storage, "the committer's thread panicked"));
             }
         }
+        // Nobody writes any more; the directory can be opened again when this returns, unless somebody is reading.
+        inner.store.write().take();
         inner.settings.committer.failure().map_or(Ok(()), Err)
     }
 }
@@ -218,8 +225,12 @@ fn decoy() -> tokio::runtime::Handle {
 }
 
 impl Inner {
-    pub(crate) fn store_read(&self) -> &dyn Read {
-        self.store.as_ref()
+    /// The store, to be read. Not to be kept: a shutdown closes the store when the last reader is gone.
+    pub(crate) fn store(&self) -> Result<Arc<dyn Read>> {
+        self.store
+            .read()
+            .clone()
+            .ok_or_else(|| Error::new(ErrorKind::Closed, "the engine was shut down: open it again"))
     }
 
     pub(crate) fn check_open(&self) -> Result<()> {
@@ -242,7 +253,7 @@ impl Inner {
         if let Some(cell) = self.runs.lock().get(&run) {
             return Ok(Handle { run, target: Target::Live(Arc::clone(cell)) });
         }
-        match last_event(self.store_read(), run)? {
+        match last_event(self.store()?.as_ref(), run)? {
             Some((_, Event::TaskCompleted(TaskCompleted { outcome, .. }))) => {
                 Ok(Handle { run, target: Target::Done(Arc::new(outcome)) })
             }
@@ -256,14 +267,14 @@ impl Inner {
     /// Cancels a run that no loop is driving.
     async fn cancel_waiting(self: &Arc<Self>, cell: &Arc<RunCell>) -> Result<Cancellation> {
         let run = cell.run;
-        let mut reader = LogReader::new(Arc::clone(&self.store) as Arc<dyn Read>, run);
+        let mut reader = LogReader::new(self.store()?, run);
         while reader.next_batch()?.is_some() {}
-        let started = crate::recover::first_event(Arc::clone(&self.store) as Arc<dyn Read>, run)?;
+        let started = crate::recover::first_event(self.store()?, run)?;
         let (at, first) = (self.environment.clock.now(), reader.position());
         let completed = TaskCompleted { outcome: TaskOutcome::Cancelled, imposed: true, code: started.code, at };
         let mut writer = reader.into_writer(self.settings.epoch);
         let (mut operations, _) = writer.append(first, vec![Event::TaskCompleted(completed)], true)?;
-        if let Some(mut record) = inspect::run(self.store_read(), run)? {
+        if let Some(mut record) = inspect::run(self.store()?.as_ref(), run)? {
             record.state = index::RunState::Cancelled;
             record.finished_at = Some(at);
             operations.push(index::put(index::RUNS, index::run_key(run), &record)?);

@@ -8,7 +8,6 @@ use std::future::{Future, poll_fn};
 use std::sync::Arc;
 use std::task::Poll;
 
-use relive_storage::Read;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use crate::definition::TaskDefinition;
@@ -151,7 +150,7 @@ async fn resumed(engine: &Inner, cell: &Arc<RunCell>) -> Result<TaskCompleted> {
 
 /// Runs a task's body against its log, without effects and without writes.
 pub(crate) async fn replay(engine: &Inner, run: RunId) -> Result<Option<TaskCompleted>> {
-    let started = crate::recover::first_event(Arc::clone(&engine.store) as Arc<dyn Read>, run)?;
+    let started = crate::recover::first_event(engine.store()?, run)?;
     let task = &started.task;
     let definition = engine.registry.task(task).ok_or_else(|| {
         Error::new(ErrorKind::UnknownTask, format!("run {run} is of task {task}, which this program does not have"))
@@ -167,7 +166,7 @@ fn prepare(
     definition: &'static TaskDefinition,
     mailbox: &Arc<Mailbox>,
 ) -> Result<(Drive, BoxedFuture)> {
-    let mut reader = LogReader::new(Arc::clone(&engine.store) as Arc<dyn Read>, run);
+    let mut reader = LogReader::new(engine.store()?, run);
     let missing =
         || Error::new(ErrorKind::Corrupt, format!("run {run}: its log is empty, or begins with another event"));
     let batch = reader.next_batch()?.ok_or_else(missing)?;

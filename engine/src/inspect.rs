@@ -36,22 +36,33 @@ pub struct LoggedEvent {
 
 /// Runs, the newest first, a page at a time. After an error it ends.
 pub struct Runs {
-    store: Arc<dyn Read>,
+    store: Result<Arc<dyn Read>, Option<Error>>,
     range: Option<KeyRange>,
     rows: std::vec::IntoIter<Row>,
 }
 
 /// All runs of a store.
 pub fn runs(store: Arc<dyn Read>) -> Runs {
-    Runs { store, range: Some(KeyRange::all()), rows: Vec::new().into_iter() }
+    Runs { store: Ok(store), range: Some(KeyRange::all()), rows: Vec::new().into_iter() }
+}
+
+impl From<Error> for Runs {
+    /// No runs, but why there are none.
+    fn from(error: Error) -> Self {
+        Self { store: Err(Some(error)), range: None, rows: Vec::new().into_iter() }
+    }
 }
 
 impl Runs {
     fn fill(&mut self) -> Result<()> {
+        let store = match &mut self.store {
+            Ok(store) => store,
+            Err(error) => return error.take().map_or(Ok(()), Err),
+        };
         while self.rows.len() == 0
             && let Some(range) = self.range.take()
         {
-            let page = self.store.scan(index::RUNS, &range, Order::Descending, PageLimit::default());
+            let page = store.scan(index::RUNS, &range, Order::Descending, PageLimit::default());
             let page = page.map_err(storage_error)?;
             if page.more
                 && let Some(last) = page.rows.last()
@@ -111,6 +122,7 @@ pub fn runs_by_prefix(store: &dyn Read, prefix: &str, count_max: usize) -> Resul
 /// The events of a run, a page at a time. After an error it ends.
 pub struct Events {
     reader: Option<LogReader>,
+    error: Option<Error>,
     at: Sequence,
     epoch: Epoch,
     batch: std::vec::IntoIter<Event>,
@@ -118,7 +130,20 @@ pub struct Events {
 
 /// The events of a run, from its first. A run that is not there has none.
 pub fn events(store: Arc<dyn Read>, run: RunId) -> Events {
-    Events { reader: Some(LogReader::new(store, run)), at: Sequence(0), epoch: Epoch(0), batch: Vec::new().into_iter() }
+    Events {
+        reader: Some(LogReader::new(store, run)),
+        error: None,
+        at: Sequence(0),
+        epoch: Epoch(0),
+        batch: Vec::new().into_iter(),
+    }
+}
+
+impl From<Error> for Events {
+    /// No events, but why there are none.
+    fn from(error: Error) -> Self {
+        Self { reader: None, error: Some(error), at: Sequence(0), epoch: Epoch(0), batch: Vec::new().into_iter() }
+    }
 }
 
 impl Iterator for Events {
@@ -130,6 +155,9 @@ impl Iterator for Events {
                 let sequence = self.at;
                 self.at.0 += 1;
                 return Some(Ok(LoggedEvent { sequence, epoch: self.epoch, event }));
+            }
+            if let Some(error) = self.error.take() {
+                return Some(Err(error));
             }
             match self.reader.as_mut()?.next_batch() {
                 Ok(Some(Batch { first, epoch, events, .. })) => {

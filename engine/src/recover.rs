@@ -50,7 +50,7 @@ pub(crate) fn take_up(inner: &Arc<Inner>) -> Result<()> {
     let mut range = KeyRange::all();
     loop {
         let page = inner
-            .store
+            .store()?
             .scan(index::UNFINISHED, &range, Order::Ascending, PageLimit::default())
             .map_err(storage_error)?;
         for row in &page.rows {

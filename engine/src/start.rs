@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use relive_storage::{Outcome, Read, Write};
+use relive_storage::{Outcome, Write};
 
 use crate::definition::{CacheMode, TaskDefinition};
 use crate::engine::{Inner, Request};
@@ -36,7 +36,7 @@ impl Inner {
                 },
             };
             if let Some(id) = &request.id
-                && let Some(record) = index::read::<IdRecord>(self.store_read(), index::IDS, id.as_bytes())?
+                && let Some(record) = index::read::<IdRecord>(self.store()?.as_ref(), index::IDS, id.as_bytes())?
             {
                 return self.known_id(request, id, &record);
             }
@@ -100,7 +100,7 @@ impl Inner {
     }
 
     fn stored_input(&self, run: RunId, definition: &TaskDefinition) -> Result<Bytes> {
-        let started = crate::recover::first_event(Arc::clone(&self.store) as Arc<dyn Read>, run)?;
+        let started = crate::recover::first_event(self.store()?, run)?;
         let canonical = (definition.canonical)(&started.input).map_err(|error| {
             crate::error::payload_error(
                 format!("run {run}: the input of task {} cannot be read", definition.name),
@@ -114,7 +114,7 @@ impl Inner {
     fn cached(&self, request: &Request) -> Result<Option<CacheRecord>> {
         let definition = request.definition;
         let key = index::cache_key(definition.name, definition.code, blake3::hash(&request.canonical).as_bytes());
-        let entry = index::read::<CacheRecord>(self.store_read(), index::CACHE, &key)?;
+        let entry = index::read::<CacheRecord>(self.store()?.as_ref(), index::CACHE, &key)?;
         Ok(entry.filter(|entry| {
             // The hash is never enough.
             entry.task == definition.name

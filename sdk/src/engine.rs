@@ -190,12 +190,12 @@ impl Engine {
 
     /// All runs of the store, the newest first; read a page at a time.
     pub fn runs(&self) -> Runs {
-        inspect::runs(self.0.store())
+        self.0.store().map_or_else(Runs::from, inspect::runs)
     }
 
     /// The events of a run, from its first; read a page at a time. A run that is not there has none.
     pub fn events(&self, run: RunId) -> Events {
-        inspect::events(self.0.store(), run)
+        self.0.store().map_or_else(Events::from, |store| inspect::events(store, run))
     }
 
     /// Runs a task's body against the log of one of its runs, without effects and without writes. Gives the attempt's

@@ -5,8 +5,10 @@
 //! Invariant: it stays as it is for as long as its format version is readable. What a new version adds gets a history of
 //! its own.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use relive_engine::canonical::canonical;
 use relive_engine::error::ErrorKind;
 use relive_engine::event::{
     Batch, Cause, ErrorRecord, Event, TaskCompleted, TaskOutcome, TaskStarted, TraceCompleted, TraceOutcome,
@@ -55,16 +57,16 @@ pub(crate) fn runs() -> Vec<Run> {
 fn completed() -> Run {
     let mut log = Log::new(1, "digest", Some(ID));
     log.batch(1, true, |events, first| {
-        events.push(started("digest", input(&Urls { urls: &["ä", "b"], depth: None }), Cause::New, Some(ID)));
-        events.push(call("now", &(), true, 12));
+        events.push(started("digest", &URLS, Cause::New, Some(ID)));
+        events.push(call("now", &none(), true, 12));
         events.push(completion(first + 1, TraceOutcome::Ok(payload(&START.0)), 0, Timestamp(-1)));
-        events.push(call("fetch", &("url", "ä"), false, 250));
-        events.push(call("fetch", &("url", "b"), false, 251));
-        events.push(call("approve", &("by", "ada"), false, 70_000));
+        events.push(call("fetch", &one("url", "ä"), false, 250));
+        events.push(call("fetch", &one("url", "b"), false, 251));
+        events.push(call("approve", &one("by", "ada"), false, 70_000));
     });
     log.batch(1, true, |events, _| {
         events.push(completion(4, TraceOutcome::Ok(payload(&"contents of b")), 65_536, START));
-        events.push(call("fetch", &("url", "b"), false, 252));
+        events.push(call("fetch", &one("url", "b"), false, 252));
     });
     log.batch(2, true, |events, first| {
         let error = ErrorRecord {
@@ -85,8 +87,8 @@ fn completed() -> Run {
 fn failed() -> Run {
     let mut log = Log::new(2, "fragile", None);
     log.batch(1, true, |events, _| {
-        events.push(started("fragile", input(&()), Cause::New, None));
-        let calls = (0..ERROR_KINDS.len()).map(|index| call("attempt", &("index", index), false, 7));
+        events.push(started("fragile", &none(), Cause::New, None));
+        let calls = (0..ERROR_KINDS.len()).map(|index| call("attempt", &one("index", index), false, 7));
         events.extend(calls);
     });
     for (index, kind) in ERROR_KINDS.into_iter().enumerate() {
@@ -104,7 +106,7 @@ fn failed() -> Run {
 /// Cancelled before its turn came: its first step was never completed. The first record is shown in `docs/format.md`.
 fn cancelled() -> Run {
     let mut log = Log::new(3, "hello", None);
-    log.batch(2, false, |events, _| events.push(started("hello", input(&("name", "Ada")), Cause::New, None)));
+    log.batch(2, false, |events, _| events.push(started("hello", &one("name", "Ada"), Cause::New, None)));
     log.batch(2, true, |events, _| events.push(end(TaskOutcome::Cancelled, true)));
     log.finished(RunState::Cancelled)
 }
@@ -113,8 +115,7 @@ fn cancelled() -> Run {
 fn cached() -> Run {
     let mut log = Log::new(4, "digest", Some("again"));
     log.batch(3, true, |events, _| {
-        let input = input(&Urls { urls: &["ä", "b"], depth: None });
-        events.push(started("digest", input, Cause::Cached, Some("again")));
+        events.push(started("digest", &URLS, Cause::Cached, Some("again")));
         events.push(end(TaskOutcome::Ok(payload(&[1u64, 300, 70_000, u64::MAX])), true));
     });
     log.finished(RunState::Completed)
@@ -124,28 +125,27 @@ fn cached() -> Run {
 fn unfinished() -> Run {
     let mut log = Log::new(5, "release", None);
     log.batch(3, false, |events, _| {
-        events.push(started("release", input(&("version", 1.5)), Cause::New, None));
-        events.push(call("build", &("target", Some(-7i64)), false, 1));
+        events.push(started("release", &one("version", 1.5), Cause::New, None));
+        events.push(call("build", &one("target", Some(-7i64)), false, 1));
     });
-    log.batch(3, true, |events, _| events.push(call("sign", &("bytes", [0u8, 255]), false, 2)));
+    log.batch(3, true, |events, _| events.push(call("sign", &one("bytes", [0u8, 255]), false, 2)));
     Run { record: log.record(RunState::Unfinished, None), run: log.run, batches: log.batches }
 }
 
 /// The row in `unfinished`.
 pub(crate) fn unfinished_record() -> UnfinishedRecord {
-    UnfinishedRecord { task: "release".to_owned(), code: TASK_CODE, input_hash: [7; 32] }
+    UnfinishedRecord { task: "release".to_owned(), code: TASK_CODE, input_hash: hash(&one("version", 1.5)) }
 }
 
 /// The rows in `ids`.
 pub(crate) fn ids() -> Vec<(&'static str, IdRecord)> {
-    let record = |run| IdRecord { run: run_id(run), task: "digest".to_owned(), input_hash: [9; 32] };
+    let record = |run| IdRecord { run: run_id(run), task: "digest".to_owned(), input_hash: hash(&URLS) };
     vec![("again", record(4)), (ID, record(1))]
 }
 
 /// The row in `cache`, and the hash of its input.
 pub(crate) fn cache() -> (CacheRecord, [u8; 32]) {
-    let input = relive_engine::canonical::canonical(&Urls { urls: &["ä", "b"], depth: None }).expect("plain data");
-    let hash = *blake3::hash(&input).as_bytes();
+    let input = canonical(&URLS).expect("plain data");
     let record = CacheRecord {
         task: "digest".to_owned(),
         code: TASK_CODE,
@@ -155,12 +155,15 @@ pub(crate) fn cache() -> (CacheRecord, [u8; 32]) {
         run: run_id(1),
         created_at: START,
     };
-    (record, hash)
+    (record, hash(&URLS))
 }
 
+/// An input of two arguments.
+const URLS: Urls = Urls { urls: &["ä", "b"], depth: None };
+
 #[derive(Serialize)]
-struct Urls<'a> {
-    urls: &'a [&'a str],
+struct Urls {
+    urls: &'static [&'static str],
     depth: Option<u8>,
 }
 
@@ -209,46 +212,33 @@ fn payload<T: Serialize>(value: &T) -> Payload {
     Payload::encode(value).expect("plain data")
 }
 
-/// One or no argument as a map, or a struct as it is.
-fn input<T: Arguments>(arguments: &T) -> Payload {
-    arguments.payload()
+/// The `blake3` of an input's canonical form.
+fn hash<T: Serialize>(input: &T) -> [u8; 32] {
+    *blake3::hash(&canonical(input).expect("plain data")).as_bytes()
 }
 
-trait Arguments {
-    fn payload(&self) -> Payload;
+/// An input without arguments.
+fn none() -> BTreeMap<&'static str, ()> {
+    BTreeMap::new()
 }
 
-impl Arguments for () {
-    fn payload(&self) -> Payload {
-        payload(&std::collections::BTreeMap::<&str, ()>::new())
-    }
+/// An input of one argument.
+fn one<T>(name: &'static str, value: T) -> BTreeMap<&'static str, T> {
+    BTreeMap::from([(name, value)])
 }
 
-impl<T: Serialize> Arguments for (&str, T) {
-    fn payload(&self) -> Payload {
-        payload(&std::collections::BTreeMap::from([(self.0, &self.1)]))
-    }
-}
-
-impl Arguments for Urls<'_> {
-    fn payload(&self) -> Payload {
-        payload(self)
-    }
-}
-
-fn started(task: &'static str, input: Payload, cause: Cause, id: Option<&str>) -> Event {
-    let id = id.map(str::to_owned);
+fn started<T: Serialize>(task: &'static str, input: &T, cause: Cause, id: Option<&str>) -> Event {
+    let (input, id) = (payload(input), id.map(str::to_owned));
     Event::TaskStarted(TaskStarted { task: task.into(), code: TASK_CODE, input, attempt: 1, cause, id, at: START })
 }
 
-fn call(name: &'static str, arguments: &impl Arguments, immediate: bool, line: u32) -> Event {
-    let input = input(arguments);
+fn call<T: Serialize>(name: &'static str, input: &T, immediate: bool, line: u32) -> Event {
     Event::TraceStarted(TraceStarted {
         name: name.into(),
         code: if immediate { BUILT_IN_CODE } else { TRACE_CODE },
-        input_hash: InputHash::of(input.bytes()),
+        input_hash: InputHash::of(&canonical(input).expect("plain data")),
         occurrence: u32::from(line == 252),
-        input,
+        input: payload(input),
         file: "src/digest.rs".into(),
         line,
         immediate,

@@ -24,9 +24,10 @@ pub(crate) fn path(version: u8) -> PathBuf {
 
 /// The store that a fixture holds.
 pub(crate) fn fixture(version: u8) -> Result<MemoryStore> {
-    let store = MemoryStore::new();
-    for line in std::fs::read_to_string(path(version))?.lines() {
-        let bad = || Error::msg(format!("{}: not a row: {line}", path(version).display()));
+    let (store, path) = (MemoryStore::new(), path(version));
+    let text = std::fs::read_to_string(&path).map_err(|error| Error::msg(format!("{}: {error}", path.display())))?;
+    for line in text.lines() {
+        let bad = || Error::msg(format!("{}: not a row: {line}", path.display()));
         let [keyspace, key, value] = line.split(' ').collect::<Vec<_>>().try_into().map_err(|_| bad())?;
         let known = SCHEMA.keyspaces.iter().find(|known| known.keyspace.name() == keyspace).ok_or_else(bad)?;
         commit(&store, vec![Operation::Put { keyspace: known.keyspace, key: bytes(key)?, value: bytes(value)? }]);

@@ -1,0 +1,92 @@
+//! The benchmark's command line: which parts to measure, where, and how long.
+//!
+//! Progress goes to stderr; the table, and the line of JSON as the last, to stdout.
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, ValueEnum};
+use relive_benches::{Failure, Figure, Others, Part, Setting, Sizes, json_line, table};
+
+/// From a quarter of a processor on, other programs show in the figures.
+const OTHERS_CORES_MAX: f64 = 0.25;
+
+/// Measures what Relive costs, side by side with the disk and with RocksDB alone.
+#[derive(Debug, Parser)]
+#[command(name = "relive-benches", version)]
+struct Arguments {
+    /// A few seconds instead of a minute: shows that all parts work; its figures say little
+    #[arg(long)]
+    quick: bool,
+    /// Measure only this part; may be given more than once
+    #[arg(long, value_name = "PART")]
+    only: Vec<Name>,
+    /// Write below this directory: its file system is what is measured
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    dir: PathBuf,
+    /// Threads of the runtime that runs the tasks
+    #[arg(long, value_name = "COUNT", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    workers: u16,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Name {
+    Sequential,
+    Throughput,
+    Replay,
+    Cache,
+}
+
+impl From<Name> for Part {
+    fn from(name: Name) -> Self {
+        match name {
+            Name::Sequential => Self::Sequential,
+            Name::Throughput => Self::Throughput,
+            Name::Replay => Self::Replay,
+            Name::Cache => Self::Cache,
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    match run(&Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Nothing is left to say it to if stderr is closed.
+            let _ = writeln!(std::io::stderr(), "bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let setting = Setting {
+        directory: arguments.dir.clone(),
+        worker_count: arguments.workers.into(),
+        sizes: if arguments.quick { Sizes::quick() } else { Sizes::full() },
+    };
+    let mut progress = std::io::stderr();
+    if cfg!(debug_assertions) {
+        writeln!(progress, "bench: built without optimisation, so the figures say nothing: use cargo run --release")?;
+    }
+    let chosen: Vec<Part> = arguments.only.iter().copied().map(Part::from).collect();
+    let others = Others::watch();
+    let mut figures = Vec::new();
+    for part in Part::ALL.into_iter().filter(|part| chosen.is_empty() || chosen.contains(part)) {
+        writeln!(progress, "bench: {part:?} …")?;
+        figures.extend(part.measure(&setting).map_err(|error| format!("{part:?}: {error}"))?);
+    }
+    if let Some(core_count) = others.and_then(|others| others.core_count()) {
+        figures.push(Figure::new("others_cores", "processors that were busy with other programs", core_count));
+        if core_count > OTHERS_CORES_MAX {
+            writeln!(
+                progress,
+                "bench: other programs kept {core_count:.1} processors busy: the figures are disturbed"
+            )?;
+        }
+    }
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{}\n{}", table(&figures), json_line(&figures))?;
+    Ok(())
+}

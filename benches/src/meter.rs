@@ -1,0 +1,91 @@
+//! Reads the clock, and who uses the processors. The only file that does.
+
+use std::time::{Duration, Instant};
+
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::TimeValLike;
+
+use crate::Failure;
+
+/// Now, by a clock that never jumps.
+#[expect(clippy::disallowed_methods, reason = "a benchmark measures real time")]
+pub(crate) fn now() -> Instant {
+    Instant::now()
+}
+
+/// How long something took, and what it gave.
+pub(crate) fn timed<T>(operation: impl FnOnce() -> T) -> (Duration, T) {
+    let began = now();
+    let value = operation();
+    (began.elapsed(), value)
+}
+
+/// Lets time pass while something else is measured.
+#[expect(clippy::disallowed_methods, reason = "the length of a measurement is a time")]
+pub(crate) async fn pass(duration: Duration) {
+    tokio::time::sleep(duration).await;
+}
+
+/// What all threads of this process have used so far.
+///
+/// Without a split into user and kernel: Linux estimates that from samples, and over seconds it can be far off.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Used {
+    /// Processor time, µs.
+    pub(crate) cpu_us: i64,
+    /// How often one of them went to sleep.
+    pub(crate) sleep_count: i64,
+}
+
+impl Used {
+    /// Up to now.
+    pub(crate) fn so_far() -> Result<Self, Failure> {
+        let usage = getrusage(UsageWho::RUSAGE_SELF)
+            .map_err(|error| format!("the processor time of this process cannot be read: {error}"))?;
+        Ok(Self {
+            cpu_us: usage.user_time().num_microseconds() + usage.system_time().num_microseconds(),
+            sleep_count: usage.voluntary_context_switches(),
+        })
+    }
+
+    /// Since an earlier reading.
+    pub(crate) fn since(self, earlier: Self) -> Self {
+        Self { cpu_us: self.cpu_us - earlier.cpu_us, sleep_count: self.sleep_count - earlier.sleep_count }
+    }
+}
+
+/// How busy the machine is with other things while a benchmark runs. Known on Linux only.
+#[derive(Debug)]
+pub struct Others {
+    began: Instant,
+    busy_us: i64,
+    used: Used,
+}
+
+impl Others {
+    /// Watches from now on; `None` where that is not known.
+    pub fn watch() -> Option<Self> {
+        Some(Self { began: now(), busy_us: busy_us()?, used: Used::so_far().ok()? })
+    }
+
+    /// How many processors were busy with something else since then, on average.
+    pub fn core_count(&self) -> Option<f64> {
+        let own = Used::so_far().ok()?.since(self.used).cpu_us;
+        let others = busy_us()? - self.busy_us - own;
+        Some((others as f64 / self.began.elapsed().as_micros() as f64).max(0.0))
+    }
+}
+
+/// A tick of `/proc/stat`: 10 ms, on every Linux that Rust runs on.
+const TICK_US: i64 = 10_000;
+
+/// Processor time of the whole machine that was not idle, in µs: proc(5), `/proc/stat`, first line.
+fn busy_us() -> Option<i64> {
+    let stat = std::fs::read_to_string("/proc/stat").ok()?;
+    let mut ticks = stat.lines().next()?.strip_prefix("cpu ")?.split_whitespace().map(str::parse::<i64>);
+    let mut next = || ticks.next()?.ok();
+    let (user, nice, system) = (next()?, next()?, next()?);
+    let (_idle, _waiting) = (next()?, next()?);
+    let (interrupts, soft_interrupts, stolen) = (next()?, next()?, next()?);
+    Some((user + nice + system + interrupts + soft_interrupts + stolen) * TICK_US)
+}

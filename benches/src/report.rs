@@ -1,0 +1,139 @@
+//! What was measured, for people (a table) and for programs (one line of JSON).
+//!
+//! Invariant: a figure that has a bound says whether it holds, and if not, by how much it is missed.
+
+use std::fmt::Write as _;
+
+use crate::samples::Samples;
+
+/// What a figure should be.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Bound {
+    /// Smaller is better.
+    AtMost(f64),
+    /// Larger is better.
+    AtLeast(f64),
+}
+
+/// One thing that was measured.
+#[derive(Clone, Debug)]
+pub struct Figure {
+    /// Its name in the JSON.
+    pub key: &'static str,
+    /// What it is, for people. Its unit is in it.
+    pub what: String,
+    /// The median, or the value itself.
+    pub value: f64,
+    /// p25 and p75 of what `value` is the median of.
+    pub spread: Option<(f64, f64)>,
+    /// What it should be.
+    pub bound: Option<Bound>,
+}
+
+impl Figure {
+    /// A single value.
+    pub fn new(key: &'static str, what: impl Into<String>, value: f64) -> Self {
+        Self { key, what: what.into(), value, spread: None, bound: None }
+    }
+
+    /// The median of samples.
+    pub(crate) fn of(key: &'static str, what: impl Into<String>, samples: &Samples) -> Self {
+        Self { spread: Some(samples.spread()), ..Self::new(key, what, samples.median()) }
+    }
+
+    pub(crate) fn spread_of(mut self, samples: &Samples) -> Self {
+        self.spread = Some(samples.spread());
+        self
+    }
+
+    pub(crate) fn bound(mut self, bound: Bound) -> Self {
+        self.bound = Some(bound);
+        self
+    }
+
+    /// Whether it is what it should be, in words; empty if nothing is asked of it.
+    fn verdict(&self) -> String {
+        let (holds, sign, bound) = match self.bound {
+            None => return String::new(),
+            Some(Bound::AtMost(bound)) => (self.value <= bound, '≤', bound),
+            Some(Bound::AtLeast(bound)) => (self.value >= bound, '≥', bound),
+        };
+        let asked = format!("{sign} {}", number(bound));
+        if holds {
+            return format!("{asked}: holds");
+        }
+        let off = (self.value / bound - 1.0) * 100.0;
+        format!("{asked}: missed by {:.0} % ({})", off.abs(), number((self.value - bound).abs()))
+    }
+}
+
+/// All figures, one to a line.
+pub fn table(figures: &[Figure]) -> String {
+    let mut out = String::new();
+    let wide = figures.iter().map(|figure| figure.what.chars().count()).max().unwrap_or_default();
+    // Writing to a string does not fail.
+    let _ = writeln!(out, "{:wide$}  {:>10}  {:>23}", "", "median", "p25 – p75");
+    for figure in figures {
+        let spread = figure.spread.map(|(low, high)| format!("{} – {}", number(low), number(high)));
+        let (value, verdict) = (number(figure.value), figure.verdict());
+        let line = format!("{:wide$}  {value:>10}  {:>23}  {verdict}", figure.what, spread.unwrap_or_default());
+        let _ = writeln!(out, "{}", line.trim_end());
+    }
+    out
+}
+
+/// `bench: {…}`: the values by their keys, in one line.
+pub fn json_line(figures: &[Figure]) -> String {
+    let rounded = |value: f64| (value * 1000.0).round() / 1000.0;
+    let object: serde_json::Map<_, _> =
+        figures.iter().map(|figure| (figure.key.to_owned(), rounded(figure.value).into())).collect();
+    format!("bench: {}", serde_json::Value::from(object))
+}
+
+/// Three digits that count, or all before the point; thousands set apart.
+fn number(value: f64) -> String {
+    let decimals = match value.abs() {
+        0.0..10.0 => 2,
+        10.0..100.0 => 1,
+        _ => 0,
+    };
+    let plain = format!("{value:.decimals$}");
+    let (whole, rest) = plain.split_at(plain.find('.').unwrap_or(plain.len()));
+    let mut out = String::new();
+    for (index, digit) in whole.chars().enumerate() {
+        let left = whole.len() - index;
+        if index > 0 && left.is_multiple_of(3) && !out.ends_with('-') {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out + rest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_read_well() {
+        assert_eq!(
+            [1.234, 12.34, 123.4, 1234.5, 1_234_567.0].map(number),
+            ["1.23", "12.3", "123", "1,234", "1,234,567"]
+        );
+    }
+
+    #[test]
+    fn a_missed_bound_says_by_how_much() {
+        let figure = Figure::new("ratio", "ratio", 1.56).bound(Bound::AtMost(1.3));
+        assert_eq!(figure.verdict(), "≤ 1.30: missed by 20 % (0.26)");
+        let figure = Figure::new("rate", "rate", 50_000.0).bound(Bound::AtLeast(100_000.0));
+        assert_eq!(figure.verdict(), "≥ 100,000: missed by 50 % (50,000)");
+        assert_eq!(figure.bound(Bound::AtMost(60_000.0)).verdict(), "≤ 60,000: holds");
+    }
+
+    #[test]
+    fn the_line_for_programs_is_json_behind_its_name() {
+        let line = json_line(&[Figure::new("a", "A", 1.23456), Figure::new("b", "B", 7.0)]);
+        assert_eq!(line, r#"bench: {"a":1.235,"b":7.0}"#);
+    }
+}
