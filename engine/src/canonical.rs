@@ -80,53 +80,68 @@ fn put_variant(out: &mut Vec<u8>, variant: &str) {
     put_bytes(out, kind::VARIANT, variant.as_bytes());
 }
 
-/// A sequence, tuple or tuple struct in the making: its length is known only at the end.
+/// A sequence, tuple or tuple struct in the making.
 struct List<'a> {
     out: &'a mut Vec<u8>,
-    body: Vec<u8>,
+    /// Where the elements go if their count is known only at the end.
+    body: Option<Vec<u8>>,
+    claimed: usize,
     count: usize,
 }
 
 impl<'a> List<'a> {
-    fn new(out: &'a mut Vec<u8>) -> Self {
-        Self { out, body: Vec::new(), count: 0 }
+    fn new(out: &'a mut Vec<u8>, count: Option<usize>) -> Self {
+        out.push(kind::LIST);
+        if let Some(count) = count {
+            put_unsigned(out, count as u128);
+        }
+        Self { out, body: count.is_none().then(Vec::new), claimed: count.unwrap_or(0), count: 0 }
     }
 
     fn push<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Refused> {
         self.count += 1;
-        value.serialize(Canonical { out: &mut self.body })
+        value.serialize(Canonical { out: self.body.as_mut().unwrap_or(self.out) })
     }
 
-    fn finish(self) {
-        self.out.push(kind::LIST);
-        put_unsigned(self.out, self.count as u128);
-        self.out.extend_from_slice(&self.body);
+    fn finish(self) -> Result<(), Refused> {
+        if let Some(body) = self.body {
+            put_unsigned(self.out, self.count as u128);
+            self.out.extend_from_slice(&body);
+        } else if self.count != self.claimed {
+            return Err(Refused(format!("a list said it has {} elements and has {}", self.claimed, self.count)));
+        }
+        Ok(())
     }
 }
 
 /// A map or struct in the making: entries are sorted at the end.
 struct Map<'a> {
     out: &'a mut Vec<u8>,
-    entries: Vec<(Vec<u8>, Vec<u8>)>,
+    /// All keys and values, as they come.
+    body: Vec<u8>,
+    /// Where each entry begins in the body, where its value does, and where it ends.
+    entries: Vec<(usize, usize, usize)>,
 }
 
 impl<'a> Map<'a> {
     fn new(out: &'a mut Vec<u8>, count: usize) -> Self {
-        Self { out, entries: Vec::with_capacity(count.min(64)) }
+        Self { out, body: Vec::with_capacity(64), entries: Vec::with_capacity(count.min(64)) }
     }
 
     fn key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), Refused> {
-        let mut bytes = Vec::new();
-        key.serialize(Canonical { out: &mut bytes })?;
-        self.entries.push((bytes, Vec::new()));
+        let begin = self.body.len();
+        key.serialize(Canonical { out: &mut self.body })?;
+        self.entries.push((begin, self.body.len(), self.body.len()));
         Ok(())
     }
 
     fn value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Refused> {
-        let Some((_, bytes)) = self.entries.last_mut() else {
+        value.serialize(Canonical { out: &mut self.body })?;
+        let Some((.., end)) = self.entries.last_mut() else {
             return Err(Refused("a map's value came before its key".to_owned()));
         };
-        value.serialize(Canonical { out: bytes })
+        *end = self.body.len();
+        Ok(())
     }
 
     fn field<T: Serialize + ?Sized>(&mut self, name: &str, value: &T) -> Result<(), Refused> {
@@ -135,12 +150,16 @@ impl<'a> Map<'a> {
     }
 
     fn finish(mut self) {
-        self.entries.sort();
+        let body = &self.body;
+        self.entries.sort_unstable_by(|a, b| {
+            let (key, value) =
+                (|e: &(usize, usize, usize)| &body[e.0..e.1], |e: &(usize, usize, usize)| &body[e.1..e.2]);
+            key(a).cmp(key(b)).then_with(|| value(a).cmp(value(b)))
+        });
         self.out.push(kind::MAP);
         put_unsigned(self.out, self.entries.len() as u128);
-        for (key, value) in &self.entries {
-            self.out.extend_from_slice(key);
-            self.out.extend_from_slice(value);
+        for (begin, _, end) in &self.entries {
+            self.out.extend_from_slice(&body[*begin..*end]);
         }
     }
 }
@@ -247,16 +266,16 @@ impl<'a> ser::Serializer for Canonical<'a> {
         value.serialize(self)
     }
 
-    fn serialize_seq(self, _count: Option<usize>) -> Result<List<'a>, Refused> {
-        Ok(List::new(self.out))
+    fn serialize_seq(self, count: Option<usize>) -> Result<List<'a>, Refused> {
+        Ok(List::new(self.out, count))
     }
 
-    fn serialize_tuple(self, _count: usize) -> Result<List<'a>, Refused> {
-        Ok(List::new(self.out))
+    fn serialize_tuple(self, count: usize) -> Result<List<'a>, Refused> {
+        Ok(List::new(self.out, Some(count)))
     }
 
-    fn serialize_tuple_struct(self, _name: &'static str, _count: usize) -> Result<List<'a>, Refused> {
-        Ok(List::new(self.out))
+    fn serialize_tuple_struct(self, _name: &'static str, count: usize) -> Result<List<'a>, Refused> {
+        Ok(List::new(self.out, Some(count)))
     }
 
     fn serialize_tuple_variant(
@@ -264,10 +283,10 @@ impl<'a> ser::Serializer for Canonical<'a> {
         _name: &'static str,
         _index: u32,
         variant: &'static str,
-        _count: usize,
+        count: usize,
     ) -> Result<List<'a>, Refused> {
         put_variant(self.out, variant);
-        Ok(List::new(self.out))
+        Ok(List::new(self.out, Some(count)))
     }
 
     fn serialize_map(self, count: Option<usize>) -> Result<Map<'a>, Refused> {
@@ -306,8 +325,7 @@ macro_rules! list {
             }
 
             fn end(self) -> Result<(), Refused> {
-                self.finish();
-                Ok(())
+                self.finish()
             }
         }
     )*};

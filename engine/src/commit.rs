@@ -8,12 +8,14 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, unbounded};
+use crossbeam_channel::{Receiver, Sender, TryRecvError, unbounded};
 use parking_lot::Mutex;
 use relive_storage::{Durability, Outcome, Store, Write};
 use tokio::sync::oneshot;
 
+use crate::clock::{Clock, SystemClock};
 use crate::error::{Error, ErrorKind, Result, storage_error};
 use crate::event::Event;
 use crate::id::{RunId, Sequence};
@@ -24,6 +26,10 @@ const GROUP_BYTES_MAX: usize = 8 << 20;
 
 /// Largest group in writes.
 const GROUP_WRITES_MAX: usize = 8192;
+
+/// How long the committer looks for more before it sleeps: 50 µs, about what waking it takes. Costs at most as much
+/// processor time per group, and saves a sequential trace about a tenth (`make bench`).
+const SPIN: Duration = Duration::from_micros(50);
 
 /// An event that is durable: what `on_durable` is told.
 #[derive(Clone, Debug)]
@@ -83,7 +89,14 @@ impl Committer {
         // bounded.
         let (sender, receiver) = unbounded();
         let failure = Arc::new(Mutex::new(None));
-        let worker = Worker { store, durability, on_durable, receiver, failure: Arc::clone(&failure) };
+        let worker = Worker {
+            store,
+            durability,
+            on_durable,
+            receiver,
+            failure: Arc::clone(&failure),
+            clock: SystemClock::default(),
+        };
         let thread =
             std::thread::Builder::new().name("relive-commit".to_owned()).spawn(move || worker.work()).map_err(
                 |error| Error::new(ErrorKind::Storage, "the committer's thread cannot be started").caused_by(error),
@@ -149,6 +162,8 @@ struct Worker {
     on_durable: Option<OnDurable>,
     receiver: Receiver<Message>,
     failure: Arc<Mutex<Option<String>>>,
+    /// The system's, whatever the engine's: it times this thread's own waiting.
+    clock: SystemClock,
 }
 
 impl Worker {
@@ -158,7 +173,7 @@ impl Worker {
         let mut closing = false;
         while !closing {
             let mut bytes = 0;
-            let mut next = self.receiver.recv().ok();
+            let mut next = self.next();
             closing = next.is_none();
             while let Some(message) = next {
                 let Message::Submit(submission) = message else {
@@ -176,6 +191,20 @@ impl Worker {
                 writes.clear();
             }
         }
+    }
+
+    /// Waits for a message; `None` when nobody can send any more. A run that works on its own comes back soon after it was
+    /// woken, and sooner than this thread would wake: so it looks for a moment before it sleeps.
+    fn next(&self) -> Option<Message> {
+        let began = self.clock.elapsed();
+        while self.clock.elapsed().saturating_sub(began) < SPIN {
+            match self.receiver.try_recv() {
+                Ok(message) => return Some(message),
+                Err(TryRecvError::Disconnected) => return None,
+                Err(TryRecvError::Empty) => (0..32).for_each(|_| std::hint::spin_loop()),
+            }
+        }
+        self.receiver.recv().ok()
     }
 
     fn commit(&self, writes: &[Write], waiting: &mut Vec<(Waiter, Vec<Acknowledged>)>) {

@@ -49,11 +49,15 @@ impl LogWriter {
     /// # Errors
     /// If one event is larger than a record can be (64 MiB). The log is as it was.
     pub fn append(&mut self, first: Sequence, events: Vec<Event>, settled: bool) -> Result<(Vec<Operation>, usize)> {
-        let mut operations = Vec::with_capacity(4);
+        let mut operations = Vec::with_capacity(1);
         let mut bytes = 0;
         let mut chain = self.chain;
         let mut from = first;
-        for (batch, last) in cut(events) {
+        let mut rest = Some(events);
+        while let Some(events) = rest {
+            let (batch, behind) = cut(events);
+            let last = behind.is_none();
+            rest = behind;
             let batch = Batch { first: from, epoch: self.epoch, settled: settled && last, events: batch };
             let key = key(self.run, from);
             from.0 += batch.events.len() as u64;
@@ -70,23 +74,17 @@ impl LogWriter {
 }
 
 /// Cuts a step where it is too large for one record, and only before a start: a record that begins with a completion
-/// begins a step. Tells which part is the last.
-fn cut(events: Vec<Event>) -> Vec<(Vec<Event>, bool)> {
-    let mut parts = vec![Vec::with_capacity(events.len())];
+/// begins a step. Returns what goes into the record, and the rest.
+fn cut(mut events: Vec<Event>) -> (Vec<Event>, Option<Vec<Event>>) {
     let mut bytes = 0;
-    for event in events {
-        let size = EVENT_BYTES + payload_bytes(&event);
-        if bytes > 0 && bytes + size > RECORD_BYTES && matches!(event, Event::TraceStarted(_)) {
-            parts.push(Vec::new());
-            bytes = 0;
-        }
-        bytes += size;
-        if let Some(part) = parts.last_mut() {
-            part.push(event);
+    for (index, event) in events.iter().enumerate() {
+        bytes += EVENT_BYTES + payload_bytes(event);
+        if index > 0 && bytes > RECORD_BYTES && matches!(event, Event::TraceStarted(_)) {
+            let rest = events.split_off(index);
+            return (events, Some(rest));
         }
     }
-    let count = parts.len();
-    parts.into_iter().enumerate().map(|(index, part)| (part, index + 1 == count)).collect()
+    (events, None)
 }
 
 fn payload_bytes(event: &Event) -> usize {

@@ -4,7 +4,10 @@
 //!
 //! Invariant: bytes carry the codec that wrote them, and are never read by another.
 
-use bytes::Bytes;
+use std::cell::Cell;
+use std::fmt;
+use std::sync::Arc;
+
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -19,12 +22,26 @@ impl PayloadCodec {
     pub const MESSAGE_PACK: Self = Self(1);
 }
 
-/// A value in the bytes of a codec.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// A value in the bytes of a codec. Clones share the bytes.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Payload {
     codec: PayloadCodec,
-    bytes: Bytes,
+    #[serde(with = "shared_bytes")]
+    bytes: Arc<[u8]>,
 }
+
+impl fmt::Debug for Payload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Payload({})", self.to_value())
+    }
+}
+
+thread_local! {
+    static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// Largest buffer that a thread keeps: 64 KiB.
+const SCRATCH_BYTES_MAX: usize = 64 << 10;
 
 /// A value that could not be written as a payload or read back; `Display` says why and, where known, which field.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,8 +53,8 @@ impl PayloadError {
     }
 }
 
-impl std::fmt::Display for PayloadError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for PayloadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
 }
@@ -50,7 +67,9 @@ impl Payload {
     /// # Errors
     /// If the value's own `Serialize` fails, or it is larger.
     pub fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Self, PayloadError> {
-        let mut bytes = Vec::with_capacity(64);
+        // Written into a buffer that is used again, so that the payload itself is allocated once, at its size.
+        let mut bytes = SCRATCH.take();
+        bytes.clear();
         let mut serializer = rmp_serde::Serializer::new(&mut bytes).with_struct_map();
         value.serialize(&mut serializer).map_err(|error| PayloadError(error.to_string()))?;
         if bytes.len() > PAYLOAD_BYTES_MAX {
@@ -59,7 +78,11 @@ impl Payload {
                 bytes.len()
             )));
         }
-        Ok(Self { codec: PayloadCodec::MESSAGE_PACK, bytes: bytes.into() })
+        let payload = Self { codec: PayloadCodec::MESSAGE_PACK, bytes: bytes.as_slice().into() };
+        if bytes.capacity() <= SCRATCH_BYTES_MAX {
+            SCRATCH.set(bytes);
+        }
+        Ok(payload)
     }
 
     /// Reads a value; all bytes must be used.
@@ -91,7 +114,7 @@ impl Payload {
     }
 
     /// The bytes, as they are stored.
-    pub fn bytes(&self) -> &Bytes {
+    pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 }
@@ -101,6 +124,41 @@ pub const PAYLOAD_BYTES_MAX: usize = 4 << 20;
 
 /// Deepest nesting that is read: 128, so that hostile bytes cannot exhaust the stack.
 const DEPTH_MAX: usize = 128;
+
+/// Bytes as serde's bytes, not as a sequence of numbers.
+mod shared_bytes {
+    use std::fmt;
+    use std::sync::Arc;
+
+    use serde::de::{Deserializer, Error, Visitor};
+    use serde::ser::Serializer;
+
+    pub(super) fn serialize<S: Serializer>(bytes: &Arc<[u8]>, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(bytes)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arc<[u8]>, D::Error> {
+        struct Bytes;
+
+        impl Visitor<'_> for Bytes {
+            type Value = Arc<[u8]>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("bytes")
+            }
+
+            fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<Self::Value, E> {
+                Ok(bytes.into())
+            }
+
+            fn visit_byte_buf<E: Error>(self, bytes: Vec<u8>) -> Result<Self::Value, E> {
+                Ok(bytes.into())
+            }
+        }
+
+        deserializer.deserialize_bytes(Bytes)
+    }
+}
 
 #[cfg(test)]
 mod tests {
@@ -131,7 +189,7 @@ mod tests {
 
     #[test]
     fn bytes_behind_the_value_are_an_error() {
-        let mut bytes = Payload::encode(&1u8).unwrap().bytes.to_vec();
+        let mut bytes = Payload::encode(&1u8).unwrap().bytes().to_vec();
         bytes.push(0);
         let payload = Payload { codec: PayloadCodec::MESSAGE_PACK, bytes: bytes.into() };
         assert!(payload.decode::<u8>().is_err());

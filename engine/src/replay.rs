@@ -241,15 +241,18 @@ impl Replay {
         call.occurrence = occurrence;
         let index = TraceIndex(self.started_count);
         self.started_count += 1;
-        let immediate = call.immediate;
-        let (sequence, recorded) = match self.expected.as_mut().and_then(|expected| expected.take(&call)) {
+        let (immediate, is_live) = (call.immediate, self.is_live());
+        let logged = self.expected.as_mut().and_then(|expected| expected.take(&call));
+        // Kept while there is history: to say what was dropped, if the body drops it and the log does not.
+        let kept = (!immediate && !is_live).then(|| Box::new(call.clone()));
+        let (sequence, recorded) = match logged {
             Some(logged) => {
                 self.edited |= logged.edited;
                 (Some(logged.sequence), logged.outcome)
             }
             None if self.may_append() => {
                 let sequence = Sequence(self.next_sequence + self.pending.len() as u64);
-                self.pending.push(Event::TraceStarted(call.clone()));
+                self.pending.push(Event::TraceStarted(call));
                 (Some(sequence), None)
             }
             None => {
@@ -259,12 +262,11 @@ impl Replay {
         };
         if !immediate {
             if let Some(sequence) = sequence
-                && !self.is_live()
+                && !is_live
             {
                 self.by_sequence.insert(sequence, index);
             }
-            let call = (!self.is_live()).then(|| Box::new(call));
-            self.open.insert(index, Open { sequence, call, outcome: None, delivered: None, granted: false });
+            self.open.insert(index, Open { sequence, call: kept, outcome: None, delivered: None, granted: false });
         }
         Started { index, sequence, occurrence, recorded }
     }

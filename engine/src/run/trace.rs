@@ -66,7 +66,7 @@ pub struct TraceFuture(State);
 
 enum State {
     /// Not polled yet: an inert call.
-    Inert(Option<Box<TraceCall>>),
+    Inert(Option<TraceCall>),
     /// A plain call outside a task.
     Outside(BoxedFuture),
     Open(Arc<RunShared>, TraceIndex),
@@ -76,7 +76,7 @@ enum State {
 impl TraceFuture {
     /// An inert call.
     pub fn new(call: TraceCall) -> Self {
-        Self(State::Inert(Some(Box::new(call))))
+        Self(State::Inert(Some(call)))
     }
 
     fn begin(&mut self, call: TraceCall, cx: &mut TaskContext<'_>) -> Poll<Result<Output>> {
@@ -191,7 +191,7 @@ impl Future for TraceFuture {
         if let State::Inert(call) = &mut self.0
             && let Some(call) = call.take()
         {
-            return self.begin(*call, cx);
+            return self.begin(call, cx);
         }
         self.poll_open(cx)
     }
