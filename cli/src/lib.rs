@@ -1,1 +1,46 @@
-//! .
+//! The `relive` command, as a library: lists runs, draws their timelines, prints their logs.
+//!
+//! [`main`] is all of the command; [`show()`] draws one timeline for a program that has a store at hand. Nothing here
+//! writes to a store: an engine may have it open meanwhile.
+//!
+//! ```no_run
+//! use std::sync::Arc;
+//!
+//! use relive_cli::{ShowOptions, show};
+//! use relive_engine::{inspect, schema};
+//! use relive_storage::{Read, RocksReader};
+//!
+//! let reader: Arc<dyn Read> = Arc::new(RocksReader::open("./data".as_ref(), schema::SCHEMA.format)?);
+//! if let Some(newest) = inspect::runs(Arc::clone(&reader)).next() {
+//!     show(reader, newest?.run, &mut std::io::stdout(), ShowOptions::for_stdout())?;
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! | | |
+//! |---|---|
+//! | `args` | the command line |
+//! | `command` | from it to an exit status |
+//! | `find` | which run is meant |
+//! | `runs`, `show`, `log` | a command each |
+//! | `json` | lines of JSON, and the names in them |
+//! | `call`, `time`, `text`, `look` | calls, moments, text that fits, colours and width |
+//! | `failure` | why a command failed |
+
+mod args;
+mod call;
+mod command;
+mod failure;
+mod find;
+mod json;
+mod log;
+mod look;
+mod runs;
+mod show;
+mod text;
+mod time;
+
+pub use command::main;
+pub use failure::Failure;
+pub use look::WIDTH_DEFAULT;
+pub use show::{ShowOptions, show};

@@ -1,0 +1,5 @@
+//! The `relive` command.
+
+fn main() -> std::process::ExitCode {
+    relive_cli::main()
+}
