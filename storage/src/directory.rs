@@ -25,7 +25,15 @@ const MARKER_BYTES_MAX: u64 = 64;
 pub(crate) struct Directory {
     path: PathBuf,
     /// Locked by the operating system: freed however the process ends.
-    _lock: File,
+    lock: File,
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        // Closing the file is not enough: a child that another thread is just starting has a copy of it until it has
+        // become its program. If it fails, the lock goes when the last copy does.
+        let _ = self.lock.unlock();
+    }
 }
 
 impl Directory {
@@ -41,7 +49,7 @@ impl Directory {
         }
         create(&path.join(DATABASE))?;
         sync(path)?;
-        Ok(Self { path: path.to_owned(), _lock: lock })
+        Ok(Self { path: path.to_owned(), lock })
     }
 
     /// The directory itself.
