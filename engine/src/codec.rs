@@ -9,6 +9,8 @@ use bincode::config::{Configuration, Limit, LittleEndian, Varint};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::error::ErrorKind;
+
 /// First bytes of every record.
 const MAGIC: [u8; 2] = *b"RL";
 
@@ -43,6 +45,16 @@ pub enum CodecError {
     Damaged(String),
     /// The record itself is whole, but it does not follow the one before it: one is missing or replaced.
     Chain,
+}
+
+impl CodecError {
+    /// What to do about it, roughly.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Newer { .. } => ErrorKind::NewerFormat,
+            Self::Damaged(_) | Self::Chain => ErrorKind::Corrupt,
+        }
+    }
 }
 
 impl std::fmt::Display for CodecError {
@@ -102,8 +114,11 @@ pub fn open<T: DeserializeOwned>(key: &[u8], record: &[u8]) -> Result<(T, Chain,
             damaged("the record's checksum does not match its bytes and key")
         };
     }
-    if header[2] != FORMAT_VERSION {
+    if header[2] > FORMAT_VERSION {
         return Err(CodecError::Newer { version: header[2] });
+    }
+    if header[2] != FORMAT_VERSION {
+        return damaged("the record's version never existed");
     }
     if header[3] != CODEC_BINCODE {
         return damaged("the record's codec is not known");

@@ -58,7 +58,11 @@ fn conclude(engine: &Inner, cell: &RunCell, key: Option<[u8; 32]>, result: Resul
         Err(error) => {
             let waits = matches!(
                 error.kind(),
-                ErrorKind::Diverged | ErrorKind::Corrupt | ErrorKind::Payload | ErrorKind::UnknownTask
+                ErrorKind::Diverged
+                    | ErrorKind::Corrupt
+                    | ErrorKind::NewerFormat
+                    | ErrorKind::Payload
+                    | ErrorKind::UnknownTask
             );
             if waits {
                 tracing::error!(run = %cell.run, task = %cell.task, %error, "the run cannot go on and waits");

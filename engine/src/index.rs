@@ -107,7 +107,7 @@ pub(crate) fn read<T: DeserializeOwned>(store: &dyn Read, keyspace: Keyspace, ke
 pub(crate) fn open<T: DeserializeOwned>(keyspace: Keyspace, key: &[u8], bytes: &[u8]) -> Result<T> {
     let (record, ..) = codec::open(key, bytes).map_err(|error| {
         let key: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
-        Error::new(ErrorKind::Corrupt, format!("index {}, key {key}: {error}", keyspace.name()))
+        Error::new(error.kind(), format!("index {}, key {key}: {error}", keyspace.name()))
     })?;
     Ok(record)
 }

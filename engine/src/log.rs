@@ -141,8 +141,8 @@ impl LogReader {
             let found = position.map_or_else(|| "a key of another form".to_owned(), |at| format!("event {at}"));
             return Err(self.corrupt(&format!("a record is missing: the log goes on with {found}")));
         }
-        let (batch, chain, own) =
-            codec::open::<Batch>(&row.key, &row.value).map_err(|error| self.corrupt(&error.to_string()))?;
+        let (batch, chain, own) = codec::open::<Batch>(&row.key, &row.value)
+            .map_err(|error| self.unreadable(error.kind(), &error.to_string()))?;
         if chain != self.chain {
             return Err(self.corrupt(&codec::CodecError::Chain.to_string()));
         }
@@ -166,7 +166,11 @@ impl LogReader {
     }
 
     fn corrupt(&self, why: &str) -> Error {
-        Error::new(ErrorKind::Corrupt, format!("run {} at event {}: {why}", self.run, self.next))
+        self.unreadable(ErrorKind::Corrupt, why)
+    }
+
+    fn unreadable(&self, kind: ErrorKind, why: &str) -> Error {
+        Error::new(kind, format!("run {} at event {}: {why}", self.run, self.next))
     }
 }
 
@@ -180,7 +184,7 @@ pub fn last_event(store: &dyn Read, run: RunId) -> Result<Option<(Sequence, Even
     let page = store.scan(LOG, &range, Order::Descending, limit).map_err(storage_error)?;
     let Some(row) = page.rows.into_iter().next() else { return Ok(None) };
     let (mut batch, ..) = codec::open::<Batch>(&row.key, &row.value)
-        .map_err(|error| Error::new(ErrorKind::Corrupt, format!("run {run}, last record: {error}")))?;
+        .map_err(|error| Error::new(error.kind(), format!("run {run}, last record: {error}")))?;
     let at = Sequence(batch.first.0 + batch.events.len() as u64 - 1);
     Ok(batch.events.pop().map(|event| (at, event)))
 }

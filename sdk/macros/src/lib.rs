@@ -57,8 +57,8 @@ pub fn trace(settings: TokenStream, item: TokenStream) -> TokenStream {
 
 /// Makes an `async fn` a durable task: an orchestration that survives a crash by being run again against its log.
 ///
-/// The function returns a typed call, inert until it is given to the engine, or awaited inside another task, where it is a
-/// child run. What it does between traces must be deterministic.
+/// The function returns a typed call, inert until it is given to the engine. What it does between traces must be
+/// deterministic.
 ///
 /// ```text
 /// #[task]

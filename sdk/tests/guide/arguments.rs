@@ -24,7 +24,7 @@ async fn crawl(paths: Vec<String>) -> relive::Result<Vec<String>> {
 
 #[tokio::test]
 async fn clients_are_provided_and_left_out_of_the_record() -> relive::Result<()> {
-    crate::enter_temporary_directory()?;
+    let _directory = crate::enter_temporary_directory()?;
     let client = Client { base: "https://example.org".to_owned() };
     let engine = Engine::builder().provide(client).open("./pages").await?;
     let pages = engine.run(crawl(vec!["/".to_owned()])).await?;

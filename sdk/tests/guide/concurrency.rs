@@ -42,33 +42,19 @@ async fn branches_of_a_task_run_at_once() -> relive::Result<()> {
     engine.shutdown().await
 }
 
-mod wrong {
-    use super::*;
-
-    #[expect(clippy::disallowed_methods, reason = "that it is wrong is the point")]
-    mod snippet {
-        use super::*;
-
-        #[task]
-        pub(crate) async fn impatient(name: String) -> relive::Result<String> {
-            tokio::time::sleep(Duration::from_secs(1)).await; // wrong: not a trace
-            download(name).await
-        }
-    }
-    pub(crate) use snippet::impatient;
+#[expect(clippy::disallowed_methods, reason = "that it is wrong is the point")]
+#[task]
+async fn impatient(name: String) -> relive::Result<String> {
+    tokio::time::sleep(Duration::from_secs(1)).await; // wrong: not a trace
+    download(name).await
 }
 
 #[expect(clippy::disallowed_methods, reason = "inside a trace a sleep is an effect like any other")]
-mod right {
-    use super::*;
-
-    #[trace]
-    pub(crate) async fn pause(seconds: u64) -> relive::Result<()> {
-        tokio::time::sleep(Duration::from_secs(seconds)).await;
-        Ok(())
-    }
+#[trace]
+async fn pause(seconds: u64) -> relive::Result<()> {
+    tokio::time::sleep(Duration::from_secs(seconds)).await;
+    Ok(())
 }
-use right::pause;
 
 #[task]
 async fn patient(name: String) -> relive::Result<String> {
@@ -88,7 +74,7 @@ async fn raffle(names: Vec<String>) -> relive::Result<String> {
 async fn a_timer_in_a_task_is_found_out_and_one_in_a_trace_is_an_effect() -> relive::Result<()> {
     for strict in [true, false] {
         let engine = crate::in_memory(Engine::builder().strict(strict)).await?;
-        let error = engine.run(wrong::impatient("a".to_owned())).await.expect_err("it awaits a timer");
+        let error = engine.run(impatient("a".to_owned())).await.expect_err("it awaits a timer");
         assert_eq!(error.kind(), ErrorKind::ForeignAwait);
         assert!(error.to_string().contains("put"), "{error}");
         assert_eq!(engine.run(patient("a".to_owned())).await?, "contents of a");

@@ -28,7 +28,7 @@ async fn main() -> relive::Result<()> {
 /// The lines that the guide shows are those of `relive log`, whose own tests check its form; here, that the log is so.
 #[test]
 fn the_first_program_runs_twice_and_leaves_one_run() -> relive::Result<()> {
-    crate::enter_temporary_directory()?;
+    let _directory = crate::enter_temporary_directory()?;
     main()?;
     main()?;
     reopened()

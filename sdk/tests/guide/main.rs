@@ -13,8 +13,9 @@ mod first;
 mod operate;
 mod resume;
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Weak};
 
+use parking_lot::Mutex;
 use relive::{Builder, Engine, Result};
 use relive_storage::MemoryStore;
 use tempfile::TempDir;
@@ -63,10 +64,15 @@ async fn in_memory(builder: Builder) -> Result<Engine> {
     builder.open_store(Arc::new(MemoryStore::new())).await
 }
 
-/// Lets relative paths lead into a directory that is removed in the end. The same one for all tests.
-fn enter_temporary_directory() -> Result<()> {
-    static DIRECTORY: OnceLock<TempDir> = OnceLock::new();
-    let directory = tempfile::tempdir()?;
-    std::env::set_current_dir(DIRECTORY.get_or_init(|| directory).path())?;
-    Ok(())
+/// Lets relative paths lead into a temporary directory, the same for all tests; removed when nobody holds it any more.
+fn enter_temporary_directory() -> Result<Arc<TempDir>> {
+    static SHARED: Mutex<Weak<TempDir>> = Mutex::new(Weak::new());
+    let mut shared = SHARED.lock();
+    if let Some(directory) = shared.upgrade() {
+        return Ok(directory);
+    }
+    let directory = Arc::new(tempfile::tempdir()?);
+    std::env::set_current_dir(directory.path())?;
+    *shared = Arc::downgrade(&directory);
+    Ok(directory)
 }

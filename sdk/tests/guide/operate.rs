@@ -42,7 +42,7 @@ async fn bounded() -> relive::Result<Engine> {
 
 #[tokio::test]
 async fn runs_are_listed_replayed_and_cancelled() -> relive::Result<()> {
-    crate::enter_temporary_directory()?;
+    let _directory = crate::enter_temporary_directory()?;
     bounded().await?.shutdown().await?;
     let engine = open().await?;
     assert_eq!(engine.run(breakfast(4)).await?, 4);

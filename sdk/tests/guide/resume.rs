@@ -154,13 +154,8 @@ async fn edited_code_that_does_not_fit_makes_the_run_wait_until_it_is_cancelled(
 /// A message as the guide shows it: of a run and a file that a reader might have.
 fn shown(message: &str, run: &str) -> String {
     let message = message.replace(run, "01KDYGZ9J80C1G60R30C1G60R3");
-    let parts: Vec<_> = message.split(file!()).collect();
-    let parts = parts.iter().enumerate().map(|(index, part)| match index {
-        0 => (*part).to_owned(),
-        _ => format!(
-            "src/publish.rs:3{}",
-            part.trim_start_matches([':', '0', '1', '2', '3', '4', '5', '6', '7', '8', '9'])
-        ),
-    });
-    parts.collect()
+    let mut parts = message.split(file!());
+    let first = parts.next().unwrap_or_default().to_owned();
+    let line = |character: char| character == ':' || character.is_ascii_digit();
+    parts.fold(first, |shown, part| shown + "src/publish.rs:12" + part.trim_start_matches(line))
 }
