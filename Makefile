@@ -3,7 +3,7 @@
 # How long the first build takes: RocksDB is compiled from source, once.
 FIRST_BUILD = about 15 minutes on two cores
 
-.PHONY: demo test setup
+.PHONY: demo test bench torture setup
 
 # A research pipeline is killed with SIGKILL part-way, started again, and goes on where it was.
 demo: setup
@@ -11,6 +11,14 @@ demo: setup
 
 test: setup
 	cargo test --workspace
+
+# Relive beside the disk's own fdatasync and a bare RocksDB. Compiles RocksDB once more, optimized.
+bench: setup
+	cargo run --release -p relive-benches --
+
+# Kills it as often (KILLS=5000) or for as long (SECONDS=600) as asked.
+torture: setup
+	cargo run -p relive-tests --bin torture -- $(if $(SECONDS),--seconds $(SECONDS),--kills $(or $(KILLS),300))
 
 # What a build needs besides Rust: installed where that can be done without asking, else named.
 setup: export FIRST_BUILD := $(FIRST_BUILD)

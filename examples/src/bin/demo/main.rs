@@ -1,0 +1,114 @@
+//! The demo: a research pipeline over real files is killed with SIGKILL part-way, started again, and goes on.
+//!
+//! `make demo [DIR=…]` from the root of the repository. One executable, three kinds of process: the *parent*, which people
+//! start; the *service*, which summarizes files and writes down every request; the *pipeline*, which is killed.
+//!
+//! ```text
+//! parent    starts the others, reads the pipeline's lines, kills it, starts it again
+//! service   the witness: answers over HTTP, notes every request
+//! child     the pipeline's process: an engine, one call, a line for every acknowledged event
+//! pipeline  what it runs: a task and its three traces
+//! corpus, search, words, summary, insights   the work itself, plain functions
+//! pipe      the lines between the processes
+//! life      what the parent has heard of one process of the pipeline
+//! verdict   what must hold, decided from pipe and witness alone
+//! report    what people see
+//! ```
+
+mod child;
+mod corpus;
+mod insights;
+mod life;
+mod parent;
+mod pipe;
+mod pipeline;
+mod process;
+mod report;
+mod search;
+mod service;
+mod summary;
+mod verdict;
+mod words;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::corpus::Selection;
+
+/// Kills a research pipeline part-way, starts it again, and shows what was replayed and what ran.
+#[derive(Parser)]
+#[command(name = "demo", args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
+struct Command {
+    #[command(subcommand)]
+    process: Option<Process>,
+    #[command(flatten)]
+    demo: DemoOptions,
+}
+
+/// What people can choose.
+#[derive(Args, Clone, Debug)]
+struct DemoOptions {
+    /// The text files under this directory are searched [default: the sources of Relive's own dependencies, as cargo keeps
+    /// them]
+    dir: Option<PathBuf>,
+    /// What to look for: files that hold all these words
+    #[arg(long, value_name = "WORDS", default_value = "atomic ordering")]
+    topic: String,
+    /// How many of the best files to summarize
+    #[arg(long, value_name = "COUNT", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    hits: u32,
+    /// Port of the summarizing service, on 127.0.0.1 [default: one that is free]
+    #[arg(long)]
+    port: Option<u16>,
+    /// Keep the store and the witness in this directory, which must be new or empty [default: a temporary one]
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+}
+
+/// The processes that the demo starts; not for people.
+#[derive(Subcommand)]
+enum Process {
+    #[command(name = "__service", hide = true)]
+    Service(ServiceOptions),
+    #[command(name = "__pipeline", hide = true)]
+    Pipeline(PipelineOptions),
+}
+
+/// What the service needs.
+#[derive(Args, Clone, Debug)]
+struct ServiceOptions {
+    /// 0 for one that is free.
+    #[arg(long)]
+    port: u16,
+    #[arg(long)]
+    witness: PathBuf,
+}
+
+/// What the pipeline needs.
+#[derive(Args, Clone, Debug)]
+struct PipelineOptions {
+    #[arg(long)]
+    dir: String,
+    #[arg(long, value_enum)]
+    selection: Selection,
+    #[arg(long)]
+    topic: String,
+    #[arg(long)]
+    hits: u32,
+    #[arg(long)]
+    store: PathBuf,
+    #[arg(long)]
+    service: String,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let command = Command::parse();
+    match command.process {
+        None => parent::main(&command.demo).await,
+        Some(Process::Service(options)) => service::main(&options).await,
+        Some(Process::Pipeline(options)) => child::main(options).await,
+    }
+}

@@ -1,0 +1,15 @@
+//! Promises of the whole system, seen from outside: a theme per file.
+//!
+//! Engines run over stores in memory where no disk is needed; a crash is a copy of the store, taken while effects are
+//! held, and opened by another engine. Nothing waits for a time: effects wait at gates that the test opens.
+//!
+//! All tasks and traces of this binary share one registry, so their names begin with their theme's.
+
+mod cache;
+mod divergence;
+mod errors;
+mod failing_store;
+mod foreign;
+mod ids;
+mod lifecycle;
+mod support;
