@@ -137,7 +137,7 @@ fn the_timeline_and_the_cache_are_shown() {
     let shown = String::from_utf8_lossy(&output.stdout);
     for expected in [
         "6 text files",
-        "5 files match, the 4 best",
+        "in 5 files; the best 4 are summarized",
         "kill -9",
         "0 new requests",
         "relive show",
@@ -162,7 +162,7 @@ fn a_directory_that_cannot_be_searched_is_named() {
 
     fs::create_dir(inside("binary")).unwrap();
     fs::write(inside("binary/a"), [0, 1, 2]).unwrap();
-    assert!(refused(&[&inside("binary")]).contains("/binary holds no text files, only 1 others"));
+    assert!(refused(&[&inside("binary")]).contains("/binary holds no text files (1 binary"));
 }
 
 #[test]

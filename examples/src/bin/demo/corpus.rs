@@ -168,9 +168,7 @@ impl Source {
         }
         match (file_count, left_out.count()) {
             (0, 0) => Err(Error::msg(format!("{} holds no files", self.dir))),
-            (0, count) => {
-                Err(Error::msg(format!("{} holds no text files, only {count} others ({left_out})", self.dir)))
-            }
+            (0, _) => Err(Error::msg(format!("{} holds no text files ({left_out})", self.dir))),
             _ => {
                 let digest = hasher.finalize().to_hex().to_string();
                 Ok((Corpus { source: self.clone(), file_count, bytes, digest }, left_out))
@@ -270,7 +268,7 @@ mod tests {
         assert!(message(source.visit(|_, _| ())).ends_with("holds no files"));
         fs::write(folder.path().join("a"), b"\0").unwrap();
         let none = message(source.visit(|_, _| ()));
-        assert!(none.ends_with("holds no text files, only 1 others (1 binary, 0 over 1 MiB, 0 unreadable)"), "{none}");
+        assert!(none.ends_with("holds no text files (1 binary, 0 over 1 MiB, 0 unreadable)"), "{none}");
         assert!(message(Source::directory(&folder.path().join("a"))).contains("is not a directory"));
         assert!(message(Source::directory(&folder.path().join("b"))).starts_with("there is no directory"));
     }

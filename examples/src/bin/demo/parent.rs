@@ -138,7 +138,7 @@ async fn tell(options: &DemoOptions) -> Result<Vec<String>> {
     let requests = requests(&witness)?;
     let build = if cfg!(debug_assertions) { ", in an unoptimized build" } else { "" };
     report::fact("took", format_args!("{}{build}: the result came from the cache", report::micros(cached.call_micros)));
-    report::fact("witness", format_args!("{} new requests", requests.len() - requests_before));
+    report::fact("witness", report::counted((requests.len() - requests_before) as u64, "new request"));
 
     report::phase(format_args!("5. What `relive show {}` says of the run", finished.run));
     show(&store, &finished.run)?;
@@ -174,11 +174,8 @@ async fn run_and_kill(options: &PipelineOptions, service: &mut Service) -> Resul
             report::corpus(&life);
         }
         if is_found && let Some((chosen, matched)) = life.found() {
-            let (some, all) = (report::count(chosen), report::count(matched));
-            report::fact(
-                "search",
-                format_args!("\"{}\": {all} files match, the {some} best are summarized", options.topic),
-            );
+            let (some, all) = (report::count(chosen), report::counted(matched, "file"));
+            report::fact("search", format_args!("\"{}\" in {all}; the best {some} are summarized", options.topic));
             // All answers but one: the run cannot end before the kill, however slow this process is.
             service.answer(chosen as usize - 1).await?;
             kill_at = chosen * KILL_AT_PERCENT / 100;

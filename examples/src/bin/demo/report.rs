@@ -33,6 +33,11 @@ pub(crate) fn count(number: u64) -> HumanCount {
     HumanCount(number)
 }
 
+/// So many of a thing: `1 file`, `1,234 files`.
+pub(crate) fn counted(number: u64, thing: &str) -> String {
+    format!("{} {thing}{}", count(number), if number == 1 { "" } else { "s" })
+}
+
 /// A duration in a unit that fits it.
 pub(crate) fn micros(micros: u64) -> String {
     match micros {
@@ -77,7 +82,7 @@ fn prose(text: &str) {
 /// Which files the pipeline found in front of it.
 pub(crate) fn corpus(life: &Life) {
     let Some((corpus, left_out)) = &life.corpus else { return };
-    fact("files", format_args!("{} text files, {}", count(corpus.file_count), HumanBytes(corpus.bytes)));
+    fact("files", format_args!("{}, {}", counted(corpus.file_count, "text file"), HumanBytes(corpus.bytes)));
     fact("", format_args!("in {}", corpus.source.dir));
     if left_out.binary + left_out.large + left_out.unreadable > 0 {
         fact("left out", left_out);
@@ -87,9 +92,9 @@ pub(crate) fn corpus(life: &Life) {
 
 /// What the research found.
 pub(crate) fn insights(insights: &Insights, topic: &str) {
-    phase(format_args!("What the {} files about \"{topic}\" say:", count(insights.file_count)));
+    phase(format_args!("What was said about \"{topic}\" in {}:", counted(insights.file_count, "file")));
     for theme in &insights.themes {
-        fact(&theme.word, format_args!("{} files", count(theme.file_count)));
+        fact(&theme.word, counted(theme.file_count, "file"));
         if let Some(sentence) = &theme.sentence {
             prose(&harmless(sentence));
         }
@@ -115,7 +120,7 @@ pub(crate) fn verdict(verdict: &Verdict) {
     }
     fact("executed", format_args!("{} after the kill", count(*executed)));
     fact("", format_args!("{under_way} of them for the second time: under way when the kill came (at-least-once)"));
-    fact("witness", format_args!("{} requests before the kill, {} after it", count(*before), count(*after)));
+    fact("witness", format_args!("{} before the kill, {} after it", counted(*before, "request"), count(*after)));
     fact("repeated", format_args!("{} of those acknowledged before the kill", verdict.repeated_after_ack));
 }
 
