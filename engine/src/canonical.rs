@@ -13,7 +13,7 @@ use crate::payload::PayloadError;
 /// Writes the canonical form of a value.
 ///
 /// # Errors
-/// If the value's own `Serialize` fails.
+/// If the value's own `Serialize` fails, or the value could not be told from another when it is read back (`Some(None)`).
 pub fn canonical<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, PayloadError> {
     let mut out = Vec::with_capacity(64);
     value.serialize(Canonical { out: &mut out }).map_err(|Refused(why)| PayloadError::new(why))?;
@@ -234,7 +234,16 @@ impl<'a> ser::Serializer for Canonical<'a> {
 
     fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<(), Refused> {
         self.out.push(kind::SOME);
-        value.serialize(Canonical { out: self.out })
+        let at = self.out.len();
+        value.serialize(Canonical { out: self.out })?;
+        match self.out.get(at) {
+            // MessagePack has one nil for all three.
+            Some(&(kind::NONE | kind::UNIT)) => Err(Refused(
+                "an Option that holds None or () cannot be told from None when it is read back: use a type of your own"
+                    .to_owned(),
+            )),
+            _ => Ok(()),
+        }
     }
 
     fn serialize_unit(self) -> Result<(), Refused> {
@@ -402,10 +411,17 @@ mod tests {
     }
 
     #[test]
+    fn an_option_that_would_not_come_back_is_refused() {
+        assert!(canonical(&Some(None::<u8>)).is_err());
+        assert!(canonical(&vec![Some(())]).is_err());
+        assert!(canonical(&Some(Some(1))).is_ok());
+    }
+
+    #[test]
     fn different_values_differ() {
         let forms = [
-            canonical(&None::<Option<u8>>),
-            canonical(&Some(None::<u8>)),
+            canonical(&None::<u8>),
+            canonical(&Some(0u8)),
             canonical(&()),
             canonical(&""),
             canonical(&Vec::<u8>::new()),

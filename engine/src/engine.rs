@@ -40,6 +40,8 @@ pub struct Request {
     pub canonical: Bytes,
     /// The caller's id for the run.
     pub id: Option<String>,
+    /// Whether a result can be read as the type that the caller wants: a cached one that cannot is none.
+    pub readable: fn(&Payload) -> bool,
 }
 
 /// An open engine. Clones are the same engine; when the last is dropped, its runs stop where they are.
@@ -194,7 +196,9 @@ impl Engine {
     pub async fn shutdown(&self) -> Result<()> {
         let inner = self.inner();
         inner.close(Stop::Drain);
-        let Some(mut ended) = inner.ended.lock().await.take() else { return Ok(()) };
+        // Held to the end: a second call waits for the first, and goes on where one that was dropped stopped.
+        let mut guard = inner.ended.lock().await;
+        let Some(ended) = guard.as_mut() else { return Ok(()) };
         if tokio::time::timeout(inner.grace, ended.recv()).await.is_err() {
             inner.close(Stop::Abort);
             ended.recv().await;
@@ -209,6 +213,7 @@ impl Engine {
         }
         // Nobody writes any more; the directory can be opened again when this returns, unless somebody is reading.
         inner.store.write().take();
+        *guard = None;
         inner.settings.committer.failure().map_or(Ok(()), Err)
     }
 }
@@ -283,7 +288,15 @@ impl Inner {
         // Somebody else may be cancelling it, too: who appends first has cancelled it.
         let absent = Precondition::Absent { keyspace: LOG, key: crate::log::key(run, first) };
         match self.settings.committer.commit(Write { preconditions: vec![absent], operations }).await? {
-            Outcome::Refused { .. } => return Ok(Cancellation::AlreadyEnded),
+            Outcome::Refused { .. } => {
+                return match last_event(self.store()?.as_ref(), run)? {
+                    Some((_, Event::TaskCompleted(_))) => Ok(Cancellation::AlreadyEnded),
+                    _ => Err(Error::new(
+                        ErrorKind::Storage,
+                        format!("run {run} moved while it was cancelled: try again"),
+                    )),
+                };
+            }
             Outcome::Applied => {}
         }
         self.runs.lock().remove(&run);

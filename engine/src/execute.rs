@@ -17,7 +17,7 @@ use crate::event::{Batch, Event, TaskCompleted, TaskStarted};
 use crate::handle::{CellState, RunCell};
 use crate::id::{RunId, Sequence};
 use crate::log::LogReader;
-use crate::payload::Payload;
+use crate::payload::{Payload, PayloadError};
 use crate::replay::Replay;
 use crate::run::{BoxedFuture, Drive, Mailbox, Plan, RunShared, closed};
 
@@ -31,47 +31,72 @@ pub(crate) fn spawn_fresh(
     alive: mpsc::Sender<()>,
 ) {
     let (engine, cell) = (Arc::clone(inner), Arc::clone(cell));
+    let conclusion = Conclusion { engine, cell, key, alive: Some(alive) };
     inner.runtime.spawn(async move {
-        let result = fresh(&engine, &cell, plan, started).await;
-        conclude(&engine, &cell, key, result);
-        drop(alive);
+        let result = fresh(&conclusion.engine, &conclusion.cell, plan, started).await;
+        conclusion.is(result);
     });
 }
 
 /// Spawns a run that an earlier life of the process left unfinished.
 pub(crate) fn spawn_resumed(inner: &Arc<Inner>, cell: &Arc<RunCell>, key: Option<[u8; 32]>, alive: mpsc::Sender<()>) {
     let (engine, cell) = (Arc::clone(inner), Arc::clone(cell));
+    let conclusion = Conclusion { engine, cell, key, alive: Some(alive) };
     inner.runtime.spawn(async move {
-        let result = resumed(&engine, &cell).await;
-        conclude(&engine, &cell, key, result);
-        drop(alive);
+        let result = resumed(&conclusion.engine, &conclusion.cell).await;
+        conclusion.is(result);
     });
 }
 
-fn conclude(engine: &Inner, cell: &RunCell, key: Option<[u8; 32]>, result: Result<TaskCompleted>) {
-    match result {
-        Ok(completed) => {
-            // Out of the maps first: who is woken by the outcome and calls again finds the cache.
-            engine.forget(cell, key);
-            cell.set(CellState::Done(Arc::new(completed.outcome)));
+/// Tells a run's cell what came of it, however its task ends: also if user code panics where nobody catches it, or the
+/// runtime goes away.
+struct Conclusion {
+    engine: Arc<Inner>,
+    cell: Arc<RunCell>,
+    key: Option<[u8; 32]>,
+    /// Dropped last: who waits for all runs finds everything told.
+    alive: Option<mpsc::Sender<()>>,
+}
+
+impl Conclusion {
+    fn is(mut self, result: Result<TaskCompleted>) {
+        self.tell(result);
+    }
+
+    fn tell(&mut self, result: Result<TaskCompleted>) {
+        if self.alive.is_none() {
+            return;
         }
-        Err(error) => {
-            let waits = matches!(
-                error.kind(),
-                ErrorKind::Diverged
-                    | ErrorKind::Corrupt
-                    | ErrorKind::NewerFormat
-                    | ErrorKind::Payload
-                    | ErrorKind::UnknownTask
-            );
-            if waits {
-                tracing::error!(run = %cell.run, task = %cell.task, %error, "the run cannot go on and waits");
-                cell.set(CellState::Waiting(Arc::new(error)));
-            } else {
-                engine.forget(cell, key);
-                cell.set(CellState::Stopped(Arc::new(error)));
+        let Self { engine, cell, key, .. } = self;
+        match result {
+            Ok(completed) => {
+                // Out of the maps first: who is woken by the outcome and calls again finds the cache.
+                engine.forget(cell, *key);
+                cell.set(CellState::Done(Arc::new(completed.outcome)));
+            }
+            Err(error) => {
+                // A run whose log stands waits, and is joined, so that no second one repeats its effects.
+                let stopped = error.kind() == ErrorKind::Closed
+                    || engine.settings.committer.failure().is_some()
+                    || matches!(cell.state(), CellState::Starting);
+                if stopped {
+                    engine.forget(cell, *key);
+                    cell.set(CellState::Stopped(Arc::new(error)));
+                } else {
+                    tracing::error!(run = %cell.run, task = %cell.task, %error, "the run cannot go on and waits");
+                    cell.set(CellState::Waiting(Arc::new(error)));
+                }
             }
         }
+        self.alive = None;
+    }
+}
+
+impl Drop for Conclusion {
+    fn drop(&mut self) {
+        let run = self.cell.run;
+        let why = format!("run {run} was cut off: code of the task panicked outside its body, or the runtime ended");
+        self.tell(Err(Error::new(ErrorKind::Panicked, why)));
     }
 }
 
@@ -175,7 +200,7 @@ fn prepare(
         || Error::new(ErrorKind::Corrupt, format!("run {run}: its log is empty, or begins with another event"));
     let batch = reader.next_batch()?.ok_or_else(missing)?;
     let Some(Event::TaskStarted(started)) = batch.events.first().cloned() else { return Err(missing()) };
-    let input = (definition.canonical)(&started.input).map_err(|error| {
+    let input = unpanicked(|| (definition.canonical)(&started.input)).map_err(|error| {
         payload_error(format!("run {run}: the input of task {} cannot be read", definition.name), &error)
     })?;
     let plan = Plan {
@@ -193,8 +218,14 @@ fn prepare(
     Ok((Drive::resumed(shared, engine.settings.clone(), plan, reader), body))
 }
 
+/// Calls code of the user's that reads a value back; a panic in it is an error like any other.
+pub(crate) fn unpanicked<T>(read: impl FnOnce() -> Result<T, PayloadError>) -> Result<T, PayloadError> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(read))
+        .unwrap_or_else(|_| Err(PayloadError::new("its type's own code panicked when it was read back")))
+}
+
 fn body(plan: &Plan, input: &Payload) -> Result<BoxedFuture> {
-    (plan.definition.body)(input).map_err(|error| {
+    unpanicked(|| (plan.definition.body)(input)).map_err(|error| {
         let (run, task) = (plan.run, plan.definition.name);
         payload_error(format!("run {run}: the input of task {task} cannot be read back"), &error)
     })

@@ -130,7 +130,7 @@ mod shared_bytes {
     use std::fmt;
     use std::sync::Arc;
 
-    use serde::de::{Deserializer, Error, Visitor};
+    use serde::de::{Deserializer, Error, SeqAccess, Visitor};
     use serde::ser::Serializer;
 
     pub(super) fn serialize<S: Serializer>(bytes: &Arc<[u8]>, serializer: S) -> Result<S::Ok, S::Error> {
@@ -140,7 +140,7 @@ mod shared_bytes {
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arc<[u8]>, D::Error> {
         struct Bytes;
 
-        impl Visitor<'_> for Bytes {
+        impl<'de> Visitor<'de> for Bytes {
             type Value = Arc<[u8]>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -152,6 +152,15 @@ mod shared_bytes {
             }
 
             fn visit_byte_buf<E: Error>(self, bytes: Vec<u8>) -> Result<Self::Value, E> {
+                Ok(bytes.into())
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Self::Value, A::Error> {
+                // What formats without bytes, such as JSON, make of them.
+                let mut bytes = Vec::new();
+                while let Some(byte) = access.next_element()? {
+                    bytes.push(byte);
+                }
                 Ok(bytes.into())
             }
         }

@@ -19,6 +19,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use rustc_hash::FxHashMap;
 
+use crate::canonical::canonical;
 use crate::divergence::{CallSite, Divergence, Side};
 use crate::event::{Batch, Event, TaskCompleted, TaskOutcome, TraceCompleted, TraceOutcome, TraceStarted};
 use crate::id::{CodeHash, InputHash, RunId, Sequence};
@@ -181,7 +182,20 @@ impl Replay {
 
     /// Whether the body did something since the last settled step.
     pub fn is_dirty(&self) -> bool {
-        !self.pending.is_empty() || !self.unexpected.is_empty()
+        !self.pending.is_empty() || !self.unexpected.is_empty() || !self.asked.is_empty()
+    }
+
+    /// Where the engine may end the attempt, and what has to go before that: of a fresh run, its beginning. Whatever else
+    /// the body did since the last step is forgotten.
+    pub fn imposed(&mut self) -> (Sequence, Vec<Event>) {
+        let mut events = std::mem::take(&mut self.pending);
+        events.truncate(usize::from(self.next_sequence == 0));
+        (Sequence(self.next_sequence), events)
+    }
+
+    /// Whether the step under way may go on beyond the log: it is live, or the log's last and not whole.
+    pub fn is_open_ended(&self) -> bool {
+        self.may_append() && self.history_ended && self.history.is_empty()
     }
 
     /// The position of the next event to be appended.
@@ -368,6 +382,15 @@ impl Replay {
             self.phase = Phase::Over(Box::new(completed));
             return self.next();
         }
+        if !expected.settled
+            && let Some(Batch { events, .. }) = self.history.front()
+            && let Some(Event::TaskCompleted(completed)) = events.first()
+            && completed.imposed
+        {
+            // The body was never polled, or its step never ended.
+            self.phase = Phase::Over(Box::new(completed.clone()));
+            return self.next();
+        }
         self.expected = Some(expected);
         let Some((at, completed)) = delivery else {
             self.phase = Phase::Polling { granted: None };
@@ -450,7 +473,7 @@ impl Replay {
             return diverged(sequence, call.map(|call| Side::Drop(CallSite::of(call))), called());
         }
         match (&expected.finish, finish) {
-            (Some(logged), Some(now)) if logged.outcome == now.outcome => {}
+            (Some(logged), Some(now)) if same_outcome(&logged.outcome, &now.outcome) => {}
             (Some(logged), _) => {
                 return diverged(expected.finish_at, Some(finished(&logged.outcome)), called());
             }
@@ -463,6 +486,19 @@ impl Replay {
             Some(side) => diverged(Sequence(self.next_sequence), None, side.clone()),
             None => Ok(()),
         }
+    }
+}
+
+/// Whether two outcomes are the same to a reader: maps in any order; errors of types that were moved or renamed.
+fn same_outcome(a: &TaskOutcome, b: &TaskOutcome) -> bool {
+    match (a, b) {
+        (TaskOutcome::Ok(a), TaskOutcome::Ok(b)) => {
+            a == b || canonical(&a.to_value()).ok().is_some_and(|a| canonical(&b.to_value()).is_ok_and(|b| a == b))
+        }
+        (TaskOutcome::Err(a), TaskOutcome::Err(b)) => {
+            (a.kind, &a.message, &a.sources) == (b.kind, &b.message, &b.sources)
+        }
+        (a, b) => a == b,
     }
 }
 

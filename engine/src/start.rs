@@ -11,8 +11,9 @@ use relive_storage::{Outcome, Write};
 
 use crate::definition::{CacheMode, TaskDefinition};
 use crate::engine::{Inner, Request};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, payload_error};
 use crate::event::{Cause, Event, TaskCompleted, TaskOutcome, TaskStarted};
+use crate::execute::unpanicked;
 use crate::handle::{CellState, Handle, RunCell, Target};
 use crate::id::{RunId, Sequence};
 use crate::index::{self, CacheRecord, IdRecord};
@@ -20,49 +21,80 @@ use crate::log::LogWriter;
 use crate::reserve::{Reserve, ReservedCall, call_key};
 use crate::run::{Plan, closed};
 
+/// How often a start asks again when others decide at the same time: each time somebody got on.
+const TRIES_MAX: u32 = 1_000;
+
 impl Inner {
     /// See `Engine::start`.
     pub(crate) async fn start(self: &Arc<Self>, request: &Request) -> Result<Handle> {
-        loop {
-            self.check_open()?;
-            let _reserved = match &request.id {
-                None => None,
-                Some(id) => match self.reserve_id(id) {
-                    Ok(reserved) => Some(reserved),
-                    Err(other) => {
-                        other.await;
-                        continue;
-                    }
-                },
-            };
-            if let Some(id) = &request.id
-                && let Some(record) = index::read::<IdRecord>(self.store()?.as_ref(), index::IDS, id.as_bytes())?
-            {
-                return self.known_id(request, id, &record);
+        self.check_open()?;
+        self.check_input(request)?;
+        for _ in 0..TRIES_MAX {
+            if let Some(handle) = self.try_start(request).await? {
+                return Ok(handle);
             }
-            if request.definition.cache == CacheMode::Off {
+        }
+        let name = request.definition.name;
+        Err(Error::new(ErrorKind::IdTaken, format!("task {name}: others keep taking the same id: call again")))
+    }
+
+    /// A task is run from its recorded input, so that must be the input.
+    fn check_input(&self, request: &Request) -> Result<()> {
+        let name = request.definition.name;
+        let read = unpanicked(|| (request.definition.canonical)(&request.input))
+            .map_err(|error| payload_error(format!("the arguments of task {name} cannot be read back"), &error))?;
+        if read == request.canonical {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::Payload,
+            format!(
+                "the arguments of task {name} are not the same when they are read back: a field that is not serialized, or a \
+                 HashSet, which has no order (use a BTreeSet)"
+            ),
+        ))
+    }
+
+    /// `None` if somebody else decided at the same time: to be asked again.
+    async fn try_start(self: &Arc<Self>, request: &Request) -> Result<Option<Handle>> {
+        self.check_open()?;
+        let _reserved = match &request.id {
+            None => None,
+            Some(id) => match self.reserve_id(id) {
+                Ok(reserved) => Some(reserved),
+                Err(other) => {
+                    other.await;
+                    return Ok(None);
+                }
+            },
+        };
+        if let Some(id) = &request.id
+            && let Some(record) = index::read::<IdRecord>(self.store()?.as_ref(), index::IDS, id.as_bytes())?
+        {
+            return self.known_id(request, id, &record).map(Some);
+        }
+        if request.definition.cache == CacheMode::Off {
+            return self.fresh(request, None).await;
+        }
+        let key = call_key(request.definition.name, blake3::hash(&request.canonical).as_bytes());
+        let reserved = match self.reserve_call(key) {
+            Reserve::Reserved(reserved) => reserved,
+            Reserve::Run(cell) => {
+                if self.input_of(&cell)? == request.canonical {
+                    return self.join(request, cell).await;
+                }
+                // Another input with the same hash: run beside it, and joined by nobody.
                 return self.fresh(request, None).await;
             }
-            let key = call_key(request.definition.name, blake3::hash(&request.canonical).as_bytes());
-            let reserved = match self.reserve_call(key) {
-                Reserve::Reserved(reserved) => reserved,
-                Reserve::Run(cell) => {
-                    if self.input_of(&cell)? == request.canonical {
-                        return self.join(request, cell).await;
-                    }
-                    // Another input with the same hash: run beside it, and joined by nobody.
-                    return self.fresh(request, None).await;
-                }
-                Reserve::Deciding(other) => {
-                    other.await;
-                    continue;
-                }
-            };
-            if let Some(entry) = self.cached(request)? {
-                return self.from_cache(request, entry).await;
+            Reserve::Deciding(other) => {
+                other.await;
+                return Ok(None);
             }
-            return self.fresh(request, Some(reserved)).await;
+        };
+        if let Some(entry) = self.cached(request)? {
+            return self.from_cache(request, entry).await;
         }
+        self.fresh(request, Some(reserved)).await
     }
 
     /// The run that an id names, if the call is the same.
@@ -101,7 +133,7 @@ impl Inner {
 
     fn stored_input(&self, run: RunId, definition: &TaskDefinition) -> Result<Bytes> {
         let started = crate::recover::first_event(self.store()?, run)?;
-        let canonical = (definition.canonical)(&started.input).map_err(|error| {
+        let canonical = unpanicked(|| (definition.canonical)(&started.input)).map_err(|error| {
             crate::error::payload_error(
                 format!("run {run}: the input of task {} cannot be read", definition.name),
                 &error,
@@ -120,6 +152,7 @@ impl Inner {
             entry.task == definition.name
                 && entry.code == definition.code
                 && entry.input == request.canonical
+                && unpanicked(|| Ok((request.readable)(&entry.result))) == Ok(true)
                 && entry
                     .traces
                     .iter()
@@ -128,10 +161,10 @@ impl Inner {
     }
 
     /// A handle on a cached result. Under an id, a run is written that says where the result is from.
-    async fn from_cache(self: &Arc<Self>, request: &Request, entry: CacheRecord) -> Result<Handle> {
+    async fn from_cache(self: &Arc<Self>, request: &Request, entry: CacheRecord) -> Result<Option<Handle>> {
         let outcome = TaskOutcome::Ok(entry.result);
         if request.id.is_none() {
-            return Ok(Handle { run: entry.run, target: Target::Done(Arc::new(outcome)) });
+            return Ok(Some(Handle { run: entry.run, target: Target::Done(Arc::new(outcome)) }));
         }
         let plan = self.plan(request)?;
         let at = plan.started_at;
@@ -142,33 +175,36 @@ impl Inner {
         let mut write = plan.creation()?;
         write.operations.extend(plan.completion(&completed, None)?);
         write.operations.extend(writer.append(Sequence(0), events, true)?.0);
-        self.applied(write).await?;
-        Ok(Handle { run: plan.run, target: Target::Done(Arc::new(outcome)) })
+        let applied = self.applied(write).await?;
+        Ok(applied.then(|| Handle { run: plan.run, target: Target::Done(Arc::new(outcome)) }))
     }
 
     /// A handle on a run of the same call that is under way. An id names it from now on, too.
-    async fn join(self: &Arc<Self>, request: &Request, cell: Arc<RunCell>) -> Result<Handle> {
-        cell.started().await?;
+    async fn join(self: &Arc<Self>, request: &Request, cell: Arc<RunCell>) -> Result<Option<Handle>> {
+        match cell.started().await {
+            Ok(()) => {}
+            // It never began: another run under its id did.
+            Err(error) if error.kind() == ErrorKind::IdTaken => return Ok(None),
+            Err(error) => return Err(error),
+        }
         if let Some(id) = &request.id {
             let mut plan = self.plan(request)?;
             plan.run = cell.run;
             let (absent, put) = plan.claim(id)?;
-            self.applied(Write { preconditions: vec![absent], operations: vec![put] }).await?;
-        }
-        Ok(Handle { run: cell.run, target: Target::Live(cell) })
-    }
-
-    async fn applied(&self, write: Write) -> Result<()> {
-        match self.settings.committer.commit(write).await? {
-            Outcome::Applied => Ok(()),
-            Outcome::Refused { .. } => {
-                Err(Error::new(ErrorKind::IdTaken, "another start under the same id was faster: call again"))
+            if !self.applied(Write { preconditions: vec![absent], operations: vec![put] }).await? {
+                return Ok(None);
             }
         }
+        Ok(Some(Handle { run: cell.run, target: Target::Live(cell) }))
+    }
+
+    /// Whether a write was applied: an id that it claims may have been claimed meanwhile.
+    async fn applied(&self, write: Write) -> Result<bool> {
+        Ok(self.settings.committer.commit(write).await? == Outcome::Applied)
     }
 
     /// Starts a run.
-    async fn fresh(self: &Arc<Self>, request: &Request, reserved: Option<ReservedCall>) -> Result<Handle> {
+    async fn fresh(self: &Arc<Self>, request: &Request, reserved: Option<ReservedCall>) -> Result<Option<Handle>> {
         let plan = self.plan(request)?;
         let started = self.started(request, &plan, Cause::New);
         let cell = RunCell::new(plan.run, request.definition.name, CellState::Starting);
@@ -185,8 +221,12 @@ impl Inner {
             reserved.becomes(&cell);
         }
         crate::execute::spawn_fresh(self, &cell, plan, started, key, alive);
-        cell.started().await?;
-        Ok(Handle { run: cell.run, target: Target::Live(cell) })
+        match cell.started().await {
+            Ok(()) => Ok(Some(Handle { run: cell.run, target: Target::Live(cell) })),
+            // Refused: a start under the same id, whose caller went away, was faster.
+            Err(error) if error.kind() == ErrorKind::IdTaken => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     fn plan(&self, request: &Request) -> Result<Plan> {

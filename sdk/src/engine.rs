@@ -159,7 +159,10 @@ impl Engine {
     ///
     /// # Errors
     /// If the id names another call's run, the engine is closed, or the store fails.
-    pub async fn start<T, E>(&self, call: Call<T, E>) -> Result<RunHandle<T, E>> {
+    pub async fn start<T, E>(&self, call: Call<T, E>) -> Result<RunHandle<T, E>>
+    where
+        T: DeserializeOwned,
+    {
         let handle = self.0.start(call.into_request()?).await?;
         Ok(RunHandle { handle, engine: self.0.clone(), result: PhantomData })
     }

@@ -44,7 +44,10 @@ impl<T, E> Call<T, E> {
         self
     }
 
-    pub(crate) fn into_request(self) -> Result<Request, Error> {
+    pub(crate) fn into_request(self) -> Result<Request, Error>
+    where
+        T: DeserializeOwned,
+    {
         let name = self.definition.name;
         let (input, canonical) = self.input.map_err(|error| {
             Error::new(ErrorKind::Payload, format!("the arguments of task {name} cannot be recorded: {error}"))
@@ -57,7 +60,8 @@ impl<T, E> Call<T, E> {
                 format!("the id of a run of task {name} has {} bytes: 1 to {ID_BYTES_MAX} are possible", id.len()),
             ));
         }
-        Ok(Request { definition: self.definition, input, canonical: canonical.into(), id: self.id })
+        let readable = |payload: &Payload| payload.decode::<T>().is_ok();
+        Ok(Request { definition: self.definition, input, canonical: canonical.into(), id: self.id, readable })
     }
 }
 
@@ -89,7 +93,7 @@ pub fn canonical_input<I: Serialize + DeserializeOwned>(payload: &Payload) -> Re
 pub fn task_body<I, T, F>(payload: &Payload, body: impl FnOnce(I) -> F) -> Result<BoxedFuture, PayloadError>
 where
     I: DeserializeOwned,
-    T: Serialize + 'static,
+    T: Serialize + DeserializeOwned + 'static,
     F: Future<Output = Result<T, ErrorRecord>> + Send + 'static,
 {
     let future = body(payload.decode()?);

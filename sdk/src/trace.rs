@@ -90,15 +90,24 @@ fn place(definition: &'static TraceDefinition, location: &'static Location<'stat
 }
 
 /// The recorded form of a result; one that cannot be recorded is a recorded failure that says so.
-pub(crate) fn encoded<T: Serialize>(name: &str, result: Result<T, ErrorRecord>) -> run::Output {
+pub(crate) fn encoded<T: Serialize + DeserializeOwned>(name: &str, result: Result<T, ErrorRecord>) -> run::Output {
     let value = result?;
-    Payload::encode(&value).map_err(|error| {
+    recordable_result(&value).map_err(|error| {
         let type_name = std::any::type_name::<T>();
         ErrorRecord::new(
             ErrorKind::Payload,
             format!("the result of {name}, a {type_name}, cannot be recorded: {error}"),
         )
     })
+}
+
+/// The payload of a result that can be read back. What cannot is refused now, when it is known where it came from, and not
+/// after the effect is done and its record useless.
+fn recordable_result<T: Serialize + DeserializeOwned>(value: &T) -> Result<Payload, PayloadError> {
+    canonical(value)?;
+    let payload = Payload::encode(value)?;
+    payload.decode::<T>()?;
+    Ok(payload)
 }
 
 /// Named arguments, as nested pairs: `(("a", &a), (("b", &b), ()))`.

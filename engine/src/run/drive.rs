@@ -137,7 +137,7 @@ impl Drive {
             at = reader.position();
             self.writer = Some(reader.into_writer(self.settings.epoch));
         }
-        self.impose_at(at, TaskOutcome::Cancelled).await
+        self.impose_at(at, Vec::new(), TaskOutcome::Cancelled).await
     }
 
     /// Replays as far as the log goes: no effect, no write. `None` if the run is unfinished.
@@ -156,6 +156,10 @@ impl Drive {
     async fn run_to_end(mut self, body: BoxedFuture) -> Result<Option<TaskCompleted>> {
         self.body = Some(tokio::task::unconstrained(body));
         let result = self.steps().await;
+        if result.is_err() {
+            // What was appended is decided before anyone hears of the error: a failed commit is an error of its own.
+            let _ = self.all_durable().await;
+        }
         self.shared.closing.store(true, Ordering::Relaxed);
         drop_quietly(&self.shared, self.body.take());
         let traces = std::mem::take(&mut self.shared.state.lock().traces);
@@ -222,7 +226,7 @@ impl Drive {
         let polled = poll_body(&self.shared, body, &self.body_waker);
         bury(&self.shared);
         let mut state = self.shared.state.lock();
-        let is_live = state.replay.is_live();
+        let is_live = state.replay.is_open_ended();
         if let Some(error) = state.fatal.take() {
             // An await of something foreign is the run's failure; what the log or the types brought about is not.
             return if is_live && error.kind() == ErrorKind::ForeignAwait {
@@ -245,7 +249,7 @@ impl Drive {
             at: self.shared.environment.clock.now(),
         });
         let settled = state.replay.polled(finish);
-        if !is_live && !state.replay.is_dirty() {
+        if !state.replay.is_live() && !state.replay.is_dirty() {
             // What was started in the past is gathered when the run goes live.
             state.new_starts.clear();
         }
@@ -289,14 +293,20 @@ impl Drive {
 
     /// Ends the attempt from outside the body, between two steps, and waits until that is durable.
     async fn impose(&mut self, outcome: TaskOutcome) -> Result<TaskCompleted> {
-        let first = self.shared.state.lock().replay.next_sequence();
-        self.impose_at(first, outcome).await
+        let (first, events) = self.shared.state.lock().replay.imposed();
+        self.impose_at(first, events, outcome).await
     }
 
-    async fn impose_at(&mut self, first: Sequence, outcome: TaskOutcome) -> Result<TaskCompleted> {
+    async fn impose_at(
+        &mut self,
+        first: Sequence,
+        mut events: Vec<Event>,
+        outcome: TaskOutcome,
+    ) -> Result<TaskCompleted> {
         let at = self.shared.environment.clock.now();
         let completed = TaskCompleted { outcome, imposed: true, code: self.plan.definition.code, at };
-        self.append(first, vec![Event::TaskCompleted(completed.clone())], true)?;
+        events.push(Event::TaskCompleted(completed.clone()));
+        self.append(first, events, true)?;
         self.all_durable().await?;
         Ok(completed)
     }
@@ -397,6 +407,12 @@ impl Drive {
             }
             if self.in_flight_bytes < AHEAD_BYTES_MAX {
                 while let Some((index, completed)) = self.ready.pop_front() {
+                    // An effect that woke the body by another way than its result is found out before the result hides it.
+                    if self.shared.mailbox.take_strangers() > 0
+                        && let Some(record) = self.stranger()
+                    {
+                        return Poll::Ready(Ok(Waited::Foreign(record)));
+                    }
                     if self.shared.state.lock().replay.awaited(index).is_some() {
                         return Poll::Ready(Ok(Waited::Delivery(index, completed)));
                     }

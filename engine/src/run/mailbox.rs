@@ -113,6 +113,11 @@ impl Mailbox {
         }
     }
 
+    /// How often strangers woke the body since this was last asked.
+    pub(crate) fn take_strangers(&self) -> u64 {
+        std::mem::take(&mut self.0.lock().stranger_count)
+    }
+
     /// Whether the run is to end now.
     pub(crate) fn is_aborted(&self) -> bool {
         self.0.lock().stop == Some(Stop::Abort)

@@ -114,6 +114,7 @@ impl TraceFuture {
                 return Poll::Ready(Err(payload_error(what, &error)));
             }
         };
+        let body_waker = cx.waker().clone();
         let mut state = shared.state.lock();
         let started = state.replay.start(TraceStarted {
             name: name.into(),
@@ -140,7 +141,7 @@ impl TraceFuture {
             TraceSlot {
                 effect: Some(call.effect),
                 context: Arc::new(context),
-                body_waker: cx.waker().clone(),
+                body_waker,
                 waker: None,
                 delivered: false,
                 began: None,
@@ -160,17 +161,21 @@ impl TraceFuture {
                     shared.fail(Error::new(ErrorKind::ForeignAwait, format!("run {}: {why}", shared.run)));
                     return Poll::Pending;
                 }
+                // The user's wakers are cloned and dropped with the lock free.
+                let mut waker = cx.waker().clone();
                 let mut state = shared.state.lock();
                 let Some(outcome) = state.replay.ask(*index) else {
                     if let Some(slot) = state.traces.get_mut(index)
-                        && !slot.body_waker.will_wake(cx.waker())
+                        && !slot.body_waker.will_wake(&waker)
                     {
-                        slot.body_waker = cx.waker().clone();
+                        std::mem::swap(&mut slot.body_waker, &mut waker);
                     }
+                    drop(state);
                     return Poll::Pending;
                 };
-                state.traces.remove(index);
+                let slot = state.traces.remove(index);
                 drop(state);
+                drop(slot);
                 self.0 = State::Done;
                 match outcome {
                     TraceOutcome::Ok(payload) => Poll::Ready(Ok(Ok(payload))),
@@ -200,23 +205,35 @@ impl Future for TraceFuture {
 impl Drop for TraceFuture {
     fn drop(&mut self) {
         let State::Open(shared, index) = &self.0 else { return };
-        let in_body = context::is_body_of(shared.run);
+        let is_closing = shared.closing.load(Ordering::Relaxed);
+        let is_own = is_closing || context::is_body_of(shared.run);
         let mut state = shared.state.lock();
-        if let Some(slot) = state.traces.remove(index) {
+        let slot = state.traces.remove(index);
+        if let Some(slot) = &slot {
             let began = slot.began;
             state.awaited_count -= usize::from(!slot.delivered);
             // An effect that has ended is gone from its slot and no longer counted.
             state.running_count -= usize::from(began.is_some() && slot.effect.is_some());
-            state.graveyard.extend(slot.effect);
-            if !shared.closing.load(Ordering::Relaxed) {
+            if is_own && !is_closing {
                 let clock = &shared.environment.clock;
                 state.replay.abandon(*index, |trace| dropped(trace, began, clock.as_ref()));
             }
         }
-        drop(state);
-        if !in_body && !shared.closing.load(Ordering::Relaxed) {
+        if !is_own {
+            // Before the lock is free: the loop must not take it for the body's own doing.
             let why = "a trace of its body is dropped from elsewhere (a spawned task, another trace)";
-            shared.fail(Error::new(ErrorKind::ForeignAwait, format!("run {}: {why}", shared.run)));
+            let error = || Error::new(ErrorKind::ForeignAwait, format!("run {}: {why}", shared.run));
+            state.fatal.get_or_insert_with(error);
+        }
+        // The user's wakers are dropped with the lock free, the effect by the run's loop.
+        let waker = slot.map(|mut slot| {
+            state.graveyard.extend(slot.effect.take());
+            slot
+        });
+        drop(state);
+        drop(waker);
+        if !is_own {
+            shared.mailbox.stranger();
         }
     }
 }

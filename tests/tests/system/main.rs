@@ -12,4 +12,5 @@ mod failing_store;
 mod foreign;
 mod ids;
 mod lifecycle;
+mod recorded;
 mod support;
