@@ -28,7 +28,7 @@ use crate::log::{LOG, LogReader, last_event};
 use crate::options::Options;
 use crate::payload::Payload;
 use crate::reserve::Reservations;
-use crate::run::{Environment, Settings, Stop};
+use crate::run::{Company, Environment, Settings, Stop};
 
 /// A call of a task.
 pub struct Request {
@@ -92,6 +92,9 @@ impl Engine {
         let store: Arc<dyn Read> = store;
         let epoch = crate::recover::next_epoch(store.as_ref(), &committer).await?;
         let (alive, ended) = mpsc::channel(1);
+        // On a runtime of one thread, everybody else would wait with the run.
+        let has_threads = runtime.runtime_flavor() != tokio::runtime::RuntimeFlavor::CurrentThread;
+        let company = has_threads.then(Arc::<Company>::default);
         let inner = Arc::new(Inner {
             store: RwLock::new(Some(store)),
             registry,
@@ -101,7 +104,7 @@ impl Engine {
                 provided: options.provided,
                 decoy: options.strict.then(decoy),
             }),
-            settings: Settings { committer, epoch, acknowledges, strict: options.strict },
+            settings: Settings { committer, epoch, acknowledges, strict: options.strict, company },
             turns: Arc::new(Semaphore::new(options.runs_max)),
             runtime,
             runs: Mutex::default(),

@@ -11,6 +11,7 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context as TaskContext, Poll, Waker};
+use std::time::Duration;
 
 use relive_storage::Write;
 use tokio::task::coop::Unconstrained;
@@ -22,6 +23,7 @@ use crate::id::{Epoch, RunId, Sequence};
 use crate::log::{LogReader, LogWriter};
 use crate::replay::{Decision, ReplayError, TraceIndex};
 
+use super::alone::Company;
 use super::mailbox::{BatchFailure, Received, Stop};
 use super::plan::Plan;
 use super::poll::{Polled, bury, drop_quietly, poll_body, poll_effect, wake_body};
@@ -45,6 +47,8 @@ pub(crate) struct Settings {
     pub(crate) acknowledges: bool,
     /// Whether a wake by a stranger fails the run.
     pub(crate) strict: bool,
+    /// The runs under way; `None` where no thread may stay awake for a sync.
+    pub(crate) company: Option<Arc<Company>>,
 }
 
 /// Drives one run to its end.
@@ -61,7 +65,8 @@ pub(crate) struct Drive {
     on_started: Option<Box<dyn FnOnce() + Send>>,
     batch_count: u64,
     durable_batch: u64,
-    in_flight: VecDeque<(u64, usize)>,
+    /// Batches that are not durable yet: their numbers, sizes, and when they were submitted.
+    in_flight: VecDeque<(u64, usize, Duration)>,
     in_flight_bytes: usize,
     /// Starts that are not durable yet, by batch.
     waiting: VecDeque<(u64, TraceIndex)>,
@@ -155,6 +160,7 @@ impl Drive {
 
     async fn run_to_end(mut self, body: BoxedFuture) -> Result<Option<TaskCompleted>> {
         self.body = Some(tokio::task::unconstrained(body));
+        let _present = self.settings.company.as_ref().map(Company::join);
         let result = self.steps().await;
         if result.is_err() {
             // What was appended is decided before anyone hears of the error: a failed commit is an error of its own.
@@ -282,7 +288,8 @@ impl Drive {
         write.operations.extend(operations);
         self.batch_count += 1;
         let batch = self.batch_count;
-        self.in_flight.push_back((batch, bytes));
+        let now = self.settings.company.as_ref().map_or(Duration::ZERO, |company| company.now());
+        self.in_flight.push_back((batch, bytes, now));
         self.in_flight_bytes += bytes;
         let new_starts = std::mem::take(&mut self.shared.state.lock().new_starts);
         self.waiting.extend(new_starts.into_iter().map(|index| (batch, index)));
@@ -318,7 +325,13 @@ impl Drive {
             if let Err(error) = self.note(&received) {
                 return Poll::Ready(Err(error));
             }
-            if self.durable_batch >= self.batch_count { Poll::Ready(Ok(())) } else { Poll::Pending }
+            if self.durable_batch >= self.batch_count {
+                return Poll::Ready(Ok(()));
+            }
+            if self.stays_awake() {
+                cx.waker().wake_by_ref();
+            }
+            Poll::Pending
         })
         .await
     }
@@ -334,11 +347,14 @@ impl Drive {
             });
         }
         self.durable_batch = self.durable_batch.max(received.durable_batch);
-        while let Some((batch, bytes)) = self.in_flight.front()
-            && *batch <= self.durable_batch
+        while let Some((batch, bytes, submitted)) = self.in_flight.front().copied()
+            && batch <= self.durable_batch
         {
             self.in_flight_bytes -= bytes;
             self.in_flight.pop_front();
+            if let Some(company) = &self.settings.company {
+                company.waited(submitted);
+            }
         }
         if self.durable_batch > 0
             && let Some(tell) = self.on_started.take()
@@ -421,11 +437,21 @@ impl Drive {
             if progressed {
                 continue;
             }
-            return self.idle(received.stop);
+            let idle = self.idle(received.stop);
+            if idle.is_pending() && self.shared.state.lock().running_count == 0 && self.stays_awake() {
+                continue;
+            }
+            return idle;
         }
         // Effects that keep waking each other must not keep the thread.
         cx.waker().wake_by_ref();
         Poll::Pending
+    }
+
+    /// Waits on this thread for the disk, if that is all there is to do. Says whether there is news.
+    fn stays_awake(&self) -> bool {
+        let company = self.settings.company.as_ref().filter(|_| !self.in_flight.is_empty());
+        company.is_some_and(|company| company.stay_awake(&self.shared.mailbox, self.batch_count))
     }
 
     /// Nothing to do for now: or for ever?

@@ -118,6 +118,16 @@ impl Mailbox {
         std::mem::take(&mut self.0.lock().stranger_count)
     }
 
+    /// Whether there is something new for the loop: all batches up to this one durable, something woken, a failure. Not: a
+    /// cancellation or a stop, which stay.
+    pub(crate) fn has_news(&self, batch: u64) -> bool {
+        let letters = self.0.lock();
+        letters.durable_batch >= batch
+            || !letters.woken.is_empty()
+            || letters.stranger_count > 0
+            || letters.failure.is_some()
+    }
+
     /// Whether the run is to end now.
     pub(crate) fn is_aborted(&self) -> bool {
         self.0.lock().stop == Some(Stop::Abort)
