@@ -2,9 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use nix::sys::resource::{UsageWho, getrusage};
-use nix::sys::time::TimeValLike;
-
 use crate::Failure;
 
 /// Now, by a clock that never jumps.
@@ -40,18 +37,29 @@ pub(crate) struct Used {
 impl Used {
     /// Up to now.
     pub(crate) fn so_far() -> Result<Self, Failure> {
-        let usage = getrusage(UsageWho::RUSAGE_SELF)
-            .map_err(|error| format!("the processor time of this process cannot be read: {error}"))?;
-        Ok(Self {
-            cpu_us: usage.user_time().num_microseconds() + usage.system_time().num_microseconds(),
-            sleep_count: usage.voluntary_context_switches(),
-        })
+        let stat = std::fs::read_to_string("/proc/self/stat")
+            .map_err(|error| format!("the processor time of this process cannot be read: /proc/self/stat: {error}"))?;
+        // Behind the program's name, which may hold anything: the 12th and 13th field are user and system time.
+        let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
+        let ticks: i64 = fields.skip(11).take(2).filter_map(|field| field.parse::<i64>().ok()).sum();
+        Ok(Self { cpu_us: ticks * TICK_US, sleep_count: sleep_count().unwrap_or(0) })
     }
 
     /// Since an earlier reading.
     pub(crate) fn since(self, earlier: Self) -> Self {
         Self { cpu_us: self.cpu_us - earlier.cpu_us, sleep_count: self.sleep_count - earlier.sleep_count }
     }
+}
+
+/// How often the threads of this process that still live have gone to sleep.
+fn sleep_count() -> Option<i64> {
+    let mut count = 0;
+    for task in std::fs::read_dir("/proc/self/task").ok()? {
+        let status = std::fs::read_to_string(task.ok()?.path().join("status")).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"))?;
+        count += line.trim().parse::<i64>().ok()?;
+    }
+    Some(count)
 }
 
 /// How busy the machine is with other things while a benchmark runs. Known on Linux only.

@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::future::{Future, IntoFuture};
 use std::marker::PhantomData;
+#[cfg(feature = "rocks")]
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -106,6 +107,7 @@ impl Builder {
     /// # Errors
     /// If another process holds the directory, it is not readable and writable, is no Relive store, is of a newer format
     /// or damaged; if two tasks or two traces of this program have one name.
+    #[cfg(feature = "rocks")]
     pub async fn open(self, directory: impl AsRef<Path>) -> Result<Engine> {
         let directory = directory.as_ref().to_owned();
         // Opening reads files: not on a thread that runs tasks.
@@ -132,6 +134,7 @@ impl Engine {
     ///
     /// # Errors
     /// As for [`Builder::open`].
+    #[cfg(feature = "rocks")]
     pub async fn open(directory: impl AsRef<Path>) -> Result<Self> {
         Self::builder().open(directory).await
     }

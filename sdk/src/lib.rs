@@ -39,6 +39,7 @@
 mod builtin;
 mod engine;
 mod error;
+#[cfg(feature = "rocks")]
 mod store;
 mod task;
 mod trace;

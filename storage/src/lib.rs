@@ -39,11 +39,14 @@
 
 #[cfg(feature = "testing")]
 pub mod conformance;
+#[cfg(feature = "rocks")]
 mod directory;
 mod error;
 mod fault;
+#[cfg(feature = "rocks")]
 mod guard;
 mod memory;
+#[cfg(feature = "rocks")]
 mod rocks;
 mod schema;
 mod store;
@@ -51,6 +54,7 @@ mod store;
 pub use error::{Error, ErrorKind};
 pub use fault::{Fault, FaultStore, Survives};
 pub use memory::MemoryStore;
+#[cfg(feature = "rocks")]
 pub use rocks::{RocksReader, RocksStore};
 pub use schema::{KeyspaceOptions, Schema, Usage};
 pub use store::{

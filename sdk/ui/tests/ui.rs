@@ -1,7 +1,7 @@
 //! What the compiler says to someone who uses `#[task]` or `#[trace]` wrongly, and that it is silent otherwise.
 //!
 //! A file below `ui` is one theme, with a function for each message. After a change of words, let
-//! `TRYBUILD=overwrite cargo test -p relive --test ui` write the `.stderr` files, and read the difference.
+//! `TRYBUILD=overwrite cargo test -p relive-ui` write the `.stderr` files, and read the difference.
 
 #[test]
 fn a_mistake_is_explained_where_it_was_made() {
