@@ -1,5 +1,7 @@
 //! What is recorded can be read back: or it is refused when it is recorded, and never costs an effect or a log.
 
+#![allow(clippy::unwrap_used, clippy::disallowed_types, reason = "a test may fail anywhere, and is about such types")]
+
 use std::collections::{BTreeMap, HashSet};
 
 use relive::{ErrorKind, Event, Result, task, trace};
