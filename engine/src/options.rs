@@ -32,7 +32,7 @@ pub struct Options {
     pub(crate) provided: Provided,
 }
 
-/// 10,000 runs at once: a few hundred MiB at most for ordinary bodies.
+/// 10,000 runs at once: a bound on memory that few programs meet.
 pub const RUNS_MAX_DEFAULT: usize = 10_000;
 
 /// 10 s: longer than most calls of a service, shorter than the 30 s after which supervisors kill.

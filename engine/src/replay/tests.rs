@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::error::ErrorKind;
-use crate::event::{Cause, ErrorRecord, TaskStarted};
+use crate::event::{Cause, ErrorRecord, TaskOutcome, TaskStarted};
 use crate::id::{Epoch, Timestamp};
 use crate::payload::Payload;
 use crate::value::Value;

@@ -1,6 +1,6 @@
 //! What a run's loop and the traces in its body share.
 //!
-//! Invariants: the lock is held only for bookkeeping, never while user code runs (a poll, a drop, a waker); an effect is
+//! Invariants: the lock is held only for bookkeeping, never while user code is polled, dropped or woken; an effect is
 //! dropped by the loop, outside the body's poll, so that what its drop wakes is not taken for the body's own doing.
 
 use std::any::{Any, TypeId};
