@@ -49,7 +49,7 @@ impl std::fmt::Debug for Builder {
 
 impl Builder {
     /// What an acknowledgement promises. Default: [`Durability::Sync`], power loss is survived;
-    /// [`Durability::Buffered`] survives the end of the process only, and is as fast as memory.
+    /// [`Durability::Buffered`] survives the end of the process only, and does not wait for the disk.
     #[must_use]
     pub fn durability(mut self, durability: Durability) -> Self {
         self.0.durability = durability;
