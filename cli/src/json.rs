@@ -138,7 +138,7 @@ impl<'a> Outcome<'a> {
     }
 
     fn err(error: &'a ErrorRecord) -> Self {
-        let ErrorRecord { kind, message, sources, type_name } = error;
+        let ErrorRecord { kind, message, sources, type_name, .. } = error;
         let error = ErrorObject { kind: snake(&format!("{kind:?}")), message, sources, type_name };
         Self { outcome: "err", output: None, error: Some(error) }
     }
@@ -171,7 +171,7 @@ impl<'a> EventLine<'a> {
                 input: started.input.to_value(),
                 file: &started.file,
                 line: started.line,
-                immediate: started.immediate,
+                immediate: started.form.is_inline(),
             },
             Event::TraceCompleted(completed) => Facts::TraceCompleted {
                 trace: completed.trace.0,

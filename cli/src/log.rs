@@ -44,7 +44,7 @@ pub(crate) fn log(
     for logged in inspect::events(store, run) {
         let logged = logged?;
         if let Event::TraceStarted(started) = &logged.event {
-            open.insert(logged.sequence, (started.name.to_string(), started.immediate));
+            open.insert(logged.sequence, (started.name.to_string(), started.form.is_inline()));
         }
         let trace =
             if let Event::TraceCompleted(completed) = &logged.event { open.remove(&completed.trace) } else { None };

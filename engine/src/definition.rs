@@ -5,12 +5,98 @@
 //! Invariant: one name, one task; one name, one trace.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::CodeHash;
-use crate::payload::{Payload, PayloadError};
+use crate::payload::{Payload, PayloadCodec, PayloadError};
 use crate::run::BoxedFuture;
-pub use crate::run::TraceDefinition;
+
+/// What the program knows of a `#[trace]` function.
+#[derive(Debug)]
+pub struct TraceDefinition {
+    /// Its name on record.
+    pub name: &'static str,
+    /// Which version of its code.
+    pub code: CodeHash,
+    /// Where it is defined.
+    pub file: &'static str,
+    /// Where it is defined.
+    pub line: u32,
+    /// Where it is defined.
+    pub module: &'static str,
+    /// Whether it is a plain call outside tasks, and not an error.
+    pub outside_call: bool,
+    /// How its effect is run.
+    pub policy: TracePolicy,
+}
+
+/// How a trace's effect is run: what its attribute says.
+#[derive(Clone, Copy, Debug)]
+pub struct TracePolicy {
+    /// When it is tried again.
+    pub retry: RetryPolicy,
+    /// Longest that one try may take.
+    pub timeout: Option<Duration>,
+    /// Longest that all tries and the waits between them may take.
+    pub deadline: Option<Duration>,
+    /// Its effect begins without waiting for what was appended before it.
+    pub pure: bool,
+    /// Its effect never begins twice: if it is not known how it ended, it is an error of kind `Interrupted`.
+    pub at_most_once: bool,
+    /// Its effect is a task of the runtime's own, so that it may use another core.
+    pub spawn: bool,
+    /// Its source is told from which item to go on, and does not start over.
+    pub resumes: bool,
+    /// Arguments, or fields of arguments (`user.password`), that are masked in the record.
+    pub redact: &'static [&'static str],
+    /// How its arguments and results are written, if not as the engine says.
+    pub codec: Option<PayloadCodec>,
+}
+
+impl TracePolicy {
+    /// What holds if the attribute says nothing.
+    pub const DEFAULT: Self = Self {
+        retry: RetryPolicy::DEFAULT,
+        timeout: None,
+        deadline: None,
+        pure: false,
+        at_most_once: false,
+        spawn: false,
+        resumes: false,
+        redact: &[],
+        codec: None,
+    };
+}
+
+/// When a failed try is followed by another.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RetryPolicy {
+    /// How many tries may follow the first. 0: a failure is final.
+    pub retries: u32,
+    /// The wait before the second try; each next one is `factor` times as long.
+    pub backoff: Duration,
+    /// How much longer each wait is than the one before. At least 1.
+    pub factor: f64,
+    /// Longest wait.
+    pub backoff_max: Duration,
+    /// Whether a wait is a random part, at least half, of what it would be, so that many do not try at the same moment.
+    pub jitter: bool,
+}
+
+/// Longest wait between tries: 5 min, so that an operator sees the run move.
+pub const BACKOFF_MAX_DEFAULT: Duration = Duration::from_secs(5 * 60);
+
+impl RetryPolicy {
+    /// No second try. If there are some: 100 ms before the first of them, then twice as long each, at most 5 min.
+    pub const DEFAULT: Self = Self {
+        retries: 0,
+        backoff: Duration::from_millis(100),
+        factor: 2.0,
+        backoff_max: BACKOFF_MAX_DEFAULT,
+        jitter: true,
+    };
+}
 
 /// What the program knows of a `#[task]` function.
 #[derive(Debug)]
@@ -26,22 +112,70 @@ pub struct TaskDefinition {
     /// Where it is defined.
     pub module: &'static str,
     /// Whether equal calls share a result.
-    pub cache: CacheMode,
-    /// The canonical form of a recorded input.
-    pub canonical: fn(&Payload) -> Result<Vec<u8>, PayloadError>,
+    pub cache: CachePolicy,
+    /// How a failed attempt is followed by another.
+    pub policy: TaskPolicy,
+    /// The canonical form of a recorded input, without the arguments of these names.
+    pub canonical: fn(&Payload, &[&str]) -> Result<Vec<u8>, PayloadError>,
     /// The body, for a recorded input.
     pub body: fn(&Payload) -> Result<BoxedFuture, PayloadError>,
 }
 
-/// Whether equal calls of a task share a result.
+/// Whether equal calls of a task share a result: what its attribute says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CachePolicy {
+    /// What tells whether a result still holds.
+    pub mode: CacheMode,
+    /// How long a result holds. `None`: for as long as it is kept.
+    pub ttl: Option<Duration>,
+    /// Arguments that calls may differ in and still be equal.
+    pub ignored: &'static [&'static str],
+    /// Another makes other calls of the same.
+    pub salt: &'static str,
+}
+
+impl CachePolicy {
+    /// What holds if the attribute says nothing.
+    pub const DEFAULT: Self = Self { mode: CacheMode::Auto, ttl: None, ignored: &[], salt: "" };
+}
+
+/// What tells whether a cached result still holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CacheMode {
-    /// Yes, as long as the task's code and that of the traces it used are what they were.
+    /// It does as long as the task's code and that of the traces it used are what they were.
     #[default]
     Auto,
-    /// No: neither looked up nor joined.
+    /// Nothing is cached: calls are neither looked up nor joined.
     Off,
+    /// It does as long as this version is what it was, whatever the code.
+    Version(&'static str),
+}
+
+/// How attempts at a task are made: what its attribute says.
+#[derive(Clone, Copy, Debug)]
+pub struct TaskPolicy {
+    /// When a failed attempt is followed by another.
+    pub retry: RetryPolicy,
+    /// Longest that one attempt may take.
+    pub timeout: Option<Duration>,
+    /// Longest that all attempts and the waits between them may take.
+    pub deadline: Option<Duration>,
+    /// Whether a run that no longer fits its log goes on as a new attempt, and does not wait.
+    pub new_attempt_on_divergence: bool,
+    /// How its arguments and results are written, if not as the engine says.
+    pub codec: Option<PayloadCodec>,
+}
+
+impl TaskPolicy {
+    /// What holds if the attribute says nothing.
+    pub const DEFAULT: Self = Self {
+        retry: RetryPolicy::DEFAULT,
+        timeout: None,
+        deadline: None,
+        new_attempt_on_divergence: false,
+        codec: None,
+    };
 }
 
 /// All tasks and traces that are linked into the program.

@@ -279,7 +279,8 @@ impl Inner {
         while reader.next_batch()?.is_some() {}
         let started = crate::recover::first_event(self.store()?, run)?;
         let (at, first) = (self.environment.clock.now(), reader.position());
-        let completed = TaskCompleted { outcome: TaskOutcome::Cancelled, imposed: true, code: started.code, at };
+        let completed =
+            TaskCompleted { outcome: TaskOutcome::Cancelled, imposed: true, code: started.code, retry_at: None, at };
         let mut writer = reader.into_writer(self.settings.epoch);
         let (mut operations, _) = writer.append(first, vec![Event::TaskCompleted(completed)], true)?;
         if let Some(mut record) = inspect::run(self.store()?.as_ref(), run)? {

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::divergence::Divergence;
 use crate::event::ErrorRecord;
-use crate::payload::PayloadError;
+use crate::payload::{Payload, PayloadError};
 
 /// `Result` with Relive's error, unless another is named.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -63,6 +63,18 @@ pub enum ErrorKind {
     NewerFormat,
     /// Stored bytes are damaged or missing. Restore them from a copy.
     Corrupt,
+    /// It took longer than it may.
+    TimedOut,
+    /// An effect that is not to be repeated had begun, and how it ended is not known. Look, then decide.
+    Interrupted,
+    /// A stream's source, called again, yields other items than those that were handed on.
+    SourceChanged,
+    /// A task waits for a run that waits for it.
+    Cycle,
+    /// The run has ended, and takes no more of this.
+    Ended,
+    /// The run took the process down several times without getting on. Look at it, then resume or cancel it.
+    Parked,
 }
 
 /// Why something failed. `Display` is for an operator; [`Error::kind`] for the program.
@@ -75,6 +87,8 @@ struct Inner {
     kind: ErrorKind,
     message: Cow<'static, str>,
     type_name: Cow<'static, str>,
+    terminal: bool,
+    value: Option<Payload>,
     source: Option<Box<dyn StdError + Send + Sync>>,
     divergence: Option<Divergence>,
 }
@@ -86,6 +100,8 @@ impl Error {
             kind,
             message: message.into(),
             type_name: Cow::Borrowed(""),
+            terminal: false,
+            value: None,
             source: None,
             divergence: None,
         }))
@@ -101,6 +117,18 @@ impl Error {
     pub fn caused_by(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         self.0.source = Some(source.into());
         self
+    }
+
+    /// The same error as a decision: no try follows it, and a resumed run meets it again.
+    #[must_use]
+    pub fn terminal(mut self) -> Self {
+        self.0.terminal = true;
+        self
+    }
+
+    /// Whether another try is of no use.
+    pub fn is_terminal(&self) -> bool {
+        self.0.terminal
     }
 
     /// What to do about it, roughly.
@@ -126,6 +154,8 @@ impl Error {
             message: self.0.message.to_string(),
             sources: sources_of(self.0.source()),
             type_name: self.0.type_name.clone(),
+            terminal: self.0.terminal,
+            value: self.0.value.clone(),
         }
     }
 
@@ -138,6 +168,8 @@ impl Error {
             kind: record.kind,
             message: record.message.into(),
             type_name: record.type_name,
+            terminal: record.terminal,
+            value: record.value,
             source,
             divergence: None,
         }))

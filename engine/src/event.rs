@@ -12,21 +12,27 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, ErrorKind};
-use crate::id::{CodeHash, Epoch, InputHash, Sequence, Timestamp};
+use crate::id::{CodeHash, Epoch, InputHash, RunId, Sequence, Timestamp};
 use crate::payload::Payload;
 
 /// A fact in a run's log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Event {
-    /// An attempt at the task's body began. The first event of a log.
+    /// An attempt at the task's body began. The first event of a log, and of every attempt in it.
     TaskStarted(TaskStarted),
-    /// The body called a trace. Durable before the trace's effect begins.
+    /// The body, or an effect, called a trace. Durable before the trace's effect begins.
     TraceStarted(TraceStarted),
-    /// A trace is over: its outcome is handed to the body, or the body dropped it.
+    /// A trace is over: its outcome is handed to whoever called it, or that one dropped it.
     TraceCompleted(TraceCompleted),
     /// The attempt is over.
     TaskCompleted(TaskCompleted),
+    /// A try of a trace failed, and another will follow. Durable before that.
+    TraceRetried(TraceRetried),
+    /// A stream or an iterator handed an item on.
+    TraceYielded(TraceYielded),
+    /// Somebody signalled the run.
+    SignalReceived(SignalReceived),
 }
 
 impl Event {
@@ -37,6 +43,9 @@ impl Event {
             Self::TraceStarted(_) => "TraceStarted",
             Self::TraceCompleted(_) => "TraceCompleted",
             Self::TaskCompleted(_) => "TaskCompleted",
+            Self::TraceRetried(_) => "TraceRetried",
+            Self::TraceYielded(_) => "TraceYielded",
+            Self::SignalReceived(_) => "SignalReceived",
         }
     }
 }
@@ -56,30 +65,47 @@ pub struct TaskStarted {
     pub cause: Cause,
     /// The caller's id for the run, if there is one.
     pub id: Option<String>,
+    /// The run whose body called this one, if it is a child.
+    pub parent: Option<RunId>,
+    /// Names and values to find the run by.
+    pub tags: Vec<(String, String)>,
     /// When.
     pub at: Timestamp,
 }
 
 /// Why there is an attempt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Cause {
     /// Somebody called the task.
     New,
-    /// Somebody called the task under an id, and the cache held the result.
+    /// Somebody called the task under an id, or another task did, and the cache held the result.
     Cached,
+    /// Somebody resumed the run after it had failed, was cancelled or had diverged.
+    Resumed(Rerun),
+    /// The attempt before it failed, and the task is tried again.
+    Retried,
 }
 
-/// The body called a trace.
+/// Which recorded results a new attempt does not use, but finds anew.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rerun {
+    /// Those of traces of these names.
+    pub names: Vec<String>,
+    /// Those of traces whose code is not what it was.
+    pub edited: bool,
+}
+
+/// The body, or an effect, called a trace.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TraceStarted {
-    /// The trace's name on record.
+    /// The trace's name on record; of a child run, its task's.
     pub name: Cow<'static, str>,
     /// Which version of its code.
     pub code: CodeHash,
-    /// Hash of the canonical form of its input.
+    /// Hash of the canonical form of its input, or of its key.
     pub input_hash: InputHash,
-    /// How many calls with this name and input came before it in this attempt.
+    /// How many calls with this name and input came before it: in this attempt, or in this try of the effect it is in.
     pub occurrence: u32,
     /// Its arguments, as a map from name to value, less those that are skipped.
     pub input: Payload,
@@ -87,10 +113,37 @@ pub struct TraceStarted {
     pub file: Cow<'static, str>,
     /// The line of the call.
     pub line: u32,
-    /// Whether it is completed within the step that started it (`now`, `random`, `uuid`).
-    pub immediate: bool,
+    /// How it hands on what it finds.
+    pub form: TraceForm,
+    /// The trace whose effect called it; `None` if the body did.
+    pub within: Option<Sequence>,
+    /// Which run it is, if it is a task.
+    pub child: Option<RunId>,
+    /// The groups it was called in, outermost first, parted by `/`.
+    pub group: Option<String>,
     /// When.
     pub at: Timestamp,
+}
+
+/// How a trace hands on what it finds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum TraceForm {
+    /// One outcome, as a delivery.
+    Future,
+    /// One outcome, within the step that called it: a plain function, and `now`, `random`, `uuid`.
+    Inline,
+    /// Items, each a delivery, then the end as another.
+    Stream,
+    /// Items and the end, within the step that called it.
+    Iterator,
+}
+
+impl TraceForm {
+    /// Whether it is answered within the step that called it.
+    pub fn is_inline(self) -> bool {
+        matches!(self, Self::Inline | Self::Iterator)
+    }
 }
 
 /// A trace is over.
@@ -98,14 +151,16 @@ pub struct TraceStarted {
 pub struct TraceCompleted {
     /// Which: the position of its `TraceStarted`.
     pub trace: Sequence,
-    /// How it ended.
+    /// How it ended. Of a stream or an iterator, `Ok` is the end behind its last item.
     pub outcome: TraceOutcome,
-    /// How often its effect was tried in this life of the process.
+    /// How often its effect was tried, all lives of the process together.
     pub tries: u32,
     /// When its effect began (the last try, in this life of the process).
     pub started_at: Timestamp,
     /// How long its effect took, by a clock that never jumps.
     pub duration_micros: u64,
+    /// The event of an earlier attempt whose outcome this is.
+    pub repeats: Option<Sequence>,
 }
 
 impl TraceCompleted {
@@ -123,8 +178,49 @@ pub enum TraceOutcome {
     Ok(Payload),
     /// Its effect returned `Err`, or panicked.
     Err(ErrorRecord),
-    /// The body dropped it (not: the process ended).
+    /// The caller dropped it (not: the process ended).
     Dropped,
+}
+
+/// A try of a trace failed, and another will follow.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TraceRetried {
+    /// Which trace: the position of its `TraceStarted`.
+    pub trace: Sequence,
+    /// How many tries there were, this one included.
+    pub tries: u32,
+    /// How it failed.
+    pub error: ErrorRecord,
+    /// When the next try is due.
+    pub due: Timestamp,
+    /// When the try began.
+    pub started_at: Timestamp,
+    /// How long it took.
+    pub duration_micros: u64,
+}
+
+/// A stream or an iterator handed an item on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TraceYielded {
+    /// Which trace: the position of its `TraceStarted`.
+    pub trace: Sequence,
+    /// Which of its items, from 0.
+    pub index: u64,
+    /// The item.
+    pub item: Payload,
+    /// The event of an earlier attempt whose item this is.
+    pub repeats: Option<Sequence>,
+}
+
+/// Somebody signalled the run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SignalReceived {
+    /// The signal's name.
+    pub name: String,
+    /// Its value.
+    pub value: Payload,
+    /// When it was sent.
+    pub at: Timestamp,
 }
 
 /// The attempt is over.
@@ -136,6 +232,8 @@ pub struct TaskCompleted {
     pub imposed: bool,
     /// The code that finished it.
     pub code: CodeHash,
+    /// When the next attempt is due, if one follows by itself.
+    pub retry_at: Option<Timestamp>,
     /// When.
     pub at: Timestamp,
 }
@@ -163,21 +261,31 @@ pub struct ErrorRecord {
     pub sources: Vec<String>,
     /// The error's Rust type, where known; for people.
     pub type_name: Cow<'static, str>,
+    /// Whether another try is of no use.
+    pub terminal: bool,
+    /// The error itself, if its type can be read back.
+    pub value: Option<Payload>,
 }
 
 impl ErrorRecord {
     /// A record without sources.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), sources: Vec::new(), type_name: Cow::Borrowed("") }
+        Self {
+            kind,
+            message: message.into(),
+            sources: Vec::new(),
+            type_name: Cow::Borrowed(""),
+            terminal: false,
+            value: None,
+        }
     }
 
     /// A record of an error and its sources.
     pub fn of<E: std::error::Error>(error: &E) -> Self {
         Self {
-            kind: ErrorKind::Failed,
-            message: error.to_string(),
             sources: crate::error::sources_of(error.source()),
             type_name: Cow::Borrowed(std::any::type_name::<E>()),
+            ..Self::new(ErrorKind::Failed, error.to_string())
         }
     }
 
@@ -194,14 +302,16 @@ impl fmt::Display for ErrorRecord {
     }
 }
 
-/// What is appended at once: part of a step, a step, or (a body that finishes at once) a whole log.
+/// What is appended at once: part of a step, a step, several, or (a body that finishes at once) a whole log.
+///
+/// A step ends where the next delivery begins one, and with the last event of a batch that is `settled`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Batch {
     /// Position of the first event.
     pub first: Sequence,
     /// Which life of the process appended it.
     pub epoch: Epoch,
-    /// Whether the step is complete with it. If not, the next batch goes on with the same step.
+    /// Whether the last step in it is complete. If not, the next batch goes on with the same step.
     pub settled: bool,
     /// The events. Never empty.
     pub events: Vec<Event>,

@@ -200,7 +200,7 @@ fn prepare(
         || Error::new(ErrorKind::Corrupt, format!("run {run}: its log is empty, or begins with another event"));
     let batch = reader.next_batch()?.ok_or_else(missing)?;
     let Some(Event::TaskStarted(started)) = batch.events.first().cloned() else { return Err(missing()) };
-    let input = unpanicked(|| (definition.canonical)(&started.input)).map_err(|error| {
+    let input = unpanicked(|| (definition.canonical)(&started.input, &[])).map_err(|error| {
         payload_error(format!("run {run}: the input of task {} cannot be read", definition.name), &error)
     })?;
     let plan = Plan {

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::codec::{self, Chain};
 use crate::error::{Error, ErrorKind, Result, storage_error};
-use crate::id::{CodeHash, RunId, Timestamp};
+use crate::id::{CodeHash, RunId, Sequence, Timestamp};
 use crate::payload::Payload;
 
 /// Run id → [`RunRecord`].
@@ -52,6 +52,14 @@ pub struct RunRecord {
     pub started_at: Timestamp,
     /// When it ended.
     pub finished_at: Option<Timestamp>,
+    /// How many attempts there were.
+    pub attempts: u32,
+    /// Where in its log the last attempt begins.
+    pub attempt_at: Sequence,
+    /// The run whose body called this one, if it is a child.
+    pub parent: Option<RunId>,
+    /// Names and values to find it by.
+    pub tags: Vec<(String, String)>,
 }
 
 /// What a restart needs to know of a run before it reads its log.
@@ -63,6 +71,18 @@ pub struct UnfinishedRecord {
     pub code: CodeHash,
     /// Hash of the canonical form of its input, so that an equal call joins it.
     pub input_hash: [u8; 32],
+    /// The attempt under way.
+    pub attempt: u32,
+    /// Where in its log that attempt begins.
+    pub attempt_at: Sequence,
+    /// If the last attempt failed and another follows by itself: when that is due.
+    pub retry_at: Option<Timestamp>,
+    /// The run whose body called this one, if it is a child.
+    pub parent: Option<RunId>,
+    /// How often in a row the process died while this run was under way and had not got on.
+    pub crashes: u32,
+    /// How far it had got then.
+    pub crashed_at: Sequence,
 }
 
 /// Which run a caller's id names.

@@ -99,6 +99,9 @@ fn payload_bytes(event: &Event) -> usize {
             TaskOutcome::Ok(payload) => payload.bytes().len(),
             _ => 0,
         },
+        Event::TraceRetried(_) => 0,
+        Event::TraceYielded(yielded) => yielded.item.bytes().len(),
+        Event::SignalReceived(received) => received.value.bytes().len(),
     }
 }
 

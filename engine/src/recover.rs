@@ -69,7 +69,7 @@ fn take_up_run(inner: &Arc<Inner>, run: RunId, record: &UnfinishedRecord) {
     let cell = RunCell::new(run, &record.task, CellState::Queued);
     inner.runs.lock().insert(run, Arc::clone(&cell));
     let definition = inner.registry.task(&record.task);
-    let joinable = definition.is_some_and(|definition| definition.cache != CacheMode::Off);
+    let joinable = definition.is_some_and(|definition| definition.cache.mode != CacheMode::Off);
     let key = joinable.then(|| call_key(&record.task, &record.input_hash));
     if let Some(key) = key {
         inner.joinable(key, &cell);

@@ -255,7 +255,7 @@ impl Replay {
         call.occurrence = occurrence;
         let index = TraceIndex(self.started_count);
         self.started_count += 1;
-        let (immediate, is_live) = (call.immediate, self.is_live());
+        let (immediate, is_live) = (call.form.is_inline(), self.is_live());
         let logged = self.expected.as_mut().and_then(|expected| expected.take(&call));
         // Kept while there is history: to say what was dropped, if the body drops it and the log does not.
         let kept = (!immediate && !is_live).then(|| Box::new(call.clone()));

@@ -20,4 +20,4 @@ pub(crate) use mailbox::{Mailbox, Stop};
 pub(crate) use plan::Plan;
 pub use shared::{BoxedFuture, Output};
 pub(crate) use shared::{Environment, Provided, RunShared};
-pub use trace::{Arguments, TraceCall, TraceDefinition, TraceFuture, immediate, refuse};
+pub use trace::{Arguments, TraceCall, TraceFuture, immediate, refuse};

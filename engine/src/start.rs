@@ -41,7 +41,7 @@ impl Inner {
     /// A task is run from its recorded input, so that must be the input.
     fn check_input(&self, request: &Request) -> Result<()> {
         let name = request.definition.name;
-        let read = unpanicked(|| (request.definition.canonical)(&request.input))
+        let read = unpanicked(|| (request.definition.canonical)(&request.input, &[]))
             .map_err(|error| payload_error(format!("the arguments of task {name} cannot be read back"), &error))?;
         if read == request.canonical {
             return Ok(());
@@ -73,7 +73,7 @@ impl Inner {
         {
             return self.known_id(request, id, &record).map(Some);
         }
-        if request.definition.cache == CacheMode::Off {
+        if request.definition.cache.mode == CacheMode::Off {
             return self.fresh(request, None).await;
         }
         let key = call_key(request.definition.name, blake3::hash(&request.canonical).as_bytes());
@@ -133,7 +133,7 @@ impl Inner {
 
     fn stored_input(&self, run: RunId, definition: &TaskDefinition) -> Result<Bytes> {
         let started = crate::recover::first_event(self.store()?, run)?;
-        let canonical = unpanicked(|| (definition.canonical)(&started.input)).map_err(|error| {
+        let canonical = unpanicked(|| (definition.canonical)(&started.input, &[])).map_err(|error| {
             crate::error::payload_error(
                 format!("run {run}: the input of task {} cannot be read", definition.name),
                 &error,
@@ -168,7 +168,13 @@ impl Inner {
         }
         let plan = self.plan(request)?;
         let at = plan.started_at;
-        let completed = TaskCompleted { outcome: outcome.clone(), imposed: true, code: request.definition.code, at };
+        let completed = TaskCompleted {
+            outcome: outcome.clone(),
+            imposed: true,
+            code: request.definition.code,
+            retry_at: None,
+            at,
+        };
         let started = self.started(request, &plan, Cause::Cached);
         let mut writer = LogWriter::new(plan.run, self.settings.epoch);
         let events = vec![Event::TaskStarted(started), Event::TaskCompleted(completed.clone())];
@@ -254,6 +260,8 @@ impl Inner {
             attempt: 1,
             cause,
             id: request.id.clone(),
+            parent: None,
+            tags: Vec::new(),
             at: plan.started_at,
         }
     }

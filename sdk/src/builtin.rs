@@ -9,11 +9,12 @@ use std::panic::Location;
 use std::time::SystemTime;
 
 use relive_engine::clock::Clock;
+use relive_engine::definition::{TraceDefinition, TracePolicy};
 use relive_engine::entropy::Entropy;
 use relive_engine::error::{Error, ErrorKind, Result};
 use relive_engine::id::{CodeHash, Timestamp};
 use relive_engine::payload::Payload;
-use relive_engine::run::{TraceDefinition, immediate};
+use relive_engine::run::immediate;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
@@ -29,6 +30,7 @@ const fn definition(name: &'static str, line: u32) -> TraceDefinition {
         line,
         module: module_path!(),
         outside_call: false,
+        policy: TracePolicy::DEFAULT,
     }
 }
 

@@ -2,11 +2,13 @@
 
 use std::borrow::ToOwned;
 
-pub use relive_engine::definition::{CacheMode, TaskDefinition as TaskMeta};
+pub use relive_engine::definition::{
+    CacheMode, CachePolicy, RetryPolicy, TaskDefinition as TaskMeta, TaskPolicy, TraceDefinition as TraceMeta,
+    TracePolicy,
+};
 pub use relive_engine::error::Error;
 pub use relive_engine::event::ErrorRecord;
 pub use relive_engine::id::CodeHash;
-pub use relive_engine::run::TraceDefinition as TraceMeta;
 pub use tokio::select as tokio_select;
 pub use {inventory, serde};
 

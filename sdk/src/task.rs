@@ -5,7 +5,7 @@
 use std::future::Future;
 use std::marker::PhantomData;
 
-use relive_engine::canonical::canonical;
+use relive_engine::canonical::{canonical, canonical_without};
 use relive_engine::definition::TaskDefinition;
 use relive_engine::engine::Request;
 use relive_engine::error::{Error, ErrorKind};
@@ -76,13 +76,16 @@ where
     Call { definition, input, id: None, result: PhantomData }
 }
 
-/// The canonical form of a recorded input. Called by the macro's expansion.
+/// The canonical form of a recorded input, without the arguments of these names. Called by the macro's expansion.
 ///
 /// # Errors
 /// If the payload cannot be read as an input of this type.
 #[doc(hidden)]
-pub fn canonical_input<I: Serialize + DeserializeOwned>(payload: &Payload) -> Result<Vec<u8>, PayloadError> {
-    canonical(&payload.decode::<I>()?)
+pub fn canonical_input<I: Serialize + DeserializeOwned>(
+    payload: &Payload,
+    without: &[&str],
+) -> Result<Vec<u8>, PayloadError> {
+    canonical_without(&payload.decode::<I>()?, without)
 }
 
 /// The body for a recorded input. Called by the macro's expansion.

@@ -9,12 +9,13 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use relive_engine::canonical::canonical;
+use relive_engine::definition::TraceDefinition;
 use relive_engine::error::{Error, ErrorKind};
 use relive_engine::event::ErrorRecord;
 use relive_engine::id::InputHash;
 use relive_engine::payload::{Payload, PayloadError};
 use relive_engine::run;
-use relive_engine::run::{TraceCall, TraceDefinition, TraceFuture};
+use relive_engine::run::{TraceCall, TraceFuture};
 use serde::de::DeserializeOwned;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 

@@ -182,7 +182,7 @@ impl Timeline {
     fn trace_started(&mut self, sequence: Sequence, epoch: Epoch, started: &TraceStarted, keep: Keep) {
         self.totals.started += 1;
         let label = call::call(&started.name, &started.input, keep.label_columns);
-        let row = Row { sequence, label, immediate: started.immediate, epoch, at: started.at, end: None };
+        let row = Row { sequence, label, immediate: started.form.is_inline(), epoch, at: started.at, end: None };
         if self.first.len() < keep.rows_each {
             self.first.push(row);
             return;

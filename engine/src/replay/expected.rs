@@ -60,7 +60,8 @@ pub(super) fn begins_step(event: &Event) -> bool {
         Event::TaskStarted(_) => true,
         Event::TraceCompleted(completed) => completed.outcome != TraceOutcome::Dropped,
         Event::TaskCompleted(completed) => completed.imposed,
-        Event::TraceStarted(_) => false,
+        Event::TraceYielded(_) => true,
+        Event::TraceStarted(_) | Event::TraceRetried(_) | Event::SignalReceived(_) => false,
     }
 }
 
@@ -111,6 +112,7 @@ impl Expected {
                         expected.finish = Some(completed);
                         expected.finish_at = at;
                     }
+                    Event::TraceRetried(_) | Event::TraceYielded(_) | Event::SignalReceived(_) => {}
                 }
             }
         }
@@ -127,7 +129,7 @@ impl Expected {
             .binary_search_by_key(&Some(completed.trace), |start| start.as_ref().map(|start| start.sequence))
             .ok()
             .and_then(|index| self.starts[index].as_mut())
-            .filter(|start| start.call.immediate && start.outcome.is_none());
+            .filter(|start| start.call.form.is_inline() && start.outcome.is_none());
         match start {
             Some(start) => {
                 start.outcome = Some(completed.outcome);

@@ -244,6 +244,7 @@ impl Drive {
         let finish = output.map(|output| TaskCompleted {
             outcome: output.map_or_else(TaskOutcome::Err, TaskOutcome::Ok),
             imposed: false,
+            retry_at: None,
             code: self.plan.definition.code,
             at: self.shared.environment.clock.now(),
         });
@@ -304,7 +305,7 @@ impl Drive {
         outcome: TaskOutcome,
     ) -> Result<TaskCompleted> {
         let at = self.shared.environment.clock.now();
-        let completed = TaskCompleted { outcome, imposed: true, code: self.plan.definition.code, at };
+        let completed = TaskCompleted { outcome, imposed: true, code: self.plan.definition.code, retry_at: None, at };
         events.push(Event::TaskCompleted(completed.clone()));
         self.append(first, events, true)?;
         self.all_durable().await?;

@@ -12,7 +12,7 @@ use relive_storage::{Operation, Precondition, Write};
 use crate::definition::{CacheMode, TaskDefinition};
 use crate::error::Result;
 use crate::event::{TaskCompleted, TaskOutcome};
-use crate::id::{CodeHash, RunId, Timestamp};
+use crate::id::{CodeHash, RunId, Sequence, Timestamp};
 use crate::index::{self, CacheRecord, IdRecord, RunRecord, RunState, UnfinishedRecord};
 
 /// What is known of a run when it starts or is taken up.
@@ -39,8 +39,17 @@ impl Plan {
     pub(crate) fn creation(&self) -> Result<Write> {
         let mut operations = Vec::with_capacity(6);
         operations.push(index::put(index::RUNS, index::run_key(self.run), &self.record(RunState::Unfinished, None))?);
-        let unfinished =
-            UnfinishedRecord { task: self.definition.name.to_owned(), code: self.code, input_hash: self.input_hash() };
+        let unfinished = UnfinishedRecord {
+            task: self.definition.name.to_owned(),
+            code: self.code,
+            input_hash: self.input_hash(),
+            attempt: 1,
+            attempt_at: Sequence(0),
+            retry_at: None,
+            parent: None,
+            crashes: 0,
+            crashed_at: Sequence(0),
+        };
         operations.push(index::put(index::UNFINISHED, index::run_key(self.run), &unfinished)?);
         let mut preconditions = Vec::new();
         if let Some(id) = &self.id {
@@ -75,7 +84,7 @@ impl Plan {
         operations.push(index::put(index::RUNS, index::run_key(self.run), &record)?);
         operations.push(Operation::Delete { keyspace: index::UNFINISHED, key: index::run_key(self.run) });
         if let (TaskOutcome::Ok(result), Some(traces)) = (&completed.outcome, used_traces)
-            && self.definition.cache == CacheMode::Auto
+            && self.definition.cache.mode == CacheMode::Auto
             && self.code == self.definition.code
         {
             let entry = CacheRecord {
@@ -100,6 +109,10 @@ impl Plan {
             state,
             started_at: self.started_at,
             finished_at,
+            attempts: 1,
+            attempt_at: Sequence(0),
+            parent: None,
+            tags: Vec::new(),
         }
     }
 }

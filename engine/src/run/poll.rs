@@ -164,6 +164,7 @@ pub(super) fn poll_effect(shared: &Arc<RunShared>, index: TraceIndex) -> Option<
         tries: 1,
         started_at,
         duration_micros: micros(clock.elapsed().saturating_sub(since)),
+        repeats: None,
     })
 }
 

@@ -12,31 +12,15 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context as TaskContext, Poll};
 
+use crate::definition::TraceDefinition;
 use crate::error::{Error, ErrorKind, Result, payload_error};
 use crate::event::{TraceCompleted, TraceOutcome, TraceStarted};
-use crate::id::{CodeHash, InputHash, Sequence};
+use crate::id::{InputHash, Sequence};
 use crate::payload::{Payload, PayloadError};
 use crate::replay::TraceIndex;
 
 use super::context::{self, Context, EffectContext};
 use super::shared::{BoxedFuture, Output, RunShared, TraceSlot};
-
-/// What the program knows of a `#[trace]` function.
-#[derive(Debug)]
-pub struct TraceDefinition {
-    /// Its name on record.
-    pub name: &'static str,
-    /// Which version of its code.
-    pub code: CodeHash,
-    /// Where it is defined.
-    pub file: &'static str,
-    /// Where it is defined.
-    pub line: u32,
-    /// Where it is defined.
-    pub module: &'static str,
-    /// Whether it is a plain call outside tasks, and not an error.
-    pub outside_call: bool,
-}
 
 /// The arguments of a call: as they are recorded, and their hash.
 #[derive(Clone, Debug)]
@@ -124,7 +108,10 @@ impl TraceFuture {
             input: arguments.payload,
             file: call.file.into(),
             line: call.line,
-            immediate: false,
+            form: crate::event::TraceForm::Future,
+            within: None,
+            child: None,
+            group: None,
             at: shared.environment.clock.now(),
         });
         let context = EffectContext {
@@ -250,6 +237,7 @@ fn dropped(
         tries: u32::from(began.is_some()),
         started_at,
         duration_micros: micros(clock.elapsed().saturating_sub(since)),
+        repeats: None,
     }
 }
 
@@ -311,7 +299,10 @@ pub fn immediate(
         input: arguments.payload,
         file: file.into(),
         line,
-        immediate: true,
+        form: crate::event::TraceForm::Inline,
+        within: None,
+        child: None,
+        group: None,
         at: environment.clock.now(),
     });
     match (started.recorded, started.sequence) {
@@ -329,6 +320,7 @@ pub fn immediate(
                 tries: 1,
                 started_at: environment.clock.now(),
                 duration_micros: 0,
+                repeats: None,
             });
             result
         }

@@ -40,7 +40,7 @@ pub(crate) fn trace(source: &Source, checked: &Checked) -> TokenStream {
     quote! {
         #outer {
             #body
-            static __META: #private::TraceMeta = #private::TraceMeta { #meta outside_call: #outside_call };
+            static __META: #private::TraceMeta = #private::TraceMeta { #meta outside_call: #outside_call, policy: #private::TracePolicy::DEFAULT };
             #private::inventory::submit! { #private::TraceEntry(&__META) }
             let __arguments = #private::Arguments::encode(&#recorded);
             let __caller = ::core::panic::Location::caller();
@@ -76,8 +76,9 @@ pub(crate) fn task(source: &Source, checked: &Checked) -> TokenStream {
             struct __Input { #(#names: #types),* }
             static __META: #private::TaskMeta = #private::TaskMeta {
                 #meta
-                cache: #private::CacheMode::#cache,
-                canonical: |__payload| #private::canonical_input::<__Input>(__payload),
+                cache: #private::CachePolicy { mode: #private::CacheMode::#cache, ..#private::CachePolicy::DEFAULT },
+                policy: #private::TaskPolicy::DEFAULT,
+                canonical: |__payload, __without| #private::canonical_input::<__Input>(__payload, __without),
                 body: |__payload| #run,
             };
             #private::inventory::submit! { #private::TaskEntry(&__META) }
