@@ -89,16 +89,16 @@ fn short(value: &Value, columns_max: usize) -> String {
 pub(crate) fn immediate_value(name: &str, output: &Payload) -> String {
     let value = output.to_value();
     match (name, &value) {
-        ("now", Value::Unsigned(micros)) => {
+        ("relive::now", Value::Unsigned(micros)) => {
             i64::try_from(*micros).map_or_else(|_| value.to_string(), |micros| time::rfc_3339(Timestamp(micros)))
         }
-        ("now", Value::Negative(micros)) => time::rfc_3339(Timestamp(*micros)),
-        ("random", value) => sixteen(value).map_or_else(
+        ("relive::now", Value::Negative(micros)) => time::rfc_3339(Timestamp(*micros)),
+        ("relive::random", value) => sixteen(value).map_or_else(
             || short(value, 40),
             // Little endian, so that the last digits are those of the integer that the task got.
             |bytes| format!("0x{:032x}", u128::from_le_bytes(bytes)),
         ),
-        ("uuid", value) => sixteen(value).map_or_else(|| short(value, 40), uuid),
+        ("relive::uuid", value) => sixteen(value).map_or_else(|| short(value, 40), uuid),
         _ => short(&value, 40),
     }
 }
@@ -145,7 +145,7 @@ mod tests {
 
     #[test]
     fn one_argument_needs_no_name_and_several_share_the_room() {
-        assert_eq!(call("now", &input(&[]), 40), "now()");
+        assert_eq!(call("relive::now", &input(&[]), 40), "relive::now()");
         assert_eq!(call("fetch", &input(&[("url", "a")]), 40), "fetch(\"a\")");
         let two = input(&[("a", "0123456789012345678901234567890123456789"), ("b", "x")]);
         assert_eq!(call("f", &two, 40), "f(a: \"012345678901…90123456789\", b: \"x\")");
@@ -167,10 +167,10 @@ mod tests {
     #[test]
     fn moments_chance_and_ids_are_readable() {
         let payload = |bytes: [u8; 16]| Payload::encode(&bytes).unwrap();
-        assert_eq!(immediate_value("random", &payload([1; 16])), "0x01010101010101010101010101010101");
-        assert_eq!(immediate_value("uuid", &payload([255; 16])), "ffffffff-ffff-4fff-bfff-ffffffffffff");
+        assert_eq!(immediate_value("relive::random", &payload([1; 16])), "0x01010101010101010101010101010101");
+        assert_eq!(immediate_value("relive::uuid", &payload([255; 16])), "ffffffff-ffff-4fff-bfff-ffffffffffff");
         let moment = Payload::encode(&1_767_323_045_678_901_i64).unwrap();
-        assert_eq!(immediate_value("now", &moment), "2026-01-02T03:04:05.678901Z");
-        assert_eq!(immediate_value("now", &Payload::encode("odd").unwrap()), "\"odd\"");
+        assert_eq!(immediate_value("relive::now", &moment), "2026-01-02T03:04:05.678901Z");
+        assert_eq!(immediate_value("relive::now", &Payload::encode("odd").unwrap()), "\"odd\"");
     }
 }

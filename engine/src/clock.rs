@@ -4,6 +4,8 @@
 //!
 //! Invariant: what decides an order within a process uses [`Clock::elapsed`], which never goes back.
 
+use std::future::Future;
+use std::pin::Pin;
 use std::time::Duration;
 
 use crate::id::Timestamp;
@@ -15,6 +17,12 @@ pub trait Clock: Send + Sync + 'static {
 
     /// Time since some fixed moment of this process: never goes back.
     fn elapsed(&self) -> Duration;
+
+    /// Is ready once [`Clock::elapsed`] has reached `due`. By default it waits on tokio's timer.
+    fn sleep_until(&self, due: Duration) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        let wait = due.saturating_sub(self.elapsed());
+        Box::pin(tokio::time::sleep(wait))
+    }
 }
 
 /// The clock of the operating system.

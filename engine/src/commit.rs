@@ -52,11 +52,13 @@ pub(crate) struct Submission {
     /// For `on_durable`; empty if nobody listens.
     pub(crate) events: Vec<Acknowledged>,
     pub(crate) waiter: Waiter,
+    /// It is synced also where durability is buffered.
+    pub(crate) sync: bool,
 }
 
 /// Who is told what became of a write.
 pub(crate) enum Waiter {
-    /// A run: its batches are counted from 1.
+    /// A run: told behind which position its log is durable.
     Run { mailbox: Arc<Mailbox>, batch: u64 },
     /// Somebody who awaits it.
     Once(oneshot::Sender<Result<Outcome>>),
@@ -116,7 +118,7 @@ impl Committer {
     /// Gives a write to the committer and waits for what becomes of it.
     pub(crate) async fn commit(&self, write: Write) -> Result<Outcome> {
         let (sender, receiver) = oneshot::channel();
-        self.submit(Submission { write, bytes: 0, events: Vec::new(), waiter: Waiter::Once(sender) });
+        self.submit(Submission { write, bytes: 0, events: Vec::new(), waiter: Waiter::Once(sender), sync: false });
         receiver.await.unwrap_or_else(|_| Err(failed("the committer is gone")))
     }
 
@@ -173,6 +175,7 @@ impl Worker {
         let mut closing = false;
         while !closing {
             let mut bytes = 0;
+            let mut sync = false;
             let mut next = self.next();
             closing = next.is_none();
             while let Some(message) = next {
@@ -181,13 +184,14 @@ impl Worker {
                     break;
                 };
                 bytes += submission.bytes;
+                sync |= submission.sync;
                 writes.push(submission.write);
                 waiting.push((submission.waiter, submission.events));
                 let full = bytes >= GROUP_BYTES_MAX || writes.len() >= GROUP_WRITES_MAX;
                 next = if full { None } else { self.receiver.try_recv().ok() };
             }
             if !writes.is_empty() {
-                self.commit(&writes, &mut waiting);
+                self.commit(&writes, &mut waiting, sync);
                 writes.clear();
             }
         }
@@ -207,13 +211,14 @@ impl Worker {
         self.receiver.recv().ok()
     }
 
-    fn commit(&self, writes: &[Write], waiting: &mut Vec<(Waiter, Vec<Acknowledged>)>) {
+    fn commit(&self, writes: &[Write], waiting: &mut Vec<(Waiter, Vec<Acknowledged>)>, sync: bool) {
+        let durability = if sync { Durability::Sync } else { self.durability };
         // Taken out of its lock at once: a failure is set by this thread only.
         let earlier = self.failure.lock().clone();
         let result = match earlier {
             Some(why) => Err(why),
             None => {
-                let committed = catch_unwind(AssertUnwindSafe(|| self.store.commit(writes, self.durability)));
+                let committed = catch_unwind(AssertUnwindSafe(|| self.store.commit(writes, durability)));
                 match committed {
                     Ok(Ok(outcomes)) if outcomes.len() == waiting.len() => Ok(outcomes),
                     Ok(Ok(outcomes)) => Err(format!("{} writes had {} outcomes", writes.len(), outcomes.len())),

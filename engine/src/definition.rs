@@ -7,6 +7,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use parking_lot::Mutex;
+
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::CodeHash;
 use crate::payload::{Payload, PayloadCodec, PayloadError};
@@ -119,6 +121,23 @@ pub struct TaskDefinition {
     pub canonical: fn(&Payload, &[&str]) -> Result<Vec<u8>, PayloadError>,
     /// The body, for a recorded input.
     pub body: fn(&Payload) -> Result<BoxedFuture, PayloadError>,
+}
+
+/// A task as what a body calls: a trace whose effect is a run.
+pub fn as_trace(task: &'static TaskDefinition) -> &'static TraceDefinition {
+    static KNOWN: Mutex<BTreeMap<(&'static str, [u8; 16]), &'static TraceDefinition>> = Mutex::new(BTreeMap::new());
+    // Leaked once per task of the program.
+    KNOWN.lock().entry((task.name, *task.code.as_bytes())).or_insert_with(|| {
+        Box::leak(Box::new(TraceDefinition {
+            name: task.name,
+            code: task.code,
+            file: task.file,
+            line: task.line,
+            module: task.module,
+            outside_call: false,
+            policy: TracePolicy { codec: task.policy.codec, ..TracePolicy::DEFAULT },
+        }))
+    })
 }
 
 /// Whether equal calls of a task share a result: what its attribute says.

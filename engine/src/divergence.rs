@@ -54,7 +54,8 @@ pub struct CallSite {
 }
 
 impl CallSite {
-    pub(crate) fn of(call: &TraceStarted) -> Self {
+    /// The call that an event holds.
+    pub fn of(call: &TraceStarted) -> Self {
         Self {
             name: call.name.to_string(),
             input: call.input.to_value(),

@@ -7,24 +7,22 @@
 //! `shutdown` nothing is written.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
-use relive_storage::{Outcome, Precondition, Read, Store, Write};
+use relive_storage::{Read, Store};
 use rustc_hash::FxHashMap;
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::commit::{Committer, CommitterThread};
 use crate::definition::{Registry, TaskDefinition};
 use crate::error::{Error, ErrorKind, Result};
-use crate::event::{Event, TaskCompleted, TaskOutcome};
+use crate::event::{Event, Parent, Rerun, TaskCompleted, TaskOutcome};
 use crate::handle::{Cancellation, CellState, Handle, RunCell, RunStatus, Target};
-use crate::id::{Epoch, RunId};
-use crate::index;
-use crate::inspect;
-use crate::log::{LOG, LogReader, last_event};
+use crate::id::{Epoch, RunId, Sequence};
+use crate::log::last_event;
 use crate::options::Options;
 use crate::payload::Payload;
 use crate::reserve::Reservations;
@@ -40,6 +38,10 @@ pub struct Request {
     pub canonical: Bytes,
     /// The caller's id for the run.
     pub id: Option<String>,
+    /// Names and values to find the run by.
+    pub tags: Vec<(String, String)>,
+    /// If a task's body calls it: the run that it is to be, and for whom.
+    pub child: Option<(RunId, Parent)>,
     /// Whether a result can be read as the type that the caller wants: a cached one that cannot is none.
     pub readable: fn(&Payload) -> bool,
 }
@@ -69,6 +71,10 @@ pub(crate) struct Inner {
     pub(crate) runtime: tokio::runtime::Handle,
     pub(crate) runs: Mutex<FxHashMap<RunId, Arc<RunCell>>>,
     pub(crate) reservations: Reservations,
+    /// Which runs each run waits for.
+    pub(crate) waits: Mutex<FxHashMap<RunId, Vec<RunId>>>,
+    /// Counts signals, to tell apart those of one moment.
+    pub(crate) signal_count: AtomicU64,
     /// Set by `close`; nothing is started after it.
     closed: AtomicBool,
     /// Cloned into each run's task: the receiver ends when all have ended.
@@ -103,12 +109,16 @@ impl Engine {
                 entropy: options.entropy,
                 provided: options.provided,
                 decoy: options.strict.then(decoy),
+                lingering: Arc::default(),
+                runtime: runtime.clone(),
             }),
             settings: Settings { committer, epoch, acknowledges, strict: options.strict, company },
             turns: Arc::new(Semaphore::new(options.runs_max)),
             runtime,
             runs: Mutex::default(),
             reservations: Reservations::default(),
+            waits: Mutex::default(),
+            signal_count: AtomicU64::new(0),
             closed: AtomicBool::new(false),
             alive: Mutex::new(Some(alive)),
             ended: tokio::sync::Mutex::new(Some(ended)),
@@ -152,7 +162,14 @@ impl Engine {
         match cell.ended().await {
             Ok(outcome) if *outcome == TaskOutcome::Cancelled => Ok(Cancellation::Cancelled),
             Ok(_) => Ok(Cancellation::AlreadyEnded),
-            Err(_) if matches!(cell.state(), CellState::Waiting(_)) => inner.cancel_waiting(&cell).await,
+            Err(_) if matches!(cell.state(), CellState::Waiting(_)) => {
+                let completed = inner.cancel_unfinished(run).await?;
+                inner.runs.lock().remove(&run);
+                inner.unjoinable(run);
+                let cancelled = completed.outcome == TaskOutcome::Cancelled;
+                cell.set(CellState::Done(Arc::new(completed.outcome)));
+                Ok(if cancelled { Cancellation::Cancelled } else { Cancellation::AlreadyEnded })
+            }
             Err(error) => Err(error),
         }
     }
@@ -176,6 +193,32 @@ impl Engine {
             return Err(Error::new(ErrorKind::UnknownRun, format!("there is no run {run} in this store")));
         }
         crate::execute::replay(&inner, run).await
+    }
+
+    /// Signals a run: hands a value to who waits, or will wait, for this name in its body. When this returns, the signal is
+    /// durable.
+    ///
+    /// # Errors
+    /// Of kind `UnknownRun` or `Ended`; of kind `Payload` if the run waits for another type: then nothing is recorded.
+    pub async fn signal(&self, run: RunId, name: &str, value: Payload) -> Result<()> {
+        self.inner().signal(run, name, value).await
+    }
+
+    /// Begins a new attempt of a run that failed, was cancelled, or waits (it diverged, its task was missing). What earlier
+    /// attempts found is not found again, less what `rerun` names. When this returns, the attempt's first event is durable.
+    ///
+    /// # Errors
+    /// Of kind `UnknownRun`, `UnknownTask`; of kind `Ended` if it has completed; of kind `Unsupported` if it is under way.
+    pub async fn resume(&self, run: RunId, rerun: Rerun) -> Result<Handle> {
+        self.inner().resume(run, rerun).await
+    }
+
+    /// What a new attempt of a run would append before it begins its first effects. Nothing is run and nothing written.
+    ///
+    /// # Errors
+    /// As for [`Engine::resume`], and whatever keeps the attempt from beginning.
+    pub async fn preview(&self, run: RunId, rerun: Rerun) -> Result<Vec<(Sequence, Event)>> {
+        crate::execute::preview(self.inner(), run, rerun).await
     }
 
     /// Which life of the process this is: counts the times the store was opened to write.
@@ -262,7 +305,7 @@ impl Inner {
             return Ok(Handle { run, target: Target::Live(Arc::clone(cell)) });
         }
         match last_event(self.store()?.as_ref(), run)? {
-            Some((_, Event::TaskCompleted(TaskCompleted { outcome, .. }))) => {
+            Some((_, Event::TaskCompleted(TaskCompleted { outcome, retry_at: None, .. }))) => {
                 Ok(Handle { run, target: Target::Done(Arc::new(outcome)) })
             }
             Some(_) => {
@@ -270,42 +313,5 @@ impl Inner {
             }
             None => Err(Error::new(ErrorKind::UnknownRun, format!("there is no run {run} in this store"))),
         }
-    }
-
-    /// Cancels a run that no loop is driving.
-    async fn cancel_waiting(self: &Arc<Self>, cell: &Arc<RunCell>) -> Result<Cancellation> {
-        let run = cell.run;
-        let mut reader = LogReader::new(self.store()?, run);
-        while reader.next_batch()?.is_some() {}
-        let started = crate::recover::first_event(self.store()?, run)?;
-        let (at, first) = (self.environment.clock.now(), reader.position());
-        let completed =
-            TaskCompleted { outcome: TaskOutcome::Cancelled, imposed: true, code: started.code, retry_at: None, at };
-        let mut writer = reader.into_writer(self.settings.epoch);
-        let (mut operations, _) = writer.append(first, vec![Event::TaskCompleted(completed)], true)?;
-        if let Some(mut record) = inspect::run(self.store()?.as_ref(), run)? {
-            record.state = index::RunState::Cancelled;
-            record.finished_at = Some(at);
-            operations.push(index::put(index::RUNS, index::run_key(run), &record)?);
-        }
-        operations.push(relive_storage::Operation::Delete { keyspace: index::UNFINISHED, key: index::run_key(run) });
-        // Somebody else may be cancelling it, too: who appends first has cancelled it.
-        let absent = Precondition::Absent { keyspace: LOG, key: crate::log::key(run, first) };
-        match self.settings.committer.commit(Write { preconditions: vec![absent], operations }).await? {
-            Outcome::Refused { .. } => {
-                return match last_event(self.store()?.as_ref(), run)? {
-                    Some((_, Event::TaskCompleted(_))) => Ok(Cancellation::AlreadyEnded),
-                    _ => Err(Error::new(
-                        ErrorKind::Storage,
-                        format!("run {run} moved while it was cancelled: try again"),
-                    )),
-                };
-            }
-            Outcome::Applied => {}
-        }
-        self.runs.lock().remove(&run);
-        self.unjoinable(run);
-        cell.set(CellState::Done(Arc::new(TaskOutcome::Cancelled)));
-        Ok(Cancellation::Cancelled)
     }
 }

@@ -65,12 +65,21 @@ pub struct TaskStarted {
     pub cause: Cause,
     /// The caller's id for the run, if there is one.
     pub id: Option<String>,
-    /// The run whose body called this one, if it is a child.
-    pub parent: Option<RunId>,
+    /// Whose body called this one, if it is a child.
+    pub parent: Option<Parent>,
     /// Names and values to find the run by.
     pub tags: Vec<(String, String)>,
     /// When.
     pub at: Timestamp,
+}
+
+/// The attempt whose body called a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Parent {
+    /// The run.
+    pub run: RunId,
+    /// Which attempt of it.
+    pub attempt: u32,
 }
 
 /// Why there is an attempt.

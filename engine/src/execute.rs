@@ -1,51 +1,95 @@
-//! Runs as tasks of the runtime: the only file that spawns any.
+//! Runs and effects as tasks of the runtime: the only file that spawns any.
 //!
-//! Each waits for its turn, drives the run, and tells its cell what came of it.
+//! Each run waits for its turn, drives its attempts, and tells its cell what came of it.
 //!
 //! Invariant: at most `runs_max` bodies are under way at once; a queued run is durable already.
 
 use std::future::{Future, poll_fn};
+use std::pin::Pin;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
+use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 
 use crate::definition::TaskDefinition;
 use crate::engine::Inner;
 use crate::error::{Error, ErrorKind, Result, payload_error};
-use crate::event::{Batch, Event, TaskCompleted, TaskStarted};
+use crate::event::{Batch, Cause, ErrorRecord, Event, Rerun, TaskCompleted, TaskStarted};
 use crate::handle::{CellState, RunCell};
-use crate::id::{RunId, Sequence};
-use crate::log::LogReader;
+use crate::id::{RunId, Sequence, Timestamp};
+use crate::log::{LogReader, LogWriter};
+use crate::past::Past;
 use crate::payload::{Payload, PayloadError};
-use crate::replay::Replay;
-use crate::run::{BoxedFuture, Drive, Mailbox, Plan, RunShared, closed};
+use crate::replay::{Memo, Replay};
+use crate::run::{BoxedFuture, Drive, Mailbox, Output, Parts, Plan, RunShared, Turn, closed, until};
 
-/// Spawns a run that is new.
-pub(crate) fn spawn_fresh(
+/// How a run's task begins.
+pub(crate) enum Beginning {
+    /// It is new.
+    Fresh(Box<(Plan, TaskStarted)>),
+    /// An earlier life of the process left it unfinished.
+    TakenUp {
+        /// Where its last attempt begins.
+        attempt_at: Sequence,
+        /// If that has failed, when the next is due.
+        retry_at: Option<Timestamp>,
+    },
+    /// A new attempt, for this reason.
+    Attempt(Cause),
+}
+
+/// Spawns a run.
+pub(crate) fn spawn(
     inner: &Arc<Inner>,
     cell: &Arc<RunCell>,
-    plan: Plan,
-    started: TaskStarted,
+    beginning: Beginning,
     key: Option<[u8; 32]>,
     alive: mpsc::Sender<()>,
 ) {
     let (engine, cell) = (Arc::clone(inner), Arc::clone(cell));
     let conclusion = Conclusion { engine, cell, key, alive: Some(alive) };
     inner.runtime.spawn(async move {
-        let result = fresh(&conclusion.engine, &conclusion.cell, plan, started).await;
+        let result = life(&conclusion.engine, &conclusion.cell, beginning).await;
         conclusion.is(result);
     });
 }
 
-/// Spawns a run that an earlier life of the process left unfinished.
-pub(crate) fn spawn_resumed(inner: &Arc<Inner>, cell: &Arc<RunCell>, key: Option<[u8; 32]>, alive: mpsc::Sender<()>) {
-    let (engine, cell) = (Arc::clone(inner), Arc::clone(cell));
-    let conclusion = Conclusion { engine, cell, key, alive: Some(alive) };
-    inner.runtime.spawn(async move {
-        let result = resumed(&conclusion.engine, &conclusion.cell).await;
-        conclusion.is(result);
-    });
+/// An effect on a task of its own. Dropping it ends the task.
+pub(crate) fn spawn_effect(
+    runtime: &tokio::runtime::Handle,
+    effect: impl Future<Output = Output> + Send + 'static,
+) -> BoxedFuture {
+    Box::pin(Spawned(runtime.spawn(effect)))
+}
+
+/// An effect on a thread that may block. Dropping it does not end the effect.
+pub(crate) fn spawn_blocking(
+    runtime: &tokio::runtime::Handle,
+    effect: impl FnOnce() -> Output + Send + 'static,
+) -> BoxedFuture {
+    Box::pin(Spawned(runtime.spawn_blocking(effect)))
+}
+
+struct Spawned(JoinHandle<Output>);
+
+impl Future for Spawned {
+    type Output = Output;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Output> {
+        Pin::new(&mut self.0).poll(cx).map(|joined| {
+            joined.unwrap_or_else(|error| {
+                Err(ErrorRecord::new(ErrorKind::Panicked, format!("the effect's task: {error}")))
+            })
+        })
+    }
+}
+
+impl Drop for Spawned {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 /// Tells a run's cell what came of it, however its task ends: also if user code panics where nobody catches it, or the
@@ -100,32 +144,85 @@ impl Drop for Conclusion {
     }
 }
 
-/// What a run that waits for its turn gets.
-enum Turn {
-    Go(OwnedSemaphorePermit),
-    Cancelled,
+/// A run from its beginning in this life of the process to its end: attempt after attempt.
+async fn life(engine: &Arc<Inner>, cell: &Arc<RunCell>, beginning: Beginning) -> Result<TaskCompleted> {
+    let mut completed = match beginning {
+        Beginning::Fresh(fresh) => {
+            let (plan, started) = *fresh;
+            let writer = LogWriter::new(plan.run, engine.settings.epoch);
+            first_or_next(engine, cell, plan, started, Memo::default(), writer).await?
+        }
+        Beginning::TakenUp { retry_at: Some(due), .. } => match pause(engine, cell, due).await? {
+            true => engine.cancel_unfinished(cell.run).await?,
+            false => attempt(engine, cell, Cause::Retried).await?,
+        },
+        Beginning::TakenUp { attempt_at, .. } => taken_up(engine, cell, attempt_at).await?,
+        Beginning::Attempt(cause) => attempt(engine, cell, cause).await?,
+    };
+    while let Some(due) = completed.retry_at {
+        completed = match pause(engine, cell, due).await? {
+            true => engine.cancel_unfinished(cell.run).await?,
+            false => attempt(engine, cell, Cause::Retried).await?,
+        };
+    }
+    Ok(completed)
 }
 
-async fn turn(engine: &Inner, cell: &RunCell) -> Result<Turn> {
-    let mut permit = std::pin::pin!(Arc::clone(&engine.turns).acquire_owned());
+/// Waits until the next attempt is due. Says whether the run was cancelled instead.
+async fn pause(engine: &Inner, cell: &RunCell, due: Timestamp) -> Result<bool> {
+    let clock = &engine.environment.clock;
+    let wait = until(clock.now(), due);
+    let mut alarm = clock.sleep_until(clock.elapsed().saturating_add(wait));
     poll_fn(|cx| {
-        let received = cell.mailbox.receive(cx.waker());
+        let received = cell.mailbox.look(cx.waker());
         if received.stop.is_some() {
             return Poll::Ready(Err(closed(cell.run)));
         }
         if received.cancelled {
-            return Poll::Ready(Ok(Turn::Cancelled));
+            return Poll::Ready(Ok(true));
         }
-        // The semaphore is never closed.
-        permit.as_mut().poll(cx).map(|permit| permit.map(Turn::Go).map_err(|_| closed(cell.run)))
+        if wait == Duration::ZERO {
+            return Poll::Ready(Ok(false));
+        }
+        alarm.as_mut().poll(cx).map(|()| Ok(false))
     })
     .await
 }
 
-async fn fresh(engine: &Inner, cell: &Arc<RunCell>, plan: Plan, started: TaskStarted) -> Result<TaskCompleted> {
-    let run = plan.run;
+/// What a run that waits for its turn gets.
+enum Got {
+    Turn(Turn),
+    Cancelled,
+}
+
+async fn turn(engine: &Inner, cell: &RunCell) -> Result<Got> {
+    let mut permit = std::pin::pin!(Arc::clone(&engine.turns).acquire_owned());
+    poll_fn(|cx| {
+        let received = cell.mailbox.look(cx.waker());
+        if received.stop.is_some() {
+            return Poll::Ready(Err(closed(cell.run)));
+        }
+        if received.cancelled {
+            return Poll::Ready(Ok(Got::Cancelled));
+        }
+        // The semaphore is never closed.
+        let permit = std::task::ready!(permit.as_mut().poll(cx)).map_err(|_| closed(cell.run));
+        Poll::Ready(permit.map(|permit| Got::Turn(Turn::held(&engine.turns, permit))))
+    })
+    .await
+}
+
+/// Begins an attempt that is not in the log yet, and drives it.
+async fn first_or_next(
+    engine: &Arc<Inner>,
+    cell: &Arc<RunCell>,
+    plan: Plan,
+    started: TaskStarted,
+    memo: Memo,
+    writer: LogWriter,
+) -> Result<TaskCompleted> {
     let body = body(&plan, &started.input)?;
-    let task = started.task.clone();
+    let (run, at, task) = (plan.run, plan.attempt_at, started.task.clone());
     let event = Event::TaskStarted(started);
     let tell = {
         let cell = Arc::clone(cell);
@@ -137,85 +234,188 @@ async fn fresh(engine: &Inner, cell: &Arc<RunCell>, plan: Plan, started: TaskSta
     };
     let permit = Arc::clone(&engine.turns).try_acquire_owned();
     let replay = match &permit {
-        Ok(_) => Replay::fresh(run, task, event.clone()),
-        Err(_) => Replay::new(run, task),
+        Ok(_) => Replay::fresh(run, task, memo, at, event.clone()),
+        Err(_) => Replay::new(run, task, memo),
     };
-    let shared = RunShared::new(run, Arc::clone(&engine.environment), Arc::clone(&cell.mailbox), replay);
-    let mut drive = Drive::fresh(Arc::clone(&shared), engine.settings.clone(), plan, tell);
-    let _permit = match permit {
-        Ok(permit) => permit,
+    let shared = share(engine, &cell.mailbox, plan, replay, None, false)?;
+    cell.drive(&shared);
+    let (drive, turn) = match permit {
+        Ok(permit) => {
+            let drive = Drive::new(Arc::clone(&shared), engine.settings.clone(), Some((writer, at)));
+            (drive.on_started(tell), Turn::held(&engine.turns, permit))
+        }
         Err(_) => {
             // No turn yet: durable first, so that the caller need not wait for one.
-            drive.append_first(event.clone()).await?;
+            let mut drive = Drive::new(Arc::clone(&shared), engine.settings.clone(), None).on_started(tell);
+            drive.append_first(writer, at, event.clone()).await?;
             cell.set(CellState::Queued);
-            let permit = match turn(engine, cell).await? {
-                Turn::Go(permit) => permit,
-                Turn::Cancelled => return drive.cancel_queued().await,
+            let turn = match turn(engine, cell).await? {
+                Got::Turn(turn) => turn,
+                Got::Cancelled => return drive.cancel_queued().await,
             };
             cell.set(CellState::Running);
-            let batch = Batch { first: Sequence(0), epoch: engine.settings.epoch, settled: false, events: vec![event] };
+            let batch = Batch { first: at, epoch: engine.settings.epoch, settled: false, events: vec![event] };
             let mut state = shared.state.lock();
             state.replay.feed(batch);
             state.replay.end_history();
-            permit
+            (drive, turn)
         }
     };
-    drive.run(body).await
+    drive.run(body, turn).await
 }
 
-async fn resumed(engine: &Inner, cell: &Arc<RunCell>) -> Result<TaskCompleted> {
-    let Some(definition) = engine.registry.task(&cell.task) else {
-        return Err(unknown_task(cell));
-    };
+/// Takes an attempt up where its log ends.
+async fn taken_up(engine: &Arc<Inner>, cell: &Arc<RunCell>, attempt_at: Sequence) -> Result<TaskCompleted> {
+    let definition = definition(engine, cell)?;
     cell.set(CellState::Queued);
     let turn = turn(engine, cell).await?;
     cell.set(CellState::Running);
-    let (drive, body) = prepare(engine, cell.run, definition, &cell.mailbox)?;
-    match turn {
-        Turn::Go(_permit) => drive.run(body).await,
-        Turn::Cancelled => drive.cancel_queued().await,
+    let (shared, body) = prepare(engine, cell.run, definition, &cell.mailbox, attempt_at, false)?;
+    cell.drive(&shared);
+    let drive = Drive::new(shared, engine.settings.clone(), None);
+    let result = match turn {
+        Got::Turn(turn) => drive.run(body, turn).await,
+        Got::Cancelled => drive.cancel_queued().await,
+    };
+    match result {
+        Err(error) if error.kind() == ErrorKind::Diverged && definition.policy.new_attempt_on_divergence => {
+            tracing::warn!(run = %cell.run, %error, "the run diverged, and goes on as a new attempt");
+            attempt(engine, cell, Cause::Resumed(Rerun::default())).await
+        }
+        result => result,
     }
 }
 
-/// Runs a task's body against its log, without effects and without writes.
-pub(crate) async fn replay(engine: &Inner, run: RunId) -> Result<Option<TaskCompleted>> {
-    let started = crate::recover::first_event(engine.store()?, run)?;
-    let task = &started.task;
-    let definition = engine.registry.task(task).ok_or_else(|| {
-        Error::new(ErrorKind::UnknownTask, format!("run {run} is of task {task}, which this program does not have"))
-    })?;
-    let (drive, body) = prepare(engine, run, definition, &Arc::default())?;
-    drive.replay(body).await
+/// Begins a new attempt with what the earlier ones found.
+async fn attempt(engine: &Arc<Inner>, cell: &Arc<RunCell>, cause: Cause) -> Result<TaskCompleted> {
+    engine.environment.lingering.none(cell.run).await;
+    let definition = definition(engine, cell)?;
+    let (plan, started, past) = next_attempt(engine, cell.run, definition, cause)?;
+    let writer = past.reader.into_writer(engine.settings.epoch);
+    first_or_next(engine, cell, plan, started, past.memo, writer).await
 }
 
-/// A run as its log has it: the loop, fed with the first batch, and the body for the recorded input.
-fn prepare(
+fn next_attempt(
     engine: &Inner,
     run: RunId,
     definition: &'static TaskDefinition,
-    mailbox: &Arc<Mailbox>,
-) -> Result<(Drive, BoxedFuture)> {
-    let mut reader = LogReader::new(engine.store()?, run);
-    let missing =
-        || Error::new(ErrorKind::Corrupt, format!("run {run}: its log is empty, or begins with another event"));
-    let batch = reader.next_batch()?.ok_or_else(missing)?;
-    let Some(Event::TaskStarted(started)) = batch.events.first().cloned() else { return Err(missing()) };
+    cause: Cause,
+) -> Result<(Plan, TaskStarted, Past)> {
+    let mut past = Past::whole(engine.store()?, run)?;
+    let at = past.reader.position();
+    let now = engine.environment.clock.now();
+    let started = TaskStarted {
+        code: definition.code,
+        attempt: past.last.attempt + 1,
+        cause,
+        parent: engine.parent_of(run, past.last.parent),
+        at: now,
+        ..past.last.clone()
+    };
+    past.memo.observe(at, &Event::TaskStarted(started.clone()));
+    let mut plan = plan_of(run, definition, &past, &started, at)?;
+    plan.tries = if started.cause == Cause::Retried { past.tries + 1 } else { 1 };
+    Ok((plan, started, past))
+}
+
+fn plan_of(
+    run: RunId,
+    definition: &'static TaskDefinition,
+    past: &Past,
+    started: &TaskStarted,
+    attempt_at: Sequence,
+) -> Result<Plan> {
     let input = unpanicked(|| (definition.canonical)(&started.input, &[])).map_err(|error| {
         payload_error(format!("run {run}: the input of task {} cannot be read", definition.name), &error)
     })?;
-    let plan = Plan {
+    Ok(Plan {
         run,
         definition,
         code: started.code,
-        id: started.id.clone(),
+        id: past.first.id.clone(),
         input: input.into(),
-        started_at: started.at,
-    };
+        started_at: past.first.at,
+        attempt_started_at: started.at,
+        attempt: started.attempt,
+        attempt_at,
+        tries: past.tries.max(1),
+        parent: started.parent,
+        tags: past.first.tags.clone(),
+    })
+}
+
+/// Runs a task's body against the last attempt in its log, without effects and without writes.
+pub(crate) async fn replay(engine: &Arc<Inner>, run: RunId) -> Result<Option<TaskCompleted>> {
+    let attempt_at =
+        crate::inspect::run(engine.store()?.as_ref(), run)?.map_or(Sequence(0), |record| record.attempt_at);
+    let definition = definition_of(engine, run)?;
+    let (shared, body) = prepare(engine, run, definition, &Arc::default(), attempt_at, true)?;
+    Drive::new(shared, engine.settings.clone(), None).replay(body).await
+}
+
+/// What a new attempt would append before it begins an effect.
+pub(crate) async fn preview(engine: &Arc<Inner>, run: RunId, rerun: Rerun) -> Result<Vec<(Sequence, Event)>> {
+    let definition = definition_of(engine, run)?;
+    let (plan, started, past) = next_attempt(engine, run, definition, Cause::Resumed(rerun))?;
     let body = body(&plan, &started.input)?;
-    let mut replay = Replay::new(run, started.task.clone());
-    replay.feed(batch);
-    let shared = RunShared::new(run, Arc::clone(&engine.environment), Arc::clone(mailbox), replay);
-    Ok((Drive::resumed(shared, engine.settings.clone(), plan, reader), body))
+    let (task, at) = (started.task.clone(), plan.attempt_at);
+    let replay = Replay::fresh(run, task, past.memo, at, Event::TaskStarted(started));
+    let shared = share(engine, &Arc::default(), plan, replay, None, true)?;
+    let writer = past.reader.into_writer(engine.settings.epoch);
+    Drive::new(shared, engine.settings.clone(), Some((writer, at))).preview(body).await
+}
+
+fn definition_of(engine: &Inner, run: RunId) -> Result<&'static TaskDefinition> {
+    let started = crate::recover::first_event(engine.store()?, run)?;
+    let task = &started.task;
+    engine.registry.task(task).ok_or_else(|| {
+        Error::new(ErrorKind::UnknownTask, format!("run {run} is of task {task}, which this program does not have"))
+    })
+}
+
+fn definition(engine: &Inner, cell: &RunCell) -> Result<&'static TaskDefinition> {
+    engine.registry.task(&cell.task).ok_or_else(|| unknown_task(cell))
+}
+
+/// An attempt as its log has it: fed with its first batch, and the body for the recorded input.
+fn prepare(
+    engine: &Arc<Inner>,
+    run: RunId,
+    definition: &'static TaskDefinition,
+    mailbox: &Arc<Mailbox>,
+    attempt_at: Sequence,
+    is_dry: bool,
+) -> Result<(Arc<RunShared>, BoxedFuture)> {
+    let mut past = Past::of_attempt(engine.store()?, run, attempt_at)?;
+    let plan = plan_of(run, definition, &past, &past.last, attempt_at)?;
+    let body = body(&plan, &past.last.input)?;
+    let mut replay = Replay::new(run, past.last.task.clone(), past.memo);
+    if let Some(batch) = past.batch.take() {
+        replay.feed(batch);
+    }
+    let shared = share(engine, mailbox, plan, replay, Some(past.reader), is_dry)?;
+    Ok((shared, body))
+}
+
+fn share(
+    engine: &Arc<Inner>,
+    mailbox: &Arc<Mailbox>,
+    plan: Plan,
+    replay: Replay,
+    reader: Option<LogReader>,
+    is_dry: bool,
+) -> Result<Arc<RunShared>> {
+    Ok(RunShared::new(Parts {
+        plan,
+        environment: Arc::clone(&engine.environment),
+        engine: Arc::downgrade(engine),
+        settings: engine.settings.clone(),
+        mailbox: Arc::clone(mailbox),
+        replay,
+        reader,
+        store: engine.store()?,
+        is_dry,
+    }))
 }
 
 /// Calls code of the user's that reads a value back; a panic in it is an error like any other.

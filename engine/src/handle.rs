@@ -4,15 +4,17 @@
 //!
 //! Invariant: an outcome that is shown is durable.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 
 use bytes::Bytes;
+use parking_lot::Mutex;
+use rustc_hash::FxHashSet;
 use tokio::sync::watch;
 
 use crate::error::{Error, Result};
 use crate::event::TaskOutcome;
 use crate::id::RunId;
-use crate::run::Mailbox;
+use crate::run::{Mailbox, RunShared};
 
 /// How a run stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,14 +71,35 @@ pub(crate) struct RunCell {
     pub(crate) mailbox: Arc<Mailbox>,
     /// The canonical form of its input; read from the log when it is first asked for, if the run was taken up.
     pub(crate) input: OnceLock<Bytes>,
+    /// Who waits for it.
+    pub(crate) holders: Mutex<Holders>,
+    /// The attempt that is driven.
+    pub(crate) shared: Mutex<Weak<RunShared>>,
     state: watch::Sender<CellState>,
+}
+
+/// Who waits for a run.
+#[derive(Debug, Default)]
+pub(crate) struct Holders {
+    /// Runs whose bodies called it.
+    pub(crate) parents: FxHashSet<RunId>,
+    /// Somebody started it from outside, so it is not cancelled with a parent.
+    pub(crate) rooted: bool,
 }
 
 impl RunCell {
     pub(crate) fn new(run: RunId, task: &str, state: CellState) -> Arc<Self> {
         let (state, _) = watch::channel(state);
         let mailbox = Arc::new(Mailbox::default());
-        Arc::new(Self { run, task: task.to_owned(), mailbox, input: OnceLock::new(), state })
+        Arc::new(Self {
+            run,
+            task: task.to_owned(),
+            mailbox,
+            input: OnceLock::new(),
+            holders: Mutex::default(),
+            shared: Mutex::default(),
+            state,
+        })
     }
 
     pub(crate) fn set(&self, state: CellState) {
@@ -95,6 +118,22 @@ impl RunCell {
         match state {
             Ok(CellState::Stopped(error)) => Err(error.duplicate()),
             _ => Ok(()),
+        }
+    }
+
+    /// The attempt that is driven from now on.
+    pub(crate) fn drive(&self, shared: &Arc<RunShared>) {
+        *self.shared.lock() = Arc::downgrade(shared);
+    }
+
+    /// Waits until the run has ended, however long it has to wait itself.
+    pub(crate) async fn done(&self) -> Result<Arc<TaskOutcome>> {
+        let mut receiver = self.state.subscribe();
+        let over = |state: &CellState| matches!(state, CellState::Done(_) | CellState::Stopped(_));
+        match receiver.wait_for(over).await.map(|state| state.clone()) {
+            Ok(CellState::Done(outcome)) => Ok(outcome),
+            Ok(CellState::Stopped(error)) => Err(error.duplicate()),
+            _ => Err(Error::new(crate::error::ErrorKind::Closed, format!("run {}: its engine is gone", self.run))),
         }
     }
 

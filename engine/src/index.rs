@@ -5,7 +5,7 @@
 //! Invariant: a run stands in `unfinished` from its first event to its `TaskCompleted`, and in `runs` for as long as its
 //! log is kept.
 
-use relive_storage::{Keyspace, Operation, Read};
+use relive_storage::{KeyRange, Keyspace, Operation, Order, PageLimit, Read, after};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -13,6 +13,7 @@ use crate::codec::{self, Chain};
 use crate::error::{Error, ErrorKind, Result, storage_error};
 use crate::id::{CodeHash, RunId, Sequence, Timestamp};
 use crate::payload::Payload;
+use crate::run::Letter;
 
 /// Run id → [`RunRecord`].
 pub const RUNS: Keyspace = Keyspace::new("runs");
@@ -22,6 +23,10 @@ pub const UNFINISHED: Keyspace = Keyspace::new("unfinished");
 pub const IDS: Keyspace = Keyspace::new("ids");
 /// Task, code and input hash → [`CacheRecord`].
 pub const CACHE: Keyspace = Keyspace::new("cache");
+/// Run id and when it was sent → a signal that is not yet in the run's log.
+pub const INBOX: Keyspace = Keyspace::new("inbox");
+/// Tag and run id → nothing.
+pub const TAGS: Keyspace = Keyspace::new("tags");
 /// Name → what there is one of in a store.
 pub const META: Keyspace = Keyspace::new("meta");
 
@@ -150,6 +155,54 @@ pub(crate) fn run_of(keyspace: Keyspace, key: &[u8]) -> Result<RunId> {
         Error::new(ErrorKind::Corrupt, format!("index {}: a key of {} bytes is no run id", keyspace.name(), key.len()))
     })?;
     Ok(RunId::from_bytes(bytes))
+}
+
+/// The key of a signal in the inbox: signals of one run are in the order of these.
+pub(crate) fn inbox_key(run: RunId, at: Timestamp, number: u64) -> Vec<u8> {
+    let mut key = Vec::with_capacity(32);
+    key.extend_from_slice(run.as_bytes());
+    key.extend_from_slice(&at.0.to_be_bytes());
+    key.extend_from_slice(&number.to_be_bytes());
+    key
+}
+
+/// The signals of a run that are not in its log.
+pub(crate) fn inbox(store: &dyn Read, run: RunId) -> Result<Vec<Letter>> {
+    let mut letters = Vec::new();
+    let mut range = KeyRange::prefix(run.as_bytes());
+    loop {
+        let page = store.scan(INBOX, &range, Order::Ascending, PageLimit::default()).map_err(storage_error)?;
+        for row in &page.rows {
+            letters.push(Letter { key: row.key.clone(), signal: open(INBOX, &row.key, &row.value)? });
+        }
+        match page.rows.last() {
+            Some(last) if page.more => range.start = after(&last.key),
+            _ => return Ok(letters),
+        }
+    }
+}
+
+/// Makes a run findable by a tag.
+pub(crate) fn tag(run: RunId, name: &str, value: &str) -> Result<Operation> {
+    Ok(Operation::Put { keyspace: TAGS, key: tag_key(name, value, Some(run)), value: Vec::new() })
+}
+
+/// The key of a tag; without a run, what all keys of the tag begin with.
+pub(crate) fn tag_key(name: &str, value: &str, run: Option<RunId>) -> Vec<u8> {
+    let mut key = Vec::with_capacity(name.len() + value.len() + 24);
+    for text in [name, value] {
+        key.extend_from_slice(&(text.len() as u32).to_be_bytes());
+        key.extend_from_slice(text.as_bytes());
+    }
+    key.extend(run.iter().flat_map(|run| run.as_bytes()));
+    key
+}
+
+/// The key in `ids` of a child's id that another run answers for: no id of a caller's, which is text.
+pub(crate) fn child_key(child: RunId) -> Vec<u8> {
+    let mut key = vec![0xff];
+    key.extend_from_slice(child.as_bytes());
+    key
 }
 
 /// The key of a cache entry: a hash over task, code and the canonical form of the input.

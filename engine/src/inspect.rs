@@ -6,9 +6,9 @@
 
 use std::sync::Arc;
 
-use relive_storage::{KeyRange, Order, PageLimit, Read, Row, after};
+use relive_storage::{KeyRange, Keyspace, Order, PageLimit, Read, Row, after};
 
-use crate::error::{Error, Result, storage_error};
+use crate::error::{Error, ErrorKind, Result, storage_error};
 use crate::event::{Batch, Event};
 use crate::id::{Epoch, RunId, Sequence};
 use crate::index::{self, RunRecord};
@@ -37,19 +37,27 @@ pub struct LoggedEvent {
 /// Runs, the newest first, a page at a time. After an error it ends.
 pub struct Runs {
     store: Result<Arc<dyn Read>, Option<Error>>,
+    /// Where the runs are found: all, or those of a tag.
+    keyspace: Keyspace,
     range: Option<KeyRange>,
     rows: std::vec::IntoIter<Row>,
 }
 
 /// All runs of a store.
 pub fn runs(store: Arc<dyn Read>) -> Runs {
-    Runs { store: Ok(store), range: Some(KeyRange::all()), rows: Vec::new().into_iter() }
+    Runs { store: Ok(store), keyspace: index::RUNS, range: Some(KeyRange::all()), rows: Vec::new().into_iter() }
+}
+
+/// The runs of a store that have this tag.
+pub fn runs_tagged(store: Arc<dyn Read>, name: &str, value: &str) -> Runs {
+    let range = Some(KeyRange::prefix(&index::tag_key(name, value, None)));
+    Runs { store: Ok(store), keyspace: index::TAGS, range, rows: Vec::new().into_iter() }
 }
 
 impl From<Error> for Runs {
     /// No runs, but why there are none.
     fn from(error: Error) -> Self {
-        Self { store: Err(Some(error)), range: None, rows: Vec::new().into_iter() }
+        Self { store: Err(Some(error)), keyspace: index::RUNS, range: None, rows: Vec::new().into_iter() }
     }
 }
 
@@ -62,7 +70,7 @@ impl Runs {
         while self.rows.len() == 0
             && let Some(range) = self.range.take()
         {
-            let page = store.scan(index::RUNS, &range, Order::Descending, PageLimit::default());
+            let page = store.scan(self.keyspace, &range, Order::Descending, PageLimit::default());
             let page = page.map_err(storage_error)?;
             if page.more
                 && let Some(last) = page.rows.last()
@@ -75,6 +83,22 @@ impl Runs {
     }
 }
 
+impl Runs {
+    /// The run that a tag's key ends with.
+    fn tagged(&self, row: &Row) -> Result<StoredRun> {
+        let id = row.key.len().checked_sub(16).and_then(|at| row.key.get(at..)).unwrap_or_default();
+        let run = index::run_of(index::TAGS, id)?;
+        let record = match &self.store {
+            Ok(store) => self::run(store.as_ref(), run)?,
+            Err(_) => None,
+        };
+        let record = record.ok_or_else(|| {
+            Error::new(ErrorKind::Corrupt, format!("a tag names run {run}, which is not in this store"))
+        })?;
+        Ok(StoredRun { run, record })
+    }
+}
+
 impl Iterator for Runs {
     type Item = Result<StoredRun>;
 
@@ -83,7 +107,10 @@ impl Iterator for Runs {
             return Some(Err(error));
         }
         let row = self.rows.next()?;
-        Some(stored(&row))
+        if self.keyspace == index::RUNS {
+            return Some(stored(&row));
+        }
+        Some(self.tagged(&row))
     }
 }
 

@@ -1,6 +1,7 @@
 //! The engine of Relive: decides.
 
 pub mod canonical;
+mod child;
 pub mod clock;
 pub mod codec;
 pub mod commit;
@@ -17,10 +18,12 @@ pub mod index;
 pub mod inspect;
 pub mod log;
 pub mod options;
+mod past;
 pub mod payload;
 mod recover;
 pub mod replay;
 mod reserve;
+mod resume;
 pub mod run;
 pub mod schema;
 mod start;

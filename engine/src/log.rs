@@ -73,13 +73,12 @@ impl LogWriter {
     }
 }
 
-/// Cuts a step where it is too large for one record, and only before a start: a record that begins with a completion
-/// begins a step. Returns what goes into the record, and the rest.
+/// Cuts what is too large for one record: returns what goes into the record, and the rest.
 fn cut(mut events: Vec<Event>) -> (Vec<Event>, Option<Vec<Event>>) {
     let mut bytes = 0;
     for (index, event) in events.iter().enumerate() {
         bytes += EVENT_BYTES + payload_bytes(event);
-        if index > 0 && bytes > RECORD_BYTES && matches!(event, Event::TraceStarted(_)) {
+        if index > 0 && bytes > RECORD_BYTES {
             let rest = events.split_off(index);
             return (events, Some(rest));
         }
@@ -112,14 +111,31 @@ pub struct LogReader {
     rows: VecDeque<relive_storage::Row>,
     range: Option<KeyRange>,
     next: Sequence,
-    chain: Chain,
+    /// `None` before the first record of a reader that does not begin at the log's first.
+    chain: Option<Chain>,
 }
 
 impl LogReader {
     /// A reader at the start of a run's log.
     pub fn new(store: Arc<dyn Read>, run: RunId) -> Self {
         let range = Some(KeyRange::prefix(run.as_bytes()));
-        Self { store, run, rows: VecDeque::new(), range, next: Sequence(0), chain: Chain::default() }
+        Self { store, run, rows: VecDeque::new(), range, next: Sequence(0), chain: Some(Chain::default()) }
+    }
+
+    /// A reader at the record that holds this event.
+    ///
+    /// # Errors
+    /// If the store cannot be read, or no record can hold it.
+    pub fn starting_at(store: Arc<dyn Read>, run: RunId, at: Sequence) -> Result<Self> {
+        let range = KeyRange { start: key(run, Sequence(0)), end: Some(key(run, Sequence(at.0 + 1))) };
+        let limit = PageLimit { row_count: 1, ..PageLimit::default() };
+        let page = store.scan(LOG, &range, Order::Descending, limit).map_err(storage_error)?;
+        let first = page.rows.first().and_then(|row| position(&row.key)).ok_or_else(|| {
+            Error::new(ErrorKind::Corrupt, format!("run {run} at event {at}: no record of the log holds it"))
+        })?;
+        let end = KeyRange::prefix(run.as_bytes()).end;
+        let range = Some(KeyRange { start: key(run, first), end });
+        Ok(Self { store, run, rows: VecDeque::new(), range, next: first, chain: None })
     }
 
     /// The next batch, or `None` at the end.
@@ -139,20 +155,20 @@ impl LogReader {
             self.rows = page.rows.into();
         }
         let Some(row) = self.rows.pop_front() else { return Ok(None) };
-        let position = row.key.get(16..).and_then(|bytes| bytes.try_into().ok()).map(u64::from_be_bytes);
-        if position != Some(self.next.0) {
+        let position = position(&row.key);
+        if position != Some(self.next) {
             let found = position.map_or_else(|| "a key of another form".to_owned(), |at| format!("event {at}"));
             return Err(self.corrupt(&format!("a record is missing: the log goes on with {found}")));
         }
         let (batch, chain, own) = codec::open::<Batch>(&row.key, &row.value)
             .map_err(|error| self.unreadable(error.kind(), &error.to_string()))?;
-        if chain != self.chain {
+        if self.chain.is_some_and(|expected| expected != chain) {
             return Err(self.corrupt(&codec::CodecError::Chain.to_string()));
         }
         if batch.first != self.next || batch.events.is_empty() {
             return Err(self.corrupt("the record holds other events than its key says"));
         }
-        self.chain = own;
+        self.chain = Some(own);
         self.next.0 += batch.events.len() as u64;
         Ok(Some(batch))
     }
@@ -165,7 +181,7 @@ impl LogReader {
     /// A writer that goes on where the reader stopped. The reader must be at the end.
     pub fn into_writer(self, epoch: Epoch) -> LogWriter {
         debug_assert!(self.rows.is_empty() && self.range.is_none(), "a log is continued at its end");
-        LogWriter { run: self.run, epoch, chain: self.chain }
+        LogWriter { run: self.run, epoch, chain: self.chain.unwrap_or_default() }
     }
 
     fn corrupt(&self, why: &str) -> Error {
@@ -175,6 +191,24 @@ impl LogReader {
     fn unreadable(&self, kind: ErrorKind, why: &str) -> Error {
         Error::new(kind, format!("run {} at event {}: {why}", self.run, self.next))
     }
+}
+
+/// The position in a key of the log.
+fn position(key: &[u8]) -> Option<Sequence> {
+    key.get(16..).and_then(|bytes| bytes.try_into().ok()).map(u64::from_be_bytes).map(Sequence)
+}
+
+/// One event of a log.
+///
+/// # Errors
+/// If the store cannot be read, the record is damaged, or there is no such event.
+pub fn event_at(store: Arc<dyn Read>, run: RunId, at: Sequence) -> Result<Event> {
+    let batch = LogReader::starting_at(store, run, at)?.next_batch()?;
+    let event = batch.and_then(|batch| {
+        let index = usize::try_from(at.0.checked_sub(batch.first.0)?).ok()?;
+        batch.events.into_iter().nth(index)
+    });
+    event.ok_or_else(|| Error::new(ErrorKind::Corrupt, format!("run {run} at event {at}: the log does not hold it")))
 }
 
 /// The last event of a log, or `None` if the run is not there.

@@ -13,7 +13,7 @@ use crate::definition::CacheMode;
 use crate::engine::Inner;
 use crate::error::{Error, ErrorKind, Result, storage_error};
 use crate::event::{Event, TaskStarted};
-use crate::execute;
+use crate::execute::{self, Beginning};
 use crate::handle::{CellState, RunCell};
 use crate::id::{Epoch, RunId};
 use crate::index::{self, UnfinishedRecord};
@@ -67,6 +67,11 @@ pub(crate) fn take_up(inner: &Arc<Inner>) -> Result<()> {
 
 fn take_up_run(inner: &Arc<Inner>, run: RunId, record: &UnfinishedRecord) {
     let cell = RunCell::new(run, &record.task, CellState::Queued);
+    {
+        let mut holders = cell.holders.lock();
+        holders.rooted = record.parent.is_none();
+        holders.parents.extend(record.parent);
+    }
     inner.runs.lock().insert(run, Arc::clone(&cell));
     let definition = inner.registry.task(&record.task);
     let joinable = definition.is_some_and(|definition| definition.cache.mode != CacheMode::Off);
@@ -76,7 +81,10 @@ fn take_up_run(inner: &Arc<Inner>, run: RunId, record: &UnfinishedRecord) {
     }
     let alive = inner.alive.lock().clone();
     match (definition, alive) {
-        (Some(_), Some(alive)) => execute::spawn_resumed(inner, &cell, key, alive),
+        (Some(_), Some(alive)) => {
+            let beginning = Beginning::TakenUp { attempt_at: record.attempt_at, retry_at: record.retry_at };
+            execute::spawn(inner, &cell, beginning, key, alive);
+        }
         _ => {
             let error = execute::unknown_task(&cell);
             tracing::warn!(%run, task = %record.task, %error, "a run waits");

@@ -3,28 +3,39 @@
 //! Driven by `run`, which polls the body and runs effects; calls nothing. No I/O, no clock, no randomness, no tokio.
 //!
 //! The driver asks [`Replay::next`] what to do and does it. While it polls the body, the body's traces call
-//! [`Replay::start`], [`Replay::ask`] and [`Replay::abandon`]. As long as there is history, deliveries come from it and
-//! what the body starts must be what it started before; when it is used up, the run is live: deliveries come from
-//! effects, and each step comes out as events to append.
+//! [`Replay::start`], [`Replay::ask`] and [`Replay::abandon`] (`replay/body.rs`). As long as there is history, deliveries
+//! come from it and what the body starts must be what it started before; when it is used up, the run is live: deliveries
+//! come from earlier attempts ([`Memo`]), then from effects, and each step comes out as events to append.
 //!
 //! Invariants: the same history and the same answers of the body yield the same decisions; at most one trace is ready in
 //! any poll; within a step the order of starts carries no meaning.
 
+mod aside;
+mod body;
 mod compare;
 mod expected;
+mod history;
+mod memo;
 #[cfg(test)]
 mod tests;
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 
 use rustc_hash::FxHashMap;
 
-use crate::divergence::{CallSite, Divergence, Side};
-use crate::event::{Batch, Event, TaskCompleted, TraceCompleted, TraceOutcome, TraceStarted};
+use crate::divergence::{Divergence, Side};
+use crate::event::{Batch, Event, TaskCompleted, TraceCompleted, TraceOutcome, TraceStarted, TraceYielded};
 use crate::id::{CodeHash, InputHash, RunId, Sequence};
+use crate::payload::Payload;
 
-use self::expected::Expected;
+pub use self::aside::{NestedCall, Tries};
+pub use self::body::{NeedHistory, Started};
+pub use self::expected::Answer;
+use self::expected::{Delivery, Expected};
+use self::history::{History, Rest};
+use self::memo::signal_name;
+pub use self::memo::{Hit, Memo, SIGNAL, Scope};
 
 /// A trace of this pass over the body: its number, counted from 0 in the order of starts. Not on record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -40,14 +51,17 @@ pub enum Decision {
         /// The trace whose result may now be taken.
         wake: Option<TraceIndex>,
     },
-    /// Append these events as one settled batch; then ask again.
-    Append {
-        /// The position of the first.
-        first: Sequence,
-        /// What to append.
-        events: Vec<Event>,
+    /// Append what [`Replay::take_pending`] gives as the end of a step; then ask again.
+    Append,
+    /// The run is live: read this event of an earlier attempt and tell [`Replay::completed`] or [`Replay::yielded`] that it
+    /// happened again.
+    Recall {
+        /// Which trace it is for.
+        index: TraceIndex,
+        /// Which event.
+        at: Sequence,
     },
-    /// The run is live: wait for an effect and tell [`Replay::completed`].
+    /// The run is live: wait for an effect and tell [`Replay::completed`] or [`Replay::yielded`].
     Wait,
     /// The attempt is over. Nothing follows.
     Finished(TaskCompleted),
@@ -67,31 +81,30 @@ pub enum ReplayError {
     },
 }
 
-/// The answer to a start.
-#[derive(Debug, PartialEq)]
-pub struct Started {
-    /// The trace's number.
-    pub index: TraceIndex,
-    /// The position of its `TraceStarted`; `None` if the log does not hold it where it should.
-    pub sequence: Option<Sequence>,
-    /// How many equal calls came before.
-    pub occurrence: u32,
-    /// Of an immediate trace, what it returned before.
-    pub recorded: Option<TraceOutcome>,
+/// What is handed to the body.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Handed {
+    /// The trace is over.
+    Outcome(TraceOutcome),
+    /// An item of a stream.
+    Item(Payload),
 }
 
-/// One run, as far as it has come.
+/// One attempt of a run, as far as it has come.
 #[derive(Debug)]
 pub struct Replay {
     run: RunId,
     task: Cow<'static, str>,
-    history: VecDeque<Batch>,
-    history_ended: bool,
+    history: History,
     phase: Phase,
+    /// Whether the attempt's first step was begun.
+    begun: bool,
     /// What the log holds of the step under way; `None` once the run is live.
     expected: Option<Expected>,
-    /// What the body did in the step under way that the log does not hold yet.
+    /// What is not appended yet: what the body did in the step under way that the log does not hold, and what came beside.
     pending: Vec<Event>,
+    /// How many of them the body did.
+    own_count: usize,
     /// Starts and drops that the log should hold and does not.
     unexpected: Vec<Side>,
     next_sequence: u64,
@@ -99,14 +112,31 @@ pub struct Replay {
     open: FxHashMap<TraceIndex, Open>,
     /// Traces that await a delivery, by the position of their start. Only while there is history.
     by_sequence: FxHashMap<Sequence, TraceIndex>,
+    /// Iterators that are not at their end.
+    iterators: FxHashMap<Sequence, Box<TraceStarted>>,
     occurrences: FxHashMap<(u32, InputHash), u32>,
     names: FxHashMap<Cow<'static, str>, u32>,
-    /// The traces that the body called, by `names`, with the code they have now.
-    used: Vec<(Cow<'static, str>, CodeHash)>,
+    /// The traces and tasks that the body called, by `names`, with the code they have now.
+    used: Vec<Used>,
     edited: bool,
     /// Delivered, not taken, and asked for: by the order of their deliveries.
     asked: BTreeMap<u64, TraceIndex>,
     delivered_count: u64,
+    asides: aside::Asides,
+    memo: Memo,
+    /// What earlier attempts delivered and this one asked for, in their order.
+    recalls: BTreeSet<(Sequence, TraceIndex)>,
+}
+
+/// A trace or task that a body called.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Used {
+    /// Its name.
+    pub name: Cow<'static, str>,
+    /// The code it has now.
+    pub code: CodeHash,
+    /// Whether it is a task: a child run.
+    pub is_task: bool,
 }
 
 /// A trace that the body holds.
@@ -114,9 +144,38 @@ pub struct Replay {
 struct Open {
     sequence: Option<Sequence>,
     call: Option<Box<TraceStarted>>,
-    outcome: Option<TraceOutcome>,
-    delivered: Option<u64>,
+    /// What was delivered and not taken, with its number among all deliveries.
+    handed: Option<(u64, Handed)>,
     granted: bool,
+    /// Its outcome was delivered.
+    ended: bool,
+    /// What an earlier attempt delivered next.
+    recall: Option<Sequence>,
+    /// Of a stream: how far it has come.
+    items: Option<Box<Items>>,
+}
+
+/// How far a stream has come.
+#[derive(Debug, Default)]
+struct Items {
+    count: u64,
+    /// Over all items that did not come from this life's source.
+    digest: blake3::Hasher,
+}
+
+/// What a source must skip, if it cannot be told where to go on.
+#[derive(Clone, Debug, Default)]
+pub struct HandedOn {
+    /// How many items were handed on.
+    pub count: u64,
+    /// Over them, as [`digest`] adds each.
+    pub digest: blake3::Hasher,
+}
+
+/// Adds an item to a digest over the items of a stream.
+pub fn digest(hasher: &mut blake3::Hasher, item: &Payload) {
+    hasher.update(&(item.bytes().len() as u64).to_le_bytes());
+    hasher.update(item.bytes());
 }
 
 #[derive(Debug, PartialEq)]
@@ -125,82 +184,131 @@ enum Phase {
     Rest,
     /// The body is to be polled, and may take the result of this trace.
     Polling { granted: Option<TraceIndex> },
-    /// The step is settled; its events are to be appended.
+    /// The step is settled; what is pending is to be appended.
     Settled(Option<TaskCompleted>),
     /// The attempt is over.
     Over(Box<TaskCompleted>),
 }
 
 impl Replay {
-    /// A run whose log is to be fed.
-    pub fn new(run: RunId, task: Cow<'static, str>) -> Self {
+    /// An attempt whose part of the log is to be fed.
+    pub fn new(run: RunId, task: Cow<'static, str>, memo: Memo) -> Self {
+        let mut memo = memo;
         Self {
             run,
             task,
-            history: VecDeque::new(),
-            history_ended: false,
+            history: History::default(),
             phase: Phase::Rest,
+            begun: false,
             expected: None,
             pending: Vec::new(),
+            own_count: 0,
             unexpected: Vec::new(),
             next_sequence: 0,
             started_count: 0,
             open: FxHashMap::default(),
             by_sequence: FxHashMap::default(),
+            iterators: FxHashMap::default(),
             occurrences: FxHashMap::default(),
             names: FxHashMap::default(),
             used: Vec::new(),
             edited: false,
             asked: BTreeMap::new(),
             delivered_count: 0,
+            asides: aside::Asides::with_signals(memo.take_signals()),
+            memo,
+            recalls: BTreeSet::new(),
         }
     }
 
-    /// A run without a log: its first batch begins with `first`.
-    pub fn fresh(run: RunId, task: Cow<'static, str>, first: Event) -> Self {
-        let mut replay = Self::new(run, task);
-        replay.history_ended = true;
-        replay.pending.push(first);
+    /// An attempt that is not in the log yet: its first batch begins with `first`, at this position.
+    pub fn fresh(run: RunId, task: Cow<'static, str>, memo: Memo, at: Sequence, first: Event) -> Self {
+        let mut replay = Self::new(run, task, memo);
+        replay.history = History::ended();
+        replay.next_sequence = at.0;
+        replay.begun = true;
+        replay.push(first);
         replay.phase = Phase::Polling { granted: None };
         replay
     }
 
     /// Gives the next batch of the log.
     pub fn feed(&mut self, batch: Batch) {
-        self.history.push_back(batch);
+        self.history.feed(batch, &mut self.asides);
+        for (name, code) in std::mem::take(&mut self.asides.called) {
+            self.note_used(&name, code, false);
+        }
     }
 
     /// Says that the log holds no more.
     pub fn end_history(&mut self) {
-        self.history_ended = true;
+        self.history.end();
+        self.catch_up();
+    }
+
+    /// Once all is used, what is appended stands behind all of it.
+    fn catch_up(&mut self) {
+        if self.history.is_used() {
+            self.next_sequence = self.next_sequence.max(self.history.end_of_log().0);
+        }
     }
 
     /// Whether deliveries come from effects: all of the log has been used.
     pub fn is_live(&self) -> bool {
-        self.expected.is_none() && self.history_ended && self.history.is_empty()
+        self.expected.is_none() && self.history.is_used()
     }
 
     /// Whether the body did something since the last settled step.
     pub fn is_dirty(&self) -> bool {
-        !self.pending.is_empty() || !self.unexpected.is_empty() || !self.asked.is_empty()
-    }
-
-    /// Where the engine may end the attempt, and what has to go before that: of a fresh run, its beginning. Whatever else
-    /// the body did since the last step is forgotten.
-    pub fn imposed(&mut self) -> (Sequence, Vec<Event>) {
-        let mut events = std::mem::take(&mut self.pending);
-        events.truncate(usize::from(self.next_sequence == 0));
-        (Sequence(self.next_sequence), events)
+        self.own_count > 0 || !self.unexpected.is_empty() || !self.asked.is_empty()
     }
 
     /// Whether the step under way may go on beyond the log: it is live, or the log's last and not whole.
     pub fn is_open_ended(&self) -> bool {
-        self.may_append() && self.history_ended && self.history.is_empty()
+        self.history.is_used() && self.expected.as_ref().is_none_or(|expected| expected.rest == Rest::OpenEnded)
+    }
+
+    /// Whether no step is under way: what is pending can be appended by itself.
+    pub fn is_between_steps(&self) -> bool {
+        self.phase == Phase::Rest && self.is_live()
     }
 
     /// The position of the next event to be appended.
     pub fn next_sequence(&self) -> Sequence {
-        Sequence(self.next_sequence)
+        Sequence(self.next_sequence + self.pending.len() as u64)
+    }
+
+    /// Where the attempt may be ended by the engine: what has to go before that is the attempt's beginning, if it is not
+    /// appended. Whatever else the body did since the last step is forgotten.
+    pub fn impose(&mut self, completed: TaskCompleted) {
+        let begins = matches!(self.pending.first(), Some(Event::TaskStarted(_)));
+        self.pending.truncate(usize::from(begins));
+        self.own_count = self.pending.len();
+        self.push(Event::TaskCompleted(completed));
+    }
+
+    /// Takes what is to be appended: the position of the first event, and all of them.
+    pub fn take_pending(&mut self) -> (Sequence, Vec<Event>) {
+        let first = Sequence(self.next_sequence);
+        self.next_sequence += self.pending.len() as u64;
+        self.own_count = 0;
+        (first, std::mem::take(&mut self.pending))
+    }
+
+    /// About how many bytes wait to be appended, if it is much.
+    pub fn pending_count(&self) -> usize {
+        self.pending.len()
+    }
+
+    fn push(&mut self, event: Event) -> Sequence {
+        self.own_count += 1;
+        self.push_aside(event)
+    }
+
+    fn push_aside(&mut self, event: Event) -> Sequence {
+        let at = Sequence(self.next_sequence + self.pending.len() as u64);
+        self.pending.push(event);
+        at
     }
 
     /// What to do next.
@@ -211,19 +319,20 @@ impl Replay {
     pub fn next(&mut self) -> Result<Decision, ReplayError> {
         let is_live = self.is_live();
         match &mut self.phase {
-            Phase::Rest if is_live => Ok(Decision::Wait),
+            Phase::Rest if is_live && !self.pending.is_empty() => Ok(Decision::Append),
+            Phase::Rest if is_live => Ok(match self.recalls.first() {
+                Some((at, index)) => Decision::Recall { index: *index, at: *at },
+                None => Decision::Wait,
+            }),
             Phase::Rest => self.begin_step(),
             Phase::Polling { granted } => Ok(Decision::Poll { wake: *granted }),
+            Phase::Settled(_) if !self.pending.is_empty() => Ok(Decision::Append),
             Phase::Settled(finish) => {
                 self.phase = match finish.take() {
                     Some(completed) => Phase::Over(Box::new(completed)),
                     None => Phase::Rest,
                 };
-                let events = std::mem::take(&mut self.pending);
-                if events.is_empty() {
-                    return self.next();
-                }
-                Ok(Decision::Append { first: Sequence(self.next_sequence - events.len() as u64), events })
+                self.next()
             }
             Phase::Over(completed) => Ok(Decision::Finished(completed.as_ref().clone())),
         }
@@ -249,168 +358,161 @@ impl Replay {
         self.settle(finish)
     }
 
-    /// The body calls a trace. `call.occurrence` is filled in here.
-    pub fn start(&mut self, mut call: TraceStarted) -> Started {
-        let occurrence = self.count(&call);
-        call.occurrence = occurrence;
-        let index = TraceIndex(self.started_count);
-        self.started_count += 1;
-        let (immediate, is_live) = (call.form.is_inline(), self.is_live());
-        let logged = self.expected.as_mut().and_then(|expected| expected.take(&call));
-        // Kept while there is history: to say what was dropped, if the body drops it and the log does not.
-        let kept = (!immediate && !is_live).then(|| Box::new(call.clone()));
-        let (sequence, recorded) = match logged {
-            Some(logged) => {
-                self.edited |= logged.edited;
-                (Some(logged.sequence), logged.outcome)
-            }
-            None if self.may_append() => {
-                let sequence = Sequence(self.next_sequence + self.pending.len() as u64);
-                self.pending.push(Event::TraceStarted(call));
-                (Some(sequence), None)
-            }
-            None => {
-                self.unexpected.push(Side::Call(CallSite::of(&call)));
-                (None, None)
-            }
-        };
-        if !immediate {
-            if let Some(sequence) = sequence
-                && !is_live
-            {
-                self.by_sequence.insert(sequence, index);
-            }
-            self.open.insert(index, Open { sequence, call: kept, outcome: None, delivered: None, granted: false });
-        }
-        Started { index, sequence, occurrence, recorded }
-    }
-
-    /// An immediate trace that was started live returns this.
-    pub fn completed_at_once(&mut self, completed: TraceCompleted) {
-        self.pending.push(Event::TraceCompleted(completed));
-    }
-
-    /// The body polls a trace: its outcome, if it may be taken now.
-    pub fn ask(&mut self, index: TraceIndex) -> Option<TraceOutcome> {
-        let open = self.open.get_mut(&index)?;
-        if open.granted {
-            let outcome = open.outcome.take();
-            self.open.remove(&index);
-            return outcome;
-        }
-        if let Some(delivered) = open.delivered {
-            self.asked.insert(delivered, index);
-        }
-        None
-    }
-
-    /// The body drops a trace that it has not taken the outcome of. `completed` is called if that is to be recorded.
-    pub fn abandon(&mut self, index: TraceIndex, completed: impl FnOnce(Sequence) -> TraceCompleted) {
-        let Some(open) = self.open.remove(&index) else { return };
-        if let Some(delivered) = open.delivered {
-            self.asked.remove(&delivered);
-            return;
-        }
-        let Some(sequence) = open.sequence else { return };
-        self.by_sequence.remove(&sequence);
-        if self.expected.as_mut().is_some_and(|expected| expected.take_drop(sequence)) {
-            return;
-        }
-        if self.may_append() {
-            self.pending.push(Event::TraceCompleted(completed(sequence)));
-        } else if let Some(call) = open.call {
-            self.unexpected.push(Side::Drop(CallSite::of(&call)));
-        }
-    }
-
-    /// An effect ended: hands its outcome to the body. Only when the run is live and between steps.
+    /// An effect ended, or an earlier attempt's outcome is recalled: hands it to the body. Only when the run is live and
+    /// between steps.
     pub fn completed(&mut self, index: TraceIndex, completed: TraceCompleted) {
         assert!(self.is_live() && self.phase == Phase::Rest, "a delivery begins a step of a live run");
         let outcome = completed.outcome.clone();
-        self.pending.push(Event::TraceCompleted(completed));
-        self.hand_over(index, outcome);
+        self.forget_recall(index);
+        self.asides.forget(completed.trace);
+        self.push(Event::TraceCompleted(completed));
+        self.hand_over(index, Handed::Outcome(outcome), true);
     }
 
-    /// The position of the start of a trace, as long as the body awaits its delivery.
+    /// A stream has an item, or an earlier attempt's is recalled: hands it to the body. `next`: where that attempt's next
+    /// event of this stream stands. Only when the run is live and between steps.
+    pub fn yielded(&mut self, index: TraceIndex, yielded: TraceYielded, next: Option<Sequence>) {
+        assert!(self.is_live() && self.phase == Phase::Rest, "a delivery begins a step of a live run");
+        let item = yielded.item.clone();
+        self.forget_recall(index);
+        let recalled = yielded.repeats.is_some();
+        self.push(Event::TraceYielded(yielded));
+        if let Some(open) = self.open.get_mut(&index) {
+            // Asked for once the body has taken this one.
+            open.recall = next;
+        }
+        self.hand_over(index, Handed::Item(item), !recalled);
+    }
+
+    fn remember(&mut self, index: TraceIndex, at: Option<Sequence>) {
+        if let Some(at) = at
+            && let Some(open) = self.open.get_mut(&index)
+        {
+            open.recall = Some(at);
+        }
+    }
+
+    /// A stream's earlier attempts hold no more of it: its source goes on.
+    pub fn forgotten(&mut self, index: TraceIndex) {
+        self.forget_recall(index);
+    }
+
+    fn forget_recall(&mut self, index: TraceIndex) {
+        if let Some(open) = self.open.get_mut(&index)
+            && let Some(at) = open.recall.take()
+        {
+            self.recalls.remove(&(at, index));
+        }
+    }
+
+    /// The position of the start of a trace, as long as the body awaits something of it.
     pub fn awaited(&self, index: TraceIndex) -> Option<Sequence> {
-        self.open.get(&index).filter(|open| open.delivered.is_none())?.sequence
+        self.open.get(&index).filter(|open| !open.ended)?.sequence
     }
 
-    /// The traces that the body has called, with their code; `None` if the log holds a call of other code than today's.
-    pub fn used_traces(&self) -> Option<&[(Cow<'static, str>, CodeHash)]> {
+    /// Whether a stream's next item can be handed over: the body took the one before, and no earlier attempt has it.
+    pub fn wants_item(&self, index: TraceIndex) -> bool {
+        self.open.get(&index).is_some_and(|open| open.handed.is_none() && open.recall.is_none() && !open.ended)
+    }
+
+    /// Which item of a stream is next.
+    pub fn item_count(&self, index: TraceIndex) -> u64 {
+        self.open.get(&index).and_then(|open| open.items.as_ref()).map_or(0, |items| items.count)
+    }
+
+    /// What a stream handed on before this life's source began.
+    pub fn handed_on(&self, index: TraceIndex) -> HandedOn {
+        let items = self.open.get(&index).and_then(|open| open.items.as_deref());
+        items.map(|items| HandedOn { count: items.count, digest: items.digest.clone() }).unwrap_or_default()
+    }
+
+    /// The traces and tasks that the body has called, with their code; `None` if the log holds a call of other code than
+    /// today's.
+    pub fn used(&self) -> Option<&[Used]> {
         (!self.edited).then_some(&self.used)
-    }
-
-    fn count(&mut self, call: &TraceStarted) -> u32 {
-        let next = self.names.len() as u32;
-        let name = match self.names.get(&call.name) {
-            Some(name) => *name,
-            None => {
-                self.used.push((call.name.clone(), call.code));
-                self.names.insert(call.name.clone(), next);
-                next
-            }
-        };
-        let counter = self.occurrences.entry((name, call.input_hash)).or_insert(0);
-        let occurrence = *counter;
-        *counter += 1;
-        occurrence
-    }
-
-    /// Whether the step under way may hold more than the log does.
-    fn may_append(&self) -> bool {
-        self.expected.as_ref().is_none_or(|expected| !expected.settled)
     }
 
     /// Takes the next step from the history.
     fn begin_step(&mut self) -> Result<Decision, ReplayError> {
-        // A step is whole when it is settled, when the next batch begins another, or when there is no more.
-        let begins = |batch: &Batch| batch.events.first().is_some_and(expected::begins_step);
-        let settled = self.history.iter().position(|batch| batch.settled).map(|index| index + 1);
-        let next = self.history.iter().skip(1).position(begins).map(|index| index + 1);
-        let batch_count = match (settled, next) {
-            (Some(settled), Some(next)) => settled.min(next),
-            (Some(count), None) | (None, Some(count)) => count,
-            (None, None) if self.history_ended => self.history.len(),
-            (None, None) => return Ok(Decision::NeedHistory),
-        };
-        let first_of_log = self.next_sequence == 0;
-        let step = Expected::of(self.history.drain(..batch_count), Sequence(self.next_sequence), first_of_log)?;
-        let expected::Step { expected, delivery, imposed, next_sequence } = step;
-        self.next_sequence = next_sequence.0;
+        let Some((pieces, rest)) = self.history.take_step() else { return Ok(Decision::NeedHistory) };
+        let first = !std::mem::replace(&mut self.begun, true);
+        if pieces.is_empty() {
+            return Err(ReplayError::Impossible {
+                sequence: self.history.end_of_log(),
+                why: "the log holds no attempt".to_owned(),
+            });
+        }
+        let cut_off = pieces.last().is_some_and(|piece| !piece.settled);
+        let expected::Step { expected, delivery, imposed } = Expected::of(pieces, rest, first)?;
+        self.next_sequence = expected.end.0;
+        self.catch_up();
         if let Some(completed) = imposed {
             self.phase = Phase::Over(Box::new(completed));
             return self.next();
         }
-        if !expected.settled
-            && let Some(Batch { events, .. }) = self.history.front()
-            && let Some(Event::TaskCompleted(completed)) = events.first()
-            && completed.imposed
-        {
+        if cut_off && let Some(completed) = self.history.next_is_imposed() {
             // The body was never polled, or its step never ended.
             self.phase = Phase::Over(Box::new(completed.clone()));
             return self.next();
         }
         self.expected = Some(expected);
-        let Some((at, completed)) = delivery else {
+        let Some((at, delivery)) = delivery else {
             self.phase = Phase::Polling { granted: None };
             return self.next();
         };
-        let Some(index) = self.by_sequence.remove(&completed.trace) else {
+        let (trace, index) = match &delivery {
+            Delivery::Completed(completed) => (completed.trace, self.by_sequence.remove(&completed.trace)),
+            Delivery::Yielded(yielded) => (yielded.trace, self.by_sequence.get(&yielded.trace).copied()),
+        };
+        let Some(index) = index else {
             return Err(ReplayError::Impossible {
                 sequence: at,
-                why: format!("it completes event {}, which is no trace that awaits its result", completed.trace),
+                why: format!("it completes event {trace}, which is no trace that awaits its result"),
             });
         };
-        self.hand_over(index, completed.outcome);
+        if self.open.get(&index).is_some_and(|open| open.handed.is_some()) {
+            let why = format!("event {trace} handed something on that nobody took");
+            return Err(ReplayError::Impossible { sequence: at, why });
+        }
+        match delivery {
+            Delivery::Completed(completed) => {
+                self.asides.forget(trace);
+                self.forget_recall(index);
+                if completed.repeats.is_none()
+                    && let Some(call) = self.open.get(&index).and_then(|open| open.call.as_ref())
+                    && call.name == SIGNAL
+                {
+                    let name = signal_name(&call.input);
+                    self.asides.take_signal(&name);
+                }
+                self.hand_over(index, Handed::Outcome(completed.outcome), false);
+            }
+            Delivery::Yielded(yielded) => {
+                self.forget_recall(index);
+                // Behind what was recalled, the earlier attempt may hold more.
+                self.remember(index, yielded.repeats.map(|at| Sequence(at.0 + 1)));
+                self.hand_over(index, Handed::Item(yielded.item), false);
+            }
+        }
         self.next()
     }
 
-    fn hand_over(&mut self, index: TraceIndex, outcome: TraceOutcome) {
+    fn hand_over(&mut self, index: TraceIndex, handed: Handed, from_effect: bool) {
         if let Some(open) = self.open.get_mut(&index) {
-            open.outcome = Some(outcome);
-            open.delivered = Some(self.delivered_count);
-            open.call = None;
+            match &handed {
+                Handed::Outcome(_) => {
+                    open.ended = true;
+                    open.call = None;
+                }
+                Handed::Item(item) => {
+                    let items = open.items.get_or_insert_default();
+                    items.count += 1;
+                    if !from_effect {
+                        digest(&mut items.digest, item);
+                    }
+                }
+            }
+            open.handed = Some((self.delivered_count, handed));
             self.delivered_count += 1;
         }
         self.grant(index);
@@ -428,19 +530,19 @@ impl Replay {
         self.asked.clear();
         if let Some(expected) = self.expected.take() {
             self.compare(&expected, finish.as_ref())?;
+            self.next_sequence = self.next_sequence.max(expected.end.0);
             if let Some(completed) = expected.finish {
                 self.phase = Phase::Over(Box::new(completed));
                 return Ok(());
             }
         }
         if let Some(completed) = &finish {
-            self.pending.push(Event::TaskCompleted(completed.clone()));
+            self.push(Event::TaskCompleted(completed.clone()));
         }
         if self.is_live() {
             // No more deliveries come from the log.
             self.by_sequence = FxHashMap::default();
         }
-        self.next_sequence += self.pending.len() as u64;
         self.phase = Phase::Settled(finish);
         Ok(())
     }

@@ -112,6 +112,11 @@ impl Inner {
         self.reservations.calls.lock().insert(key, Call::Run(Arc::clone(cell)));
     }
 
+    /// Makes a run joinable, unless another equal one is.
+    pub(crate) fn joinable_if_free(&self, key: [u8; 32], cell: &Arc<RunCell>) {
+        self.reservations.calls.lock().entry(key).or_insert_with(|| Call::Run(Arc::clone(cell)));
+    }
+
     /// Nobody can join a run that was cancelled while it waited.
     pub(crate) fn unjoinable(&self, run: RunId) {
         self.reservations.calls.lock().retain(|_, call| !matches!(call, Call::Run(cell) if cell.run == run));

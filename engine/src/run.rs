@@ -1,23 +1,42 @@
 //! Runs: one future and one log each.
 //!
-//! `drive` is the loop; `poll` runs user code for it; `trace` is what the body holds; `shared` what they share; `mailbox`
-//! what comes from outside; `context` tells code which run it is in; `alone` keeps a
-//! single run awake for the disk; `plan` what a run writes beside its log.
+//! `drive` is the loop; `poll` runs user code for it; `append` writes the log; `shared` is what they share. What a body can
+//! call: `trace` (futures and streams), `inline` and `iterator` (plain functions), `wait` (a time, a signal), `child` (a task).
+//! What runs for a call: `effect` (with its tries), `source` (of a stream), `nested` (what effects call). `context` tells code
+//! which run it is in; `mailbox` is what comes from outside; `plan` what a run writes beside its log; `turn`, `alone` and
+//! `linger` when it may run.
 
 mod alone;
+mod append;
+mod child;
 mod context;
 mod drive;
+mod effect;
+mod inline;
+mod iterator;
+mod linger;
 mod mailbox;
+mod nested;
 mod plan;
 mod poll;
 mod shared;
+mod source;
 mod trace;
+mod turn;
+mod wait;
 
 pub(crate) use alone::Company;
-pub use context::{idempotency_key, provided};
-pub(crate) use drive::{Drive, Settings, closed};
-pub(crate) use mailbox::{Mailbox, Stop};
+pub use child::ChildCall;
+pub use context::{Grouped, clock_and_entropy, grouped, idempotency_key, provided};
+pub(crate) use drive::{Drive, Settings, closed, until};
+pub use effect::{Blocking, Effect};
+pub use inline::{InlineCall, inline};
+pub use iterator::IteratorCall;
+pub(crate) use mailbox::{Letter, Mailbox, Stop};
 pub(crate) use plan::Plan;
 pub use shared::{BoxedFuture, Output};
-pub(crate) use shared::{Environment, Provided, RunShared};
-pub use trace::{Arguments, TraceCall, TraceFuture, immediate, refuse};
+pub(crate) use shared::{Environment, Parts, Provided, RunShared};
+pub use source::{MakeSource, Sink};
+pub use trace::{Arguments, BUILT_IN, CallWork, Item, TraceCall, TraceFuture, refuse, refuse_inline};
+pub(crate) use turn::Turn;
+pub use wait::SignalWait;

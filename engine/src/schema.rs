@@ -5,7 +5,7 @@
 use relive_storage::{KeyspaceOptions, Schema, Usage};
 
 pub use crate::error::storage_error;
-use crate::index::{CACHE, IDS, META, RUNS, UNFINISHED};
+use crate::index::{CACHE, IDS, INBOX, META, RUNS, TAGS, UNFINISHED};
 use crate::log::LOG;
 
 /// What an engine's store holds.
@@ -15,6 +15,8 @@ pub const SCHEMA: Schema = Schema {
         KeyspaceOptions { keyspace: RUNS, usage: Usage::Index },
         KeyspaceOptions { keyspace: UNFINISHED, usage: Usage::Queue },
         KeyspaceOptions { keyspace: IDS, usage: Usage::Index },
+        KeyspaceOptions { keyspace: INBOX, usage: Usage::Queue },
+        KeyspaceOptions { keyspace: TAGS, usage: Usage::Index },
         KeyspaceOptions { keyspace: CACHE, usage: Usage::Index },
         KeyspaceOptions { keyspace: META, usage: Usage::Index },
     ],

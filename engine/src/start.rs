@@ -31,6 +31,9 @@ impl Inner {
         self.check_input(request)?;
         for _ in 0..TRIES_MAX {
             if let Some(handle) = self.try_start(request).await? {
+                if let (Target::Live(cell), None) = (&handle.target, request.child) {
+                    cell.holders.lock().rooted = true;
+                }
                 return Ok(handle);
             }
         }
@@ -163,7 +166,7 @@ impl Inner {
     /// A handle on a cached result. Under an id, a run is written that says where the result is from.
     async fn from_cache(self: &Arc<Self>, request: &Request, entry: CacheRecord) -> Result<Option<Handle>> {
         let outcome = TaskOutcome::Ok(entry.result);
-        if request.id.is_none() {
+        if request.id.is_none() && request.child.is_none() {
             return Ok(Some(Handle { run: entry.run, target: Target::Done(Arc::new(outcome)) }));
         }
         let plan = self.plan(request)?;
@@ -177,8 +180,8 @@ impl Inner {
         };
         let started = self.started(request, &plan, Cause::Cached);
         let mut writer = LogWriter::new(plan.run, self.settings.epoch);
-        let events = vec![Event::TaskStarted(started), Event::TaskCompleted(completed.clone())];
-        let mut write = plan.creation()?;
+        let events = vec![Event::TaskStarted(started.clone()), Event::TaskCompleted(completed.clone())];
+        let mut write = plan.beginning(&started, Sequence(0))?;
         write.operations.extend(plan.completion(&completed, None)?);
         write.operations.extend(writer.append(Sequence(0), events, true)?.0);
         let applied = self.applied(write).await?;
@@ -193,10 +196,15 @@ impl Inner {
             Err(error) if error.kind() == ErrorKind::IdTaken => return Ok(None),
             Err(error) => return Err(error),
         }
-        if let Some(id) = &request.id {
+        let key = match (&request.id, request.child) {
+            (Some(id), _) => Some(id.as_bytes().to_vec()),
+            (None, Some((child, _))) => Some(index::child_key(child)),
+            (None, None) => None,
+        };
+        if let Some(key) = key {
             let mut plan = self.plan(request)?;
             plan.run = cell.run;
-            let (absent, put) = plan.claim(id)?;
+            let (absent, put) = plan.claim_key(key)?;
             if !self.applied(Write { preconditions: vec![absent], operations: vec![put] }).await? {
                 return Ok(None);
             }
@@ -226,7 +234,8 @@ impl Inner {
         if let Some(reserved) = reserved {
             reserved.becomes(&cell);
         }
-        crate::execute::spawn_fresh(self, &cell, plan, started, key, alive);
+        let beginning = crate::execute::Beginning::Fresh(Box::new((plan, started)));
+        crate::execute::spawn(self, &cell, beginning, key, alive);
         match cell.started().await {
             Ok(()) => Ok(Some(Handle { run: cell.run, target: Target::Live(cell) })),
             // Refused: a start under the same id, whose caller went away, was faster.
@@ -237,18 +246,28 @@ impl Inner {
 
     fn plan(&self, request: &Request) -> Result<Plan> {
         let started_at = self.environment.clock.now();
-        let mut random = [0; 10];
-        self.environment
-            .entropy
-            .fill(&mut random)
-            .map_err(|why| Error::new(ErrorKind::Storage, format!("no randomness for a run's id: {why}")))?;
+        let run = match request.child {
+            Some((child, _)) => child,
+            None => {
+                let mut random = [0; 10];
+                let why = |why| Error::new(ErrorKind::Storage, format!("no randomness for a run's id: {why}"));
+                self.environment.entropy.fill(&mut random).map_err(why)?;
+                RunId::new(started_at, random)
+            }
+        };
         Ok(Plan {
-            run: RunId::new(started_at, random),
+            run,
             definition: request.definition,
             code: request.definition.code,
             id: request.id.clone(),
             input: request.canonical.clone(),
             started_at,
+            attempt_started_at: started_at,
+            attempt: 1,
+            attempt_at: Sequence(0),
+            tries: 1,
+            parent: request.child.map(|(_, parent)| parent),
+            tags: request.tags.clone(),
         })
     }
 
@@ -260,8 +279,8 @@ impl Inner {
             attempt: 1,
             cause,
             id: request.id.clone(),
-            parent: None,
-            tags: Vec::new(),
+            parent: plan.parent,
+            tags: plan.tags.clone(),
             at: plan.started_at,
         }
     }

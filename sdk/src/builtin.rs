@@ -1,59 +1,63 @@
-//! Traces that come with Relive: the moment, chance, unique ids.
+//! Traces that come with Relive: the moment, chance, unique ids; waiting for a time or a signal.
 //!
-//! They are answered within the step that calls them, without waiting for the disk: what they returned is recorded with
-//! the step, before any effect that depends on it begins.
+//! The first three are answered within the step that calls them, without waiting for the disk: what they returned is
+//! recorded with the step, before any effect that depends on it begins.
 //!
 //! Invariant: in a task's body, the same call returns the same on every replay.
 
+use std::future::Future;
 use std::panic::Location;
-use std::time::SystemTime;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::{Duration, SystemTime};
 
 use relive_engine::clock::Clock;
 use relive_engine::definition::{TraceDefinition, TracePolicy};
 use relive_engine::entropy::Entropy;
 use relive_engine::error::{Error, ErrorKind, Result};
-use relive_engine::id::{CodeHash, Timestamp};
-use relive_engine::payload::Payload;
-use relive_engine::run::immediate;
+use relive_engine::id::Timestamp;
+use relive_engine::run::{BUILT_IN, CallWork, SignalWait, TraceCall, clock_and_entropy};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
 use crate::__private::{Arguments, TraceEntry, inventory};
+use crate::inline::inline;
+use crate::trace::{Trace, place};
 
-/// A version for each, raised if what it returns changes its meaning.
 const fn definition(name: &'static str, line: u32) -> TraceDefinition {
     TraceDefinition {
         name,
-        code: CodeHash::from_bytes([1; 16]),
+        code: BUILT_IN,
         file: file!(),
         line,
         module: module_path!(),
         outside_call: false,
-        policy: TracePolicy::DEFAULT,
+        policy: TracePolicy { pure: true, ..TracePolicy::DEFAULT },
     }
 }
 
-static NOW: TraceDefinition = definition("now", line!());
-static RANDOM: TraceDefinition = definition("random", line!());
-static UUID: TraceDefinition = definition("uuid", line!());
+static NOW: TraceDefinition = definition("relive::now", line!());
+static RANDOM: TraceDefinition = definition("relive::random", line!());
+static UUID: TraceDefinition = definition("relive::uuid", line!());
+static SLEEP: TraceDefinition = definition("relive::sleep", line!());
+static SIGNAL: TraceDefinition = definition(relive_engine::replay::SIGNAL, line!());
 
 inventory::submit! { TraceEntry(&NOW) }
 inventory::submit! { TraceEntry(&RANDOM) }
 inventory::submit! { TraceEntry(&UUID) }
+inventory::submit! { TraceEntry(&SLEEP) }
+inventory::submit! { TraceEntry(&SIGNAL) }
 
 fn recorded<T: Serialize + DeserializeOwned>(
     definition: &'static TraceDefinition,
     location: &'static Location<'static>,
     effect: impl FnOnce(&dyn Clock, &dyn Entropy) -> Result<T>,
 ) -> Result<T> {
-    let unreadable = |error| Error::new(ErrorKind::Payload, format!("{}(): {error}", definition.name));
-    let arguments = Arguments::encode(&()).map_err(unreadable)?;
-    let place = (location.file(), location.line());
-    let payload = immediate(definition, arguments, place, |clock, entropy| {
-        Payload::encode(&effect(clock, entropy)?).map_err(unreadable)
-    })?;
-    payload.decode().map_err(unreadable)
+    inline(definition, Arguments::of(definition, &()), location, || {
+        let (clock, entropy) = clock_and_entropy().map_err(|error| error.to_record())?;
+        effect(clock.as_ref(), entropy.as_ref()).map_err(|error| error.to_record())
+    })
 }
 
 fn no_entropy(why: String) -> Error {
@@ -61,8 +65,6 @@ fn no_entropy(why: String) -> Error {
 }
 
 /// The moment, by the wall clock when it was first asked for; microseconds. A trace: replay returns the same.
-///
-/// Inside a trace's effect it just reads the clock.
 ///
 /// # Errors
 /// Of kind `OutsideTask` outside tasks and traces.
@@ -74,8 +76,6 @@ pub fn now() -> Result<SystemTime> {
 
 /// A random value of an integer type (all values alike), of `f64` (0 to below 1) or `bool`. A trace: replay returns the
 /// same.
-///
-/// Inside a trace's effect it just draws one.
 ///
 /// # Errors
 /// Of kind `OutsideTask` outside tasks and traces; of kind `Storage` if the operating system has no randomness.
@@ -91,8 +91,6 @@ pub fn random<T: Random>() -> Result<T> {
 
 /// A random unique id (version 4). A trace: replay returns the same.
 ///
-/// Inside a trace's effect it just makes one.
-///
 /// # Errors
 /// As for [`random`].
 #[track_caller]
@@ -103,6 +101,82 @@ pub fn uuid() -> Result<Uuid> {
         Ok(bytes)
     })?;
     Ok(uuid::Builder::from_random_bytes(bytes).into_uuid())
+}
+
+/// Waits so long, from when it is first polled. A trace: after a crash, what is left of it, by the wall clock; nothing on
+/// replay. Its first poll in a task is what starts it.
+///
+/// In a trace's effect it waits, and nothing is recorded.
+///
+/// # Errors
+/// Awaiting it gives an error of kind `OutsideTask` outside tasks and traces.
+#[track_caller]
+pub fn sleep(duration: Duration) -> Trace<(), Error> {
+    let (file, line) = place(&SLEEP, Location::caller());
+    let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+    let arguments = Arguments::of(&SLEEP, &(("micros", &micros), ()));
+    Trace::new(TraceCall { definition: &SLEEP, arguments, file, line, work: CallWork::Sleep(duration) })
+}
+
+/// Waits for the next value that somebody sends the run by [`Engine::signal`](crate::Engine::signal) under this name. A
+/// trace. Signals that came early are kept; each is handed to one wait, in the order in which they came.
+///
+/// Wait no longer than so long by [`timeout`].
+///
+/// # Errors
+/// Of kind `Payload` if the value is of another type (a signal that comes while this waits is refused to its sender
+/// instead); of kind `OutsideTask` outside a task, of kind `Unsupported` in a trace.
+#[track_caller]
+pub fn signal<T: Serialize + DeserializeOwned>(name: impl Into<String>) -> Trace<T, Error> {
+    let name = name.into();
+    let (file, line) = place(&SIGNAL, Location::caller());
+    let arguments = Arguments::of(&SIGNAL, &(("name", &name), ()));
+    let wait =
+        SignalWait { name, accepts: |payload| payload.decode::<T>().map(drop), type_name: std::any::type_name::<T>() };
+    Trace::new(TraceCall { definition: &SIGNAL, arguments, file, line, work: CallWork::Signal(wait) })
+}
+
+/// The future's output, or an error of kind `TimedOut` if that takes longer. The time is a [`sleep`]: recorded, and kept
+/// over a crash. What the future has under way is then dropped.
+///
+/// # Errors
+/// Of kind `TimedOut`; of kind `OutsideTask` outside tasks and traces.
+#[track_caller]
+pub fn timeout<F: Future>(duration: Duration, future: F) -> Timeout<F> {
+    Timeout { future: Some(Box::pin(future)), sleep: sleep(duration), duration }
+}
+
+/// Made by [`timeout`].
+#[derive(Debug)]
+#[must_use = "futures do nothing until they are awaited"]
+pub struct Timeout<F> {
+    future: Option<Pin<Box<F>>>,
+    sleep: Trace<(), Error>,
+    duration: Duration,
+}
+
+impl<F: Future> Future for Timeout<F> {
+    type Output = Result<F::Output>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        let Some(future) = &mut this.future else { return Poll::Pending };
+        // The future first: in one step both may be there, and the result counts.
+        if let Poll::Ready(output) = future.as_mut().poll(cx) {
+            this.future = None;
+            return Poll::Ready(Ok(output));
+        }
+        match Pin::new(&mut this.sleep).poll(cx) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Ok(())) => {
+                // Dropped here, so that the log says in which step.
+                this.future = None;
+                let why = format!("it took longer than {:?}", this.duration);
+                Poll::Ready(Err(Error::new(ErrorKind::TimedOut, why)))
+            }
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+        }
+    }
 }
 
 /// What [`random`] can return.

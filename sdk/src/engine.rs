@@ -1,6 +1,7 @@
 //! The engine, with types: opens a store, starts and finds runs.
 
 use std::any::Any;
+use std::collections::BTreeMap;
 use std::future::{Future, IntoFuture};
 use std::marker::PhantomData;
 #[cfg(feature = "rocks")]
@@ -12,14 +13,18 @@ use std::time::Duration;
 use relive_engine::clock::Clock;
 use relive_engine::commit::Acknowledged;
 use relive_engine::definition::Registry;
+use relive_engine::divergence::CallSite;
 use relive_engine::engine;
 use relive_engine::error::{Error, ErrorKind, Result};
-use relive_engine::event::TaskOutcome;
+use relive_engine::event::{Event, Rerun, TaskOutcome};
 use relive_engine::handle::{Cancellation, Handle, RunStatus};
-use relive_engine::id::RunId;
+use relive_engine::id::{RunId, Sequence};
 use relive_engine::inspect::{self, Events, Runs};
 use relive_engine::options::Options;
+use relive_engine::payload::Payload;
+use relive_engine::value::Value;
 use relive_storage::{Durability, Store};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::__private::{TaskEntry, TraceEntry};
@@ -194,6 +199,30 @@ impl Engine {
         self.0.cancel(run).await
     }
 
+    /// Signals a run: hands a value to [`signal`](crate::signal) of this name in its body, now or later. When this returns,
+    /// the signal is durable; it is kept until somebody waits for it.
+    ///
+    /// # Errors
+    /// Of kind `UnknownRun`; of kind `Ended` if the run has ended; of kind `Payload` if the run waits for another type (then
+    /// nothing is recorded), or the value cannot be recorded.
+    pub async fn signal<T: Serialize>(&self, run: RunId, name: &str, value: T) -> Result<()> {
+        let payload = Payload::encode(&value).map_err(|error| {
+            Error::new(ErrorKind::Payload, format!("the value of signal {name} cannot be recorded: {error}"))
+        })?;
+        self.0.signal(run, name, payload).await
+    }
+
+    /// A new attempt of a run that failed, was cancelled, diverged, or waits for its task: nothing happens until it is
+    /// awaited. What earlier attempts found is not found again.
+    pub fn resume(&self, run: RunId) -> Resume {
+        Resume { engine: self.0.clone(), run, rerun: Rerun::default() }
+    }
+
+    /// The runs with this tag, the newest first; read a page at a time.
+    pub fn runs_tagged(&self, name: &str, value: &str) -> Runs {
+        self.0.store().map_or_else(Runs::from, |store| inspect::runs_tagged(store, name, value))
+    }
+
     /// All runs of the store, the newest first; read a page at a time.
     pub fn runs(&self) -> Runs {
         self.0.store().map_or_else(Runs::from, inspect::runs)
@@ -220,6 +249,93 @@ impl Engine {
     /// If a commit had failed before.
     pub async fn shutdown(&self) -> Result<()> {
         self.0.shutdown().await
+    }
+}
+
+/// A new attempt that is not begun yet. Awaiting it begins it, and gives the run's handle: then the attempt's first event
+/// is durable.
+#[derive(Clone)]
+#[must_use = "a run is resumed when this is awaited"]
+pub struct Resume {
+    engine: engine::Engine,
+    run: RunId,
+    rerun: Rerun,
+}
+
+impl std::fmt::Debug for Resume {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Resume").field("run", &self.run).field("rerun", &self.rerun).finish_non_exhaustive()
+    }
+}
+
+impl Resume {
+    /// Finds the results of this trace anew, whatever earlier attempts found.
+    pub fn rerun(mut self, trace: impl Into<String>) -> Self {
+        self.rerun.names.push(trace.into());
+        self
+    }
+
+    /// Finds the results of traces anew whose code was edited since.
+    pub fn rerun_edited(mut self) -> Self {
+        self.rerun.edited = true;
+        self
+    }
+
+    /// What the attempt would do: nothing is run and nothing written.
+    ///
+    /// # Errors
+    /// Whatever keeps the attempt from beginning: the run or its task is unknown, its input cannot be read.
+    pub async fn preview(&self) -> Result<Preview> {
+        Ok(Preview::of(self.engine.preview(self.run, self.rerun.clone()).await?))
+    }
+}
+
+impl IntoFuture for Resume {
+    type Output = Result<RunHandle<Value, Error>>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move {
+            let handle = self.engine.resume(self.run, self.rerun).await?;
+            Ok(RunHandle { handle, engine: self.engine, result: PhantomData })
+        })
+    }
+}
+
+/// What a new attempt would do before it waits for its first effect.
+#[derive(Clone, Debug, Default)]
+pub struct Preview {
+    /// Calls whose results are there: they are not run.
+    pub repeated: Vec<CallSite>,
+    /// Calls that begin to run.
+    pub runs: Vec<CallSite>,
+    /// How the task ends, if it needs no effect for that.
+    pub outcome: Option<TaskOutcome>,
+}
+
+impl Preview {
+    fn of(events: Vec<(Sequence, Event)>) -> Self {
+        let mut preview = Self::default();
+        let mut ended = BTreeMap::new();
+        for (_, event) in &events {
+            match event {
+                Event::TraceCompleted(completed) => {
+                    ended.insert(completed.trace, completed.repeats.is_some());
+                }
+                Event::TaskCompleted(completed) => preview.outcome = Some(completed.outcome.clone()),
+                _ => {}
+            }
+        }
+        for (at, event) in &events {
+            let Event::TraceStarted(started) = event else { continue };
+            match ended.get(at) {
+                Some(true) => preview.repeated.push(CallSite::of(started)),
+                // Dropped, or answered at once.
+                Some(false) => {}
+                None => preview.runs.push(CallSite::of(started)),
+            }
+        }
+        preview
     }
 }
 

@@ -39,8 +39,11 @@
 mod builtin;
 mod engine;
 mod error;
+mod inline;
+mod recorded;
 #[cfg(feature = "rocks")]
 mod store;
+mod stream;
 mod task;
 mod trace;
 
@@ -53,22 +56,24 @@ pub use relive_engine::commit::Acknowledged;
 pub use relive_engine::divergence::{CallSite, Divergence, Side};
 pub use relive_engine::error::{Error, ErrorKind, Result};
 pub use relive_engine::event::{
-    Cause, ErrorRecord, Event, TaskCompleted, TaskOutcome, TaskStarted, TraceCompleted, TraceOutcome, TraceStarted,
+    Cause, ErrorRecord, Event, Parent, Rerun, SignalReceived, TaskCompleted, TaskOutcome, TaskStarted, TraceCompleted,
+    TraceForm, TraceOutcome, TraceRetried, TraceStarted, TraceYielded,
 };
 pub use relive_engine::handle::{Cancellation, RunStatus};
 pub use relive_engine::id::{CodeHash, Epoch, InputHash, RunId, Sequence, Timestamp};
 pub use relive_engine::index::{RunRecord, RunState};
 pub use relive_engine::inspect::{Events, LoggedEvent, Runs, StoredRun};
 pub use relive_engine::payload::Payload;
-pub use relive_engine::run::{idempotency_key, provided};
+pub use relive_engine::run::{Grouped, grouped as group, idempotency_key, provided};
 pub use relive_engine::value::Value;
 pub use relive_macros::{task, trace};
 pub use relive_storage::Durability;
 pub use uuid::Uuid;
 
-pub use crate::builtin::{Random, now, random, uuid};
-pub use crate::engine::{Builder, Engine, RunHandle};
-pub use crate::task::{Call, ID_BYTES_MAX};
+pub use crate::builtin::{Random, Timeout, now, random, signal, sleep, timeout, uuid};
+pub use crate::engine::{Builder, Engine, Preview, Resume, RunHandle};
+pub use crate::stream::{TraceIterator, TraceStream};
+pub use crate::task::{Call, ID_BYTES_MAX, TAG_BYTES_MAX};
 pub use crate::trace::Trace;
 
 /// `tokio::select!`, with its branches polled in the order they are written: what a task needs, as the order is otherwise

@@ -9,13 +9,19 @@ pub use relive_engine::definition::{
 pub use relive_engine::error::Error;
 pub use relive_engine::event::ErrorRecord;
 pub use relive_engine::id::CodeHash;
+pub use relive_engine::payload::PayloadCodec;
+pub use relive_engine::run::Sink;
+pub use std::time::Duration;
 pub use tokio::select as tokio_select;
 pub use {inventory, serde};
 
 pub use crate::__record_error as record_error;
 pub use crate::error::{RecordDebug, RecordDisplay, RecordRelive, RecordStd, Recorded};
+pub use crate::inline::{inline, inline_again};
+pub use crate::recorded::{Arguments, keyed, recordable};
+pub use crate::stream::{forward_iterator, forward_stream, iterator, resumed_at, stream};
 pub use crate::task::{call, canonical_input, task_body};
-pub use crate::trace::{Arguments, recordable, trace};
+pub use crate::trace::{blocking, blocking_again, trace, trace_again};
 
 /// A task, registered at link time.
 #[derive(Debug)]

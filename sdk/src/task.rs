@@ -4,26 +4,39 @@
 
 use std::future::Future;
 use std::marker::PhantomData;
+use std::panic::Location;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
 use relive_engine::canonical::{canonical, canonical_without};
-use relive_engine::definition::TaskDefinition;
+use relive_engine::definition::{TaskDefinition, as_trace};
 use relive_engine::engine::Request;
 use relive_engine::error::{Error, ErrorKind};
 use relive_engine::event::ErrorRecord;
+use relive_engine::id::InputHash;
 use relive_engine::payload::{Payload, PayloadError};
-use relive_engine::run::BoxedFuture;
+use relive_engine::run::{Arguments, BoxedFuture, CallWork, ChildCall, TraceCall};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::trace::encoded;
+use crate::recorded::encoded;
+use crate::trace::{Trace, place};
 
 /// A call of a `#[task]` function: inert until it is given to [`Engine::run`](crate::Engine::run) or
 /// [`Engine::start`](crate::Engine::start).
-#[must_use = "a task does nothing until it is given to an engine"]
+///
+/// In another task's body it is a future: awaiting it runs the task as a child, a run of its own. Its result is the
+/// child's, its failure the child's error; it is cancelled when its parent is, or drops it, unless somebody else waits for
+/// it, too.
+#[must_use = "a task does nothing until it is given to an engine, or awaited in another task"]
 pub struct Call<T, E> {
     definition: &'static TaskDefinition,
     input: Result<(Payload, Vec<u8>), PayloadError>,
     id: Option<String>,
+    tags: Vec<(String, String)>,
+    location: &'static Location<'static>,
+    /// The child that it is, once it is polled.
+    child: Option<Trace<T, E>>,
     result: PhantomData<fn() -> Result<T, E>>,
 }
 
@@ -44,6 +57,15 @@ impl<T, E> Call<T, E> {
         self
     }
 
+    /// A name and a value to find the run by. Of two values for one name the last counts. Of a call that joins another run
+    /// or is answered from the cache, tags are not kept. At most 256 bytes each.
+    pub fn tag(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        let name = name.into();
+        self.tags.retain(|(other, _)| *other != name);
+        self.tags.push((name, value.into()));
+        self
+    }
+
     pub(crate) fn into_request(self) -> Result<Request, Error>
     where
         T: DeserializeOwned,
@@ -60,20 +82,70 @@ impl<T, E> Call<T, E> {
                 format!("the id of a run of task {name} has {} bytes: 1 to {ID_BYTES_MAX} are possible", id.len()),
             ));
         }
+        if let Some((tag, _)) = self.tags.iter().find(|(tag, value)| tag.len().max(value.len()) > TAG_BYTES_MAX) {
+            let why = format!("tag `{tag}` of a run of task {name} is longer than {TAG_BYTES_MAX} bytes");
+            return Err(Error::new(ErrorKind::Unsupported, why));
+        }
         let readable = |payload: &Payload| payload.decode::<T>().is_ok();
-        Ok(Request { definition: self.definition, input, canonical: canonical.into(), id: self.id, readable })
+        Ok(Request {
+            definition: self.definition,
+            input,
+            canonical: canonical.into(),
+            id: self.id,
+            tags: self.tags,
+            child: None,
+            readable,
+        })
+    }
+}
+
+/// Longest name or value of a tag: 256 bytes, as it is part of a key.
+pub const TAG_BYTES_MAX: usize = 256;
+
+impl<T: DeserializeOwned, E: From<Error>> Future for Call<T, E> {
+    type Output = Result<T, E>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        if this.child.is_none() {
+            let definition = as_trace(this.definition);
+            let arguments =
+                this.input.clone().map(|(payload, canonical)| Arguments { payload, hash: InputHash::of(&canonical) });
+            let call = Call {
+                definition: this.definition,
+                input: this.input.clone(),
+                id: this.id.take(),
+                tags: std::mem::take(&mut this.tags),
+                location: this.location,
+                child: None,
+                result: PhantomData,
+            };
+            let request = match Call::<T, E>::into_request(call) {
+                Ok(request) => request,
+                Err(error) => return Poll::Ready(Err(error.into())),
+            };
+            let (file, line) = place(definition, this.location);
+            let work = CallWork::Child(Box::new(ChildCall { request }));
+            this.child = Some(Trace::new(TraceCall { definition, arguments, file, line, work }));
+        }
+        match &mut this.child {
+            Some(child) => Pin::new(child).poll(cx),
+            None => Poll::Pending,
+        }
     }
 }
 
 /// Makes a task's call. Called by the macro's expansion.
 #[doc(hidden)]
+#[track_caller]
 pub fn call<T, E, I>(definition: &'static TaskDefinition, input: &I) -> Call<T, E>
 where
     I: Serialize,
     E: From<Error>,
 {
     let input = Payload::encode(input).and_then(|payload| Ok((payload, canonical(input)?)));
-    Call { definition, input, id: None, result: PhantomData }
+    let (tags, location) = (Vec::new(), Location::caller());
+    Call { definition, input, id: None, tags, location, child: None, result: PhantomData }
 }
 
 /// The canonical form of a recorded input, without the arguments of these names. Called by the macro's expansion.

@@ -156,7 +156,10 @@ fn started(label: &str) -> Event {
         input: Payload::encode(&arguments).expect("encodes"),
         file: "a.rs".into(),
         line: 1,
-        immediate: false,
+        form: relive::TraceForm::Future,
+        within: None,
+        child: None,
+        group: None,
         at: Timestamp(0),
     })
 }

@@ -10,9 +10,11 @@ use crate::event::{TaskCompleted, TaskOutcome};
 use crate::id::Sequence;
 
 use super::expected::Expected;
+use super::history::Rest;
 use super::{Replay, ReplayError};
 
 impl Replay {
+    /// Compares a step; also before a plain function of the body's runs for the first time.
     pub(super) fn compare(&self, expected: &Expected, finish: Option<&TaskCompleted>) -> Result<(), ReplayError> {
         let finished = |outcome: &TaskOutcome| Side::Finished(describe(outcome));
         let called = || match (self.unexpected.first(), finish) {
@@ -40,12 +42,16 @@ impl Replay {
             let call = self.by_sequence.get(&trace).and_then(|index| self.open.get(index)?.call.as_deref());
             return diverged(sequence, call.map(|call| Side::Drop(CallSite::of(call))), called());
         }
+        if let Some(trace) = expected.first_answer_left() {
+            let call = self.iterators.get(&trace).map(|call| Side::Call(CallSite::of(call)));
+            return diverged(trace, call, called());
+        }
         match (&expected.finish, finish) {
             (Some(logged), Some(now)) if same_outcome(&logged.outcome, &now.outcome) => {}
             (Some(logged), _) => {
                 return diverged(expected.finish_at, Some(finished(&logged.outcome)), called());
             }
-            (None, Some(now)) if expected.settled => {
+            (None, Some(now)) if expected.rest == Rest::Complete => {
                 return diverged(Sequence(self.next_sequence), None, finished(&now.outcome));
             }
             (None, _) => {}

@@ -1,24 +1,34 @@
 //! What the log holds of one step: what the body must do in it again.
 //!
-//! Made by `replay` from the batches of a step.
+//! Made by `replay` from the pieces of a step; a step with an iterator in it may grow while the body is polled.
 //!
-//! Invariant: each start and drop is given out once; finding one takes constant time, in the log's order or any other.
+//! Invariant: each start, drop and inline answer is given out once; finding one takes constant time, in the log's order or
+//! any other.
+
+use std::collections::VecDeque;
 
 use rustc_hash::FxHashMap;
 
-use crate::event::{Batch, Event, TaskCompleted, TraceCompleted, TraceOutcome, TraceStarted};
-use crate::id::{InputHash, Sequence};
+use crate::event::{Event, TaskCompleted, TraceCompleted, TraceOutcome, TraceStarted, TraceYielded};
+use crate::id::{InputHash, Sequence, Timestamp};
+use crate::payload::Payload;
 
 use super::ReplayError;
+use super::history::{Piece, Rest};
 
 /// A step, taken apart.
 pub(super) struct Step {
     pub(super) expected: Expected,
     /// The delivery that begins it, and its position.
-    pub(super) delivery: Option<(Sequence, TraceCompleted)>,
+    pub(super) delivery: Option<(Sequence, Delivery)>,
     /// The engine ended the attempt here.
     pub(super) imposed: Option<TaskCompleted>,
-    pub(super) next_sequence: Sequence,
+}
+
+/// What is handed to the body.
+pub(super) enum Delivery {
+    Completed(TraceCompleted),
+    Yielded(TraceYielded),
 }
 
 /// What the body must do in a step.
@@ -31,17 +41,26 @@ pub(super) struct Expected {
     by_key: Option<FxHashMap<(InputHash, u32, String), usize>>,
     /// The position of each drop, by the trace that was dropped.
     drops: FxHashMap<Sequence, Sequence>,
+    /// What inline traces answered, by their starts: in this step or an earlier one.
+    inline: FxHashMap<Sequence, Answers>,
     pub(super) finish: Option<TaskCompleted>,
     pub(super) finish_at: Sequence,
-    /// Whether the log holds the whole step.
-    pub(super) settled: bool,
+    /// What is known of the rest of the step.
+    pub(super) rest: Rest,
+    /// Behind its last event.
+    pub(super) end: Sequence,
 }
 
 #[derive(Debug)]
 struct ExpectedStart {
     sequence: Sequence,
     call: TraceStarted,
-    /// What an immediate trace returned.
+}
+
+/// What an inline trace answered in a step.
+#[derive(Debug, Default)]
+struct Answers {
+    items: VecDeque<Payload>,
     outcome: Option<TraceOutcome>,
 }
 
@@ -50,93 +69,116 @@ pub(super) struct Logged {
     pub(super) sequence: Sequence,
     /// Whether other code than today's was called.
     pub(super) edited: bool,
-    /// What an immediate trace returned.
+    /// When it was made.
+    pub(super) at: Timestamp,
+    /// The run it was, if it is a task.
+    pub(super) child: Option<crate::id::RunId>,
+    /// What an inline trace with one outcome returned.
     pub(super) outcome: Option<TraceOutcome>,
 }
 
-/// Whether a batch that starts with this event begins a step, whatever came before it.
-pub(super) fn begins_step(event: &Event) -> bool {
-    match event {
-        Event::TaskStarted(_) => true,
-        Event::TraceCompleted(completed) => completed.outcome != TraceOutcome::Dropped,
-        Event::TaskCompleted(completed) => completed.imposed,
-        Event::TraceYielded(_) => true,
-        Event::TraceStarted(_) | Event::TraceRetried(_) | Event::SignalReceived(_) => false,
-    }
+/// What an iterator answered next.
+#[derive(Debug, PartialEq)]
+pub enum Answer {
+    /// An item.
+    Item(Payload),
+    /// The end, or the error that ended it.
+    End(TraceOutcome),
 }
 
 impl Expected {
-    /// Takes a step's batches apart. `from` is where the first must begin.
-    pub(super) fn of(
-        batches: impl Iterator<Item = Batch>,
-        from: Sequence,
-        first_of_log: bool,
-    ) -> Result<Step, ReplayError> {
+    /// Takes a step's pieces apart.
+    pub(super) fn of(pieces: Vec<Piece>, rest: Rest, first_of_attempt: bool) -> Result<Step, ReplayError> {
         let mut expected = Self {
             starts: Vec::new(),
             cursor: 0,
             by_key: None,
             drops: FxHashMap::default(),
+            inline: FxHashMap::default(),
             finish: None,
-            finish_at: from,
-            settled: false,
+            finish_at: Sequence(0),
+            rest,
+            end: Sequence(0),
         };
-        let mut step_delivery = None;
+        let mut delivery = None;
         let mut imposed = None;
-        let mut sequence = from;
         let mut task_started = false;
-        for batch in batches {
-            if batch.first != sequence {
-                return Err(impossible(sequence, format!("the log goes on with event {}", batch.first)));
-            }
-            expected.settled |= batch.settled;
-            for event in batch.events {
-                let at = sequence;
-                sequence.0 += 1;
-                if imposed.is_some() || expected.finish.is_some() {
-                    return Err(impossible(at, "it follows the end of the attempt"));
-                }
+        let mut is_first = true;
+        for piece in pieces {
+            for (at, event) in piece.events {
+                let first = std::mem::replace(&mut is_first, false);
                 match event {
-                    Event::TaskStarted(_) if at == from && first_of_log => task_started = true,
-                    Event::TaskStarted(_) => return Err(impossible(at, "a TaskStarted in the middle of an attempt")),
-                    Event::TraceStarted(call) => {
-                        expected.starts.push(Some(ExpectedStart { sequence: at, call, outcome: None }));
+                    Event::TaskStarted(_) if first && first_of_attempt => task_started = true,
+                    Event::TraceCompleted(completed)
+                        if first && piece.begins && completed.outcome != TraceOutcome::Dropped =>
+                    {
+                        delivery = Some((at, Delivery::Completed(completed)));
                     }
-                    Event::TraceCompleted(completed) if completed.outcome == TraceOutcome::Dropped => {
-                        expected.drops.insert(completed.trace, at);
+                    Event::TraceYielded(yielded) if first && piece.begins => {
+                        delivery = Some((at, Delivery::Yielded(yielded)));
                     }
-                    Event::TraceCompleted(completed) if at == from => step_delivery = Some((at, completed)),
-                    Event::TraceCompleted(completed) => expected.complete(at, completed)?,
                     Event::TaskCompleted(completed) if completed.imposed => imposed = Some(completed),
-                    Event::TaskCompleted(completed) => {
-                        expected.finish = Some(completed);
-                        expected.finish_at = at;
+                    other => {
+                        if imposed.is_some() {
+                            return Err(impossible(at, "it follows the end of the attempt"));
+                        }
+                        expected.add(at, other)?;
                     }
-                    Event::TraceRetried(_) | Event::TraceYielded(_) | Event::SignalReceived(_) => {}
                 }
+                expected.end = Sequence(at.0 + 1);
             }
         }
-        if first_of_log && !task_started {
-            return Err(impossible(from, "the log does not begin with a TaskStarted"));
+        if first_of_attempt && !task_started {
+            return Err(impossible(expected.end, "the attempt does not begin with a TaskStarted"));
         }
-        Ok(Step { expected, delivery: step_delivery, imposed, next_sequence: sequence })
+        Ok(Step { expected, delivery, imposed })
     }
 
-    /// An immediate trace's result: within the step that started it.
-    fn complete(&mut self, at: Sequence, completed: TraceCompleted) -> Result<(), ReplayError> {
-        let start = self
-            .starts
-            .binary_search_by_key(&Some(completed.trace), |start| start.as_ref().map(|start| start.sequence))
-            .ok()
-            .and_then(|index| self.starts[index].as_mut())
-            .filter(|start| start.call.form.is_inline() && start.outcome.is_none());
-        match start {
-            Some(start) => {
-                start.outcome = Some(completed.outcome);
-                Ok(())
-            }
-            None => Err(impossible(at, format!("it completes event {} in the middle of a step", completed.trace))),
+    /// Takes one more piece of the step.
+    pub(super) fn extend(&mut self, piece: Piece, rest: Rest) -> Result<(), ReplayError> {
+        self.rest = rest;
+        for (at, event) in piece.events {
+            self.add(at, event)?;
+            self.end = Sequence(at.0 + 1);
         }
+        Ok(())
+    }
+
+    fn add(&mut self, at: Sequence, event: Event) -> Result<(), ReplayError> {
+        if self.finish.is_some() {
+            return Err(impossible(at, "it follows the end of the attempt"));
+        }
+        match event {
+            Event::TaskStarted(_) => return Err(impossible(at, "a TaskStarted in the middle of an attempt")),
+            Event::TraceStarted(call) => {
+                if let Some(by_key) = &mut self.by_key {
+                    by_key.insert((call.input_hash, call.occurrence, call.name.to_string()), self.starts.len());
+                }
+                if call.form.is_inline() {
+                    self.inline.entry(at).or_default();
+                }
+                self.starts.push(Some(ExpectedStart { sequence: at, call }));
+            }
+            Event::TraceCompleted(completed) if completed.outcome == TraceOutcome::Dropped => {
+                self.drops.insert(completed.trace, at);
+            }
+            Event::TraceCompleted(completed) => {
+                // The history says that it is no delivery, so its trace is inline and open.
+                let answers = self.inline.entry(completed.trace).or_default();
+                if answers.outcome.replace(completed.outcome).is_some() {
+                    return Err(impossible(at, format!("it completes event {} once more", completed.trace)));
+                }
+            }
+            Event::TraceYielded(yielded) => {
+                self.inline.entry(yielded.trace).or_default().items.push_back(yielded.item);
+            }
+            Event::TaskCompleted(completed) => {
+                self.finish = Some(completed);
+                self.finish_at = at;
+            }
+            Event::TraceRetried(_) | Event::SignalReceived(_) => {}
+        }
+        Ok(())
     }
 
     /// Takes the start with the call's name, input hash and occurrence.
@@ -152,7 +194,18 @@ impl Expected {
         };
         self.cursor = index + 1;
         let start = self.starts[index].take()?;
-        Some(Logged { sequence: start.sequence, edited: start.call.code != call.code, outcome: start.outcome })
+        let outcome = if start.call.form == crate::event::TraceForm::Inline {
+            self.inline.remove(&start.sequence).and_then(|answers| answers.outcome)
+        } else {
+            None
+        };
+        Some(Logged {
+            sequence: start.sequence,
+            edited: start.call.code != call.code,
+            at: start.call.at,
+            child: start.call.child,
+            outcome,
+        })
     }
 
     fn find(&mut self, call: &TraceStarted) -> Option<usize> {
@@ -162,6 +215,17 @@ impl Expected {
             starts.filter_map(|(index, start)| Some((key(&start.as_ref()?.call), index))).collect()
         });
         by_key.remove(&(call.input_hash, call.occurrence, call.name.to_string()))
+    }
+
+    /// Takes the next answer of an iterator.
+    pub(super) fn take_answer(&mut self, trace: Sequence) -> Option<Answer> {
+        let answers = self.inline.get_mut(&trace)?;
+        if let Some(item) = answers.items.pop_front() {
+            return Some(Answer::Item(item));
+        }
+        let outcome = answers.outcome.take()?;
+        self.inline.remove(&trace);
+        Some(Answer::End(outcome))
     }
 
     /// Takes the drop of this trace.
@@ -177,6 +241,20 @@ impl Expected {
     /// The first drop that the body did not repeat: its position, and the trace.
     pub(super) fn first_drop_left(&self) -> Option<(Sequence, Sequence)> {
         self.drops.iter().map(|(trace, at)| (*at, *trace)).min()
+    }
+
+    /// An iterator that answered more than the body asked for.
+    pub(super) fn first_answer_left(&self) -> Option<Sequence> {
+        let left = |answers: &Answers| !answers.items.is_empty() || answers.outcome.is_some();
+        self.inline.iter().filter(|(_, answers)| left(answers)).map(|(trace, _)| *trace).min()
+    }
+
+    /// Whether the body has done all that the log holds of the step.
+    pub(super) fn is_done(&self) -> bool {
+        self.rest != Rest::More
+            && self.first_left().is_none()
+            && self.drops.is_empty()
+            && self.first_answer_left().is_none()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::error::ErrorKind;
-use crate::event::{Cause, ErrorRecord, TaskOutcome, TaskStarted};
+use crate::event::{Cause, ErrorRecord, TaskOutcome, TaskStarted, TraceForm};
 use crate::id::{Epoch, Timestamp};
 use crate::payload::Payload;
 use crate::value::Value;
@@ -22,7 +22,10 @@ fn call(name: &'static str, input: i64) -> TraceStarted {
         input: payload(input),
         file: "task.rs".into(),
         line: 1,
-        immediate: false,
+        form: TraceForm::Future,
+        within: None,
+        child: None,
+        group: None,
         at: Timestamp(0),
     }
 }
@@ -37,7 +40,14 @@ fn started(name: &'static str, input: i64) -> Event {
 }
 
 fn completion(trace: u64, outcome: TraceOutcome) -> TraceCompleted {
-    TraceCompleted { trace: Sequence(trace), outcome, tries: 1, started_at: Timestamp(0), duration_micros: 0 }
+    TraceCompleted {
+        trace: Sequence(trace),
+        outcome,
+        tries: 1,
+        started_at: Timestamp(0),
+        duration_micros: 0,
+        repeats: None,
+    }
 }
 
 fn completed(trace: u64, value: i64) -> Event {
@@ -52,6 +62,7 @@ fn finish(value: i64) -> TaskCompleted {
     TaskCompleted {
         outcome: TaskOutcome::Ok(payload(value)),
         imposed: false,
+        retry_at: None,
         code: CodeHash::from_bytes([1; 16]),
         at: Timestamp(0),
     }
@@ -65,13 +76,15 @@ fn task_started() -> Event {
         attempt: 1,
         cause: Cause::New,
         id: None,
+        parent: None,
+        tags: Vec::new(),
         at: Timestamp(0),
     })
 }
 
 /// A log of settled batches.
 fn history(batches: Vec<Vec<Event>>) -> Replay {
-    let mut replay = Replay::new(RUN, "t".into());
+    let mut replay = Replay::new(RUN, "t".into(), Memo::default());
     let mut first = 0;
     for events in batches {
         let count = events.len() as u64;
@@ -248,7 +261,7 @@ fn one_call_more_in_a_settled_step_is_a_divergence() {
 
 #[test]
 fn one_call_more_in_a_step_that_the_log_does_not_hold_whole_is_appended() {
-    let mut replay = Replay::new(RUN, "t".into());
+    let mut replay = Replay::new(RUN, "t".into(), Memo::default());
     replay.feed(Batch { first: Sequence(0), epoch: Epoch(1), settled: false, events: vec![task_started()] });
     replay.end_history();
     poll(&mut replay);
@@ -275,7 +288,7 @@ fn a_body_that_finishes_early_or_otherwise_diverges() {
 
 #[test]
 fn an_immediate_trace_is_answered_from_the_log() {
-    let immediate = || TraceStarted { immediate: true, ..call("now", 0) };
+    let immediate = || TraceStarted { form: TraceForm::Inline, ..call("now", 0) };
     let mut live = Replay::fresh(RUN, "t".into(), task_started());
     poll(&mut live);
     let now = live.start(immediate());
@@ -297,7 +310,7 @@ fn an_immediate_trace_is_answered_from_the_log() {
 fn an_immediate_trace_that_the_log_lacks_has_no_answer() {
     let mut replay = history(vec![vec![task_started(), started("a", 1)]]);
     poll(&mut replay);
-    let now = replay.start(TraceStarted { immediate: true, ..call("now", 0) });
+    let now = replay.start(TraceStarted { form: TraceForm::Inline, ..call("now", 0) });
     assert_eq!((now.sequence, now.recorded), (None, None));
     divergence(replay.polled(None));
 }
@@ -364,7 +377,7 @@ fn a_log_that_contradicts_itself_is_an_error_that_names_where() {
 
 #[test]
 fn history_may_come_in_pieces() {
-    let mut replay = Replay::new(RUN, "t".into());
+    let mut replay = Replay::new(RUN, "t".into(), Memo::default());
     assert_eq!(replay.next(), Ok(Decision::NeedHistory));
     replay.feed(Batch {
         first: Sequence(0),

@@ -5,13 +5,24 @@
 //! Invariant: what is set is taken back when the poll ends, also by a panic.
 
 use std::any::{Any, TypeId};
+use std::borrow::Cow;
 use std::cell::RefCell;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicU32};
 use std::sync::{Arc, OnceLock};
+use std::task::{Context as TaskContext, Poll};
 
+use parking_lot::Mutex;
+use rustc_hash::FxHashMap;
+
+use crate::clock::Clock;
+use crate::entropy::Entropy;
 use crate::error::{Error, ErrorKind, Result};
-use crate::id::{InputHash, RunId};
+use crate::id::{InputHash, RunId, Sequence, Timestamp};
+use crate::replay::Scope;
 
-use super::shared::RunShared;
+use super::shared::{Environment, RunShared};
 
 /// What is being polled on this thread.
 #[derive(Clone)]
@@ -25,14 +36,51 @@ pub(crate) enum Context {
 /// What an effect can ask for.
 pub(crate) struct EffectContext {
     pub(crate) shared: Arc<RunShared>,
-    pub(crate) name: std::borrow::Cow<'static, str>,
+    pub(crate) name: Cow<'static, str>,
     pub(crate) input_hash: InputHash,
     pub(crate) occurrence: u32,
+    /// The position of its start.
+    pub(crate) sequence: Sequence,
+    /// When it was called first.
+    pub(crate) called_at: Timestamp,
+    /// What its trace was called in.
+    pub(crate) outer: Option<Arc<EffectContext>>,
+    /// Whether it runs inside the body's poll, in a plain function.
+    pub(crate) is_inline: bool,
+    /// Whether it only waits: for a time, a signal, a child.
+    pub(crate) is_waiting: AtomicBool,
+    /// Tries that have ended, or are under way.
+    pub(crate) tries: AtomicU32,
+    /// Calls that its effect made in this try, by name and input.
+    pub(crate) calls: Mutex<FxHashMap<(Cow<'static, str>, InputHash), u32>>,
     pub(crate) idempotency_key: OnceLock<String>,
+}
+
+impl EffectContext {
+    /// What the effect's own calls are made in: the same in every attempt.
+    pub(crate) fn scope(&self) -> Scope {
+        let outer = self.outer.as_ref().map(|outer| outer.scope()).unwrap_or_default();
+        outer.within(&self.name, self.input_hash, self.occurrence)
+    }
+
+    /// How many calls of this name and input its effect has made in this try; counts this one.
+    pub(crate) fn count(&self, name: &Cow<'static, str>, input_hash: InputHash) -> u32 {
+        let mut calls = self.calls.lock();
+        let count = calls.entry((name.clone(), input_hash)).or_insert(0);
+        let occurrence = *count;
+        *count += 1;
+        occurrence
+    }
+
+    /// A new try begins.
+    pub(crate) fn begin_try(&self) {
+        self.calls.lock().clear();
+    }
 }
 
 thread_local! {
     static CURRENT: RefCell<Option<Context>> = const { RefCell::new(None) };
+    static GROUP: RefCell<Option<Arc<str>>> = const { RefCell::new(None) };
 }
 
 /// Takes a context back when dropped.
@@ -61,10 +109,78 @@ pub(crate) fn is_body_of(run: RunId) -> bool {
     CURRENT.with(|current| matches!(&*current.borrow(), Some(Context::Body(shared)) if shared.run == run))
 }
 
-/// A string that names the effect under way: the same on every try, replay and resume, and different for every other
-/// trace. Pass it to the service that is called, and the effect happens once there too.
+/// What the engine whose run this thread works for was set up with.
+pub(crate) fn environment() -> Option<Arc<Environment>> {
+    CURRENT.with(|current| match &*current.borrow() {
+        Some(Context::Body(shared)) => Some(Arc::clone(&shared.environment)),
+        Some(Context::Effect(effect)) => Some(Arc::clone(&effect.shared.environment)),
+        None => None,
+    })
+}
+
+/// A future that is polled as an effect, wherever that happens.
+pub(crate) struct InContext<F> {
+    pub(crate) context: Arc<EffectContext>,
+    pub(crate) future: F,
+}
+
+impl<F: Future + Unpin> Future for InContext<F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<F::Output> {
+        let _entered = enter(Context::Effect(Arc::clone(&self.context)));
+        Pin::new(&mut self.future).poll(cx)
+    }
+}
+
+/// The groups that calls are made in, on this thread.
+pub(crate) fn group() -> Option<Arc<str>> {
+    GROUP.with(|group| group.borrow().clone())
+}
+
+/// A future whose traces are shown together.
 ///
-/// 32 hexadecimal digits, made of run, trace name, input hash and occurrence.
+/// Made by [`grouped`].
+#[derive(Debug)]
+pub struct Grouped<F> {
+    path: Option<Arc<str>>,
+    name: String,
+    future: Pin<Box<F>>,
+}
+
+/// Labels the traces that a future calls: they are shown together in the run's timeline, under this name. Groups nest. A
+/// group is no part of what a trace is known by: it may be renamed while runs are unfinished.
+pub fn grouped<F: Future>(name: impl Into<String>, future: F) -> Grouped<F> {
+    Grouped { path: None, name: name.into(), future: Box::pin(future) }
+}
+
+struct InGroup(Option<Arc<str>>);
+
+impl Drop for InGroup {
+    fn drop(&mut self) {
+        GROUP.with(|group| *group.borrow_mut() = self.0.take());
+    }
+}
+
+impl<F: Future> Future for Grouped<F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<F::Output> {
+        let this = &mut *self;
+        let path = this.path.get_or_insert_with(|| match group() {
+            Some(outer) => format!("{outer}/{}", this.name).into(),
+            None => this.name.as_str().into(),
+        });
+        let path = Arc::clone(path);
+        let _group = InGroup(GROUP.with(|group| group.borrow_mut().replace(path)));
+        this.future.as_mut().poll(cx)
+    }
+}
+
+/// A string that names the effect under way: the same on every try, replay, resume and attempt, and different for every
+/// other trace. Pass it to the service that is called, and the effect happens once there too.
+///
+/// 32 hexadecimal digits, made of run, trace name, input hash and occurrence, and of those of the traces it is called in.
 ///
 /// # Errors
 /// Of kind `OutsideTask` if no trace's effect is under way on this thread.
@@ -78,13 +194,19 @@ pub fn idempotency_key() -> Result<String> {
     let key = effect.idempotency_key.get_or_init(|| {
         let mut hasher = blake3::Hasher::new();
         hasher.update(effect.shared.run.as_bytes());
-        hasher.update(&(effect.name.len() as u64).to_le_bytes());
-        hasher.update(effect.name.as_bytes());
-        hasher.update(effect.input_hash.as_bytes());
-        hasher.update(&effect.occurrence.to_le_bytes());
+        hasher.update(effect.scope().as_bytes());
         hasher.finalize().to_hex()[..32].to_owned()
     });
     Ok(key.clone())
+}
+
+/// The clock and the randomness of the engine whose run this thread works for.
+///
+/// # Errors
+/// Of kind `OutsideTask` outside tasks and traces.
+pub fn clock_and_entropy() -> Result<(Arc<dyn Clock>, Arc<dyn Entropy>)> {
+    let environment = environment().ok_or_else(|| Error::new(ErrorKind::OutsideTask, "this is recorded by a run"))?;
+    Ok((Arc::clone(&environment.clock), Arc::clone(&environment.entropy)))
 }
 
 /// What was given to the engine's builder under this type: a client, a pool, a configuration.
@@ -95,17 +217,13 @@ pub fn idempotency_key() -> Result<String> {
 /// # Errors
 /// Of kind `NotProvided` if the builder was given none; of kind `OutsideTask` outside tasks and traces.
 pub fn provided<T: Any + Send + Sync>() -> Result<Arc<T>> {
-    let shared = match current() {
-        Some(Context::Body(shared)) => shared,
-        Some(Context::Effect(effect)) => Arc::clone(&effect.shared),
-        None => {
-            return Err(Error::new(
-                ErrorKind::OutsideTask,
-                "provided() takes from the engine that runs the task: call it inside a #[task] or #[trace] function",
-            ));
-        }
+    let Some(environment) = environment() else {
+        return Err(Error::new(
+            ErrorKind::OutsideTask,
+            "provided() takes from the engine that runs the task: call it inside a #[task] or #[trace] function",
+        ));
     };
-    let found = shared.environment.provided.get(&TypeId::of::<T>()).cloned();
+    let found = environment.provided.get(&TypeId::of::<T>()).cloned();
     found.and_then(|any| any.downcast().ok()).ok_or_else(|| {
         let name = std::any::type_name::<T>();
         Error::new(

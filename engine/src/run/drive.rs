@@ -1,11 +1,12 @@
 //! The run's loop: does what `replay` decides.
 //!
-//! One future per run. It polls the body, appends what the body did, polls effects once their starts are durable, and
-//! hands their outcomes over one at a time.
+//! One future per attempt. It polls the body, appends what the body did, polls effects once their starts are durable, and
+//! hands over what comes of them one at a time.
 //!
 //! Invariants: an effect is polled only when its start, and all that was appended before it, is durable; the body sees
 //! recorded outcomes and nothing else; an outcome is returned only when it is durable.
 
+mod deliver;
 mod wait;
 
 use std::collections::VecDeque;
@@ -15,23 +16,24 @@ use std::sync::atomic::Ordering;
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
-use relive_storage::Write;
+use rustc_hash::FxHashMap;
 use tokio::task::coop::Unconstrained;
 
-use crate::commit::{Acknowledged, Committer, Submission, Waiter, failed};
+use crate::commit::Committer;
 use crate::error::{Error, ErrorKind, Result};
-use crate::event::{ErrorRecord, Event, TaskCompleted, TaskOutcome, TraceCompleted};
-use crate::id::{Epoch, RunId, Sequence};
-use crate::log::{LogReader, LogWriter};
-use crate::replay::{Decision, ReplayError, TraceIndex};
+use crate::event::{ErrorRecord, Event, TaskCompleted, TaskOutcome};
+use crate::id::{Epoch, RunId, Sequence, Timestamp};
+use crate::log::LogWriter;
+use crate::replay::{Decision, TraceIndex};
 
 use super::alone::Company;
-use super::mailbox::{BatchFailure, Received};
-use super::plan::Plan;
-use super::poll::{Polled, bury, drop_quietly, poll_body, wake_body};
-use super::shared::{BodyWaker, BoxedFuture, RunShared};
+use super::iterator::LogCursor;
+use super::mailbox::Received;
+use super::poll::{Polled, Progress, bury, drop_quietly, poll_body, wake_body};
+use super::shared::{BodyWaker, BoxedFuture, RunShared, RunState};
+use super::turn::Turn;
 
-use self::wait::Waited;
+use self::wait::{Alarm, Waited};
 
 /// How far a run may be ahead of what is durable: 1 MiB, so that memory stays bounded when bodies outrun the disk.
 const AHEAD_BYTES_MAX: usize = 1 << 20;
@@ -52,118 +54,144 @@ pub(crate) struct Settings {
     pub(crate) company: Option<Arc<Company>>,
 }
 
-/// Drives one run to its end.
+/// What a loop without effects and writes is to find out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Dry {
+    /// Nothing: it is no such loop.
+    No,
+    /// Whether the body fits the log.
+    Replay,
+    /// What a new attempt would repeat, and what it would begin.
+    Preview,
+}
+
+/// Drives one attempt to its end.
 pub(crate) struct Drive {
     shared: Arc<RunShared>,
     settings: Settings,
-    plan: Plan,
-    /// Where the rest of the log is read from; `None` once it is all read.
-    reader: Option<LogReader>,
-    writer: Option<LogWriter>,
     body: Option<Unconstrained<BoxedFuture>>,
     body_waker: Waker,
     /// Told once, when the first batch is durable.
     on_started: Option<Box<dyn FnOnce() + Send>>,
-    batch_count: u64,
-    durable_batch: u64,
-    /// Batches that are not durable yet: their numbers, sizes, and when they were submitted.
-    in_flight: VecDeque<(u64, usize, Duration)>,
-    in_flight_bytes: usize,
-    /// Starts that are not durable yet, by batch.
-    waiting: VecDeque<(u64, TraceIndex)>,
-    /// Ended effects, in the order in which they will be delivered.
-    ready: VecDeque<(TraceIndex, TraceCompleted)>,
+    /// Starts that are not durable yet, and behind which position they are.
+    waiting: VecDeque<(Sequence, TraceIndex)>,
+    /// What effects came to, in the order in which it will be delivered.
+    ready: VecDeque<(TraceIndex, Progress)>,
+    /// Children that the body dropped, once that is durable.
+    released: VecDeque<(Sequence, RunId)>,
+    /// Where earlier attempts' streams are read.
+    cursors: FxHashMap<TraceIndex, LogCursor>,
+    /// Effects that were woken and not polled since.
+    woken: VecDeque<TraceIndex>,
+    /// How often strangers woke the body since it was looked into.
+    stranger_count: u64,
+    turn: Turn,
+    alarm: Option<Alarm>,
     is_live: bool,
-    /// Nothing is to be written or started: the log is only replayed.
-    is_dry: bool,
+    dry: Dry,
+    /// What a preview would have appended.
+    previewed: Vec<(Sequence, Event)>,
 }
 
 impl Drive {
-    /// A run whose log is empty so far, and is written by `writer`.
-    pub(crate) fn fresh(
-        shared: Arc<RunShared>,
-        settings: Settings,
-        plan: Plan,
-        on_started: impl FnOnce() + Send + 'static,
-    ) -> Self {
-        let writer = LogWriter::new(shared.run, settings.epoch);
-        let mut drive = Self::new(shared, settings, plan);
-        drive.writer = Some(writer);
-        drive.on_started = Some(Box::new(on_started));
-        drive
-    }
-
-    /// A run whose log is continued.
-    pub(crate) fn resumed(shared: Arc<RunShared>, settings: Settings, plan: Plan, reader: LogReader) -> Self {
-        let mut drive = Self::new(shared, settings, plan);
-        drive.reader = Some(reader);
-        drive
-    }
-
-    fn new(shared: Arc<RunShared>, settings: Settings, plan: Plan) -> Self {
+    /// An attempt whose log is continued by `writer` at this position, or read first.
+    pub(crate) fn new(shared: Arc<RunShared>, settings: Settings, writer: Option<(LogWriter, Sequence)>) -> Self {
+        if let Some((writer, at)) = writer {
+            shared.state.lock().appender.continue_with(writer, at);
+            shared.mailbox.durable(at.0);
+        }
         Self {
             body_waker: Waker::from(Arc::new(BodyWaker(Arc::clone(&shared)))),
             shared,
             settings,
-            plan,
-            reader: None,
-            writer: None,
             body: None,
             on_started: None,
-            batch_count: 0,
-            durable_batch: 0,
-            in_flight: VecDeque::new(),
-            in_flight_bytes: 0,
             waiting: VecDeque::new(),
             ready: VecDeque::new(),
+            released: VecDeque::new(),
+            cursors: FxHashMap::default(),
+            woken: VecDeque::new(),
+            stranger_count: 0,
+            turn: Turn::none(),
+            alarm: None,
             is_live: false,
-            is_dry: false,
+            dry: Dry::No,
+            previewed: Vec::new(),
         }
     }
 
-    /// Appends the run's first event by itself, and waits until it is durable: for a run that has to wait for its turn.
-    pub(crate) async fn append_first(&mut self, event: Event) -> Result<()> {
-        self.append(Sequence(0), vec![event], false)?;
+    /// Is told when the attempt's first batch is durable.
+    pub(crate) fn on_started(mut self, tell: impl FnOnce() + Send + 'static) -> Self {
+        self.on_started = Some(Box::new(tell));
+        self
+    }
+
+    /// Appends the attempt's first event by itself, and waits until it is durable: for a run that has to wait for its turn.
+    pub(crate) async fn append_first(&mut self, writer: LogWriter, at: Sequence, event: Event) -> Result<()> {
+        {
+            let mut state = self.shared.state.lock();
+            let RunState { appender, .. } = &mut *state;
+            appender.continue_with(writer, at);
+            appender.append_event(at, event)?;
+        }
         self.all_durable().await
     }
 
     /// Cancels a run that waits for its turn: before its body was polled in this life of the process.
     pub(crate) async fn cancel_queued(mut self) -> Result<TaskCompleted> {
-        let mut at = Sequence(1);
-        if let Some(mut reader) = self.reader.take() {
-            while reader.next_batch()?.is_some() {}
-            at = reader.position();
-            self.writer = Some(reader.into_writer(self.settings.epoch));
+        let completed = self.imposed(TaskOutcome::Cancelled, None);
+        {
+            let mut state = self.shared.state.lock();
+            while !state.appender.is_ready() {
+                self.shared.read(&mut state)?;
+            }
+            let at = state.appender.submitted();
+            state.appender.append_event(at, Event::TaskCompleted(completed.clone()))?;
         }
-        self.impose_at(at, Vec::new(), TaskOutcome::Cancelled).await
+        self.all_durable().await?;
+        Ok(completed)
     }
 
     /// Replays as far as the log goes: no effect, no write. `None` if the run is unfinished.
     pub(crate) async fn replay(mut self, body: BoxedFuture) -> Result<Option<TaskCompleted>> {
-        self.is_dry = true;
+        self.dry = Dry::Replay;
         self.run_to_end(body).await
     }
 
-    /// Runs to the end. An error says why the run did not get there; its log is good to go on from.
-    pub(crate) async fn run(self, body: BoxedFuture) -> Result<TaskCompleted> {
-        let run = self.shared.run;
-        // Only a dry replay stops before the end.
-        self.run_to_end(body).await?.ok_or_else(|| closed(run))
+    /// Runs a new attempt as far as earlier ones know: no effect, no write. Gives the events that it would append.
+    pub(crate) async fn preview(mut self, body: BoxedFuture) -> Result<Vec<(Sequence, Event)>> {
+        self.dry = Dry::Preview;
+        self.run_to_end(body).await?;
+        Ok(self.previewed)
     }
 
-    async fn run_to_end(mut self, body: BoxedFuture) -> Result<Option<TaskCompleted>> {
+    /// Runs to the end. An error says why the run did not get there; its log is good to go on from.
+    pub(crate) async fn run(mut self, body: BoxedFuture, turn: Turn) -> Result<TaskCompleted> {
+        let run = self.shared.run;
+        self.turn = turn;
+        // Only a dry loop stops before the end.
+        let result = self.run_to_end(body).await;
+        if result.is_ok() {
+            self.release_all();
+        }
+        result?.ok_or_else(|| closed(run))
+    }
+
+    async fn run_to_end(&mut self, body: BoxedFuture) -> Result<Option<TaskCompleted>> {
         self.body = Some(tokio::task::unconstrained(body));
         let _present = self.settings.company.as_ref().map(Company::join);
         let result = self.steps().await;
-        if result.is_err() {
+        if result.is_err() && self.dry == Dry::No {
             // What was appended is decided before anyone hears of the error: a failed commit is an error of its own.
             let _ = self.all_durable().await;
         }
+        self.gather_children();
         self.shared.closing.store(true, Ordering::Relaxed);
         drop_quietly(&self.shared, self.body.take());
         let traces = std::mem::take(&mut self.shared.state.lock().traces);
         drop_quietly(&self.shared, traces);
         bury(&self.shared);
+        self.shared.state.lock().store = None;
         result
     }
 
@@ -176,22 +204,35 @@ impl Drive {
                 }
             }
             let decision = self.shared.state.lock().replay.next();
-            match decision.map_err(|error| self.replay_error(error))? {
-                Decision::NeedHistory => self.read()?,
+            match decision.map_err(|error| self.shared.replay_error(error))? {
+                Decision::NeedHistory => self.shared.read(&mut self.shared.state.lock())?,
                 Decision::Poll { wake } => match self.step(wake)? {
-                    None => {}
-                    Some(_) if self.is_dry => return Ok(None),
-                    Some(record) => return self.impose(TaskOutcome::Err(record)).await.map(Some),
+                    Stepped::On => {}
+                    Stepped::Stop => return Ok(None),
+                    Stepped::Failed(record) => return self.impose(TaskOutcome::Err(record), true).await.map(Some),
                 },
-                Decision::Append { .. } | Decision::Wait if self.is_dry => return Ok(None),
-                Decision::Append { first, events } => self.append(first, events, true)?,
+                Decision::Append | Decision::Recall { .. } | Decision::Wait if self.dry == Dry::Replay => {
+                    return Ok(None);
+                }
+                Decision::Wait if self.dry == Dry::Preview => return Ok(None),
+                Decision::Append if self.dry == Dry::Preview => {
+                    let (first, events) = self.shared.state.lock().replay.take_pending();
+                    self.previewed.extend((first.0..).map(Sequence).zip(events));
+                }
+                Decision::Append => self.append()?,
+                Decision::Recall { index, at } => self.recall(index, at)?,
                 Decision::Wait => match self.wait().await? {
-                    Waited::Delivery(index, completed) => self.shared.state.lock().replay.completed(index, completed),
-                    Waited::Cancelled => return self.impose(TaskOutcome::Cancelled).await.map(Some),
-                    Waited::Foreign(record) => return self.impose(TaskOutcome::Err(record)).await.map(Some),
+                    Waited::Ready(index, progress) => self.deliver(index, progress),
+                    Waited::Cancelled => return self.impose(TaskOutcome::Cancelled, false).await.map(Some),
+                    Waited::Foreign(record) => return self.impose(TaskOutcome::Err(record), false).await.map(Some),
+                    Waited::TimedOut(record, retries) => {
+                        return self.impose(TaskOutcome::Err(record), retries).await.map(Some);
+                    }
                 },
                 Decision::Finished(completed) => {
-                    self.all_durable().await?;
+                    if self.dry == Dry::No {
+                        self.all_durable().await?;
+                    }
                     return Ok(Some(completed));
                 }
             }
@@ -199,115 +240,98 @@ impl Drive {
         unreachable!("the loop ends by returning")
     }
 
-    /// Gives the replay the next batch of the log.
-    fn read(&mut self) -> Result<()> {
-        let batch = self.reader.as_mut().map_or(Ok(None), LogReader::next_batch)?;
-        let mut state = self.shared.state.lock();
-        match batch {
-            Some(batch) => state.replay.feed(batch),
-            None => {
-                state.replay.end_history();
-                if let Some(reader) = self.reader.take() {
-                    self.writer = Some(reader.into_writer(self.settings.epoch));
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Hands a result over, if there is one to, and polls the body until it rests. A record says that the body did what
-    /// a task must not do, while live.
-    fn step(&mut self, wake: Option<TraceIndex>) -> Result<Option<ErrorRecord>> {
+    /// Hands a result over, if there is one to, and polls the body until it rests.
+    fn step(&mut self, wake: Option<TraceIndex>) -> Result<Stepped> {
         if let Some(index) = wake {
             wake_body(&self.shared, index);
         }
-        let Some(body) = &mut self.body else { return Ok(None) };
+        let Some(body) = &mut self.body else { return Ok(Stepped::On) };
         let polled = poll_body(&self.shared, body, &self.body_waker);
         bury(&self.shared);
         let mut state = self.shared.state.lock();
+        let state = &mut *state;
+        if state.fatal.is_none() && state.replay.needs_more() {
+            // Only an iterator's step is read in parts: the rest is needed to compare.
+            while state.replay.needs_more() {
+                self.shared.read_step(state)?;
+            }
+        }
         let is_live = state.replay.is_open_ended();
         if let Some(error) = state.fatal.take() {
             // An await of something foreign is the run's failure; what the log or the types brought about is not.
-            return if is_live && error.kind() == ErrorKind::ForeignAwait {
-                Ok(Some(error.to_record()))
+            return if is_live && error.kind() == ErrorKind::ForeignAwait && self.dry == Dry::No {
+                Ok(Stepped::Failed(error.to_record()))
             } else {
                 Err(error)
             };
         }
         let output = match polled {
             Polled::Finished(output) => Some(output),
+            // A plain function that would have run for the first time.
+            Polled::Unwound if is_live && self.dry != Dry::No => {
+                let (first, events) = state.replay.take_pending();
+                self.previewed.extend((first.0..).map(Sequence).zip(events));
+                return Ok(Stepped::Stop);
+            }
             Polled::Rests | Polled::Unwound => None,
-            Polled::Foreign(record) if is_live => return Ok(Some(record)),
+            Polled::Foreign(_) if is_live && self.dry != Dry::No => return Ok(Stepped::Stop),
+            Polled::Foreign(record) if is_live => return Ok(Stepped::Failed(record)),
             // The log says that it did something else: compared below.
             Polled::Foreign(record) => Some(Err(record)),
         };
-        let finish = output.map(|output| TaskCompleted {
-            outcome: output.map_or_else(TaskOutcome::Err, TaskOutcome::Ok),
-            imposed: false,
-            retry_at: None,
-            code: self.plan.definition.code,
-            at: self.shared.environment.clock.now(),
+        let finish = output.map(|output| {
+            let outcome = output.map_or_else(TaskOutcome::Err, TaskOutcome::Ok);
+            let plan = &state.appender.plan;
+            let at = self.shared.environment.clock.now();
+            let retry_at = plan.retry_at(&outcome, at, self.shared.environment.entropy.as_ref());
+            TaskCompleted { outcome, imposed: false, code: plan.definition.code, retry_at, at }
         });
         let settled = state.replay.polled(finish);
         if !state.replay.is_live() && !state.replay.is_dirty() {
             // What was started in the past is gathered when the run goes live.
             state.new_starts.clear();
         }
-        drop(state);
-        settled.map_err(|error| self.replay_error(error))?;
-        Ok(None)
+        settled.map_err(|error| self.shared.replay_error(error))?;
+        Ok(Stepped::On)
     }
 
-    fn append(&mut self, first: Sequence, events: Vec<Event>, settled: bool) -> Result<()> {
-        let Some(writer) = &mut self.writer else {
-            return Err(Error::new(
-                ErrorKind::Corrupt,
-                format!("run {}: appended before its log was read", self.shared.run),
-            ));
-        };
-        let mut write = if first.0 == 0 { self.plan.creation()? } else { Write::default() };
-        if let Some(Event::TaskCompleted(completed)) = events.last() {
-            let state = self.shared.state.lock();
-            write.operations.extend(self.plan.completion(completed, state.replay.used_traces())?);
+    /// Appends what is pending, as the end of a step.
+    fn append(&mut self) -> Result<()> {
+        let mut state = self.shared.state.lock();
+        let state = &mut *state;
+        let end = state.appender.append(&mut state.replay, true)?;
+        for index in std::mem::take(&mut state.new_starts) {
+            let is_pure = state.traces.get(&index).is_some_and(|slot| slot.definition.policy.pure);
+            if is_pure {
+                self.waiting.push_front((Sequence(0), index));
+            } else {
+                self.waiting.push_back((end, index));
+            }
         }
-        let acknowledged = if self.settings.acknowledges {
-            let run = self.shared.run;
-            let positions = first.0..;
-            let numbered = positions.zip(&events);
-            numbered.map(|(at, event)| Acknowledged { run, sequence: Sequence(at), event: event.clone() }).collect()
-        } else {
-            Vec::new()
-        };
-        let (operations, bytes) = writer.append(first, events, settled)?;
-        write.operations.extend(operations);
-        self.batch_count += 1;
-        let batch = self.batch_count;
-        let now = self.settings.company.as_ref().map_or(Duration::ZERO, |company| company.now());
-        self.in_flight.push_back((batch, bytes, now));
-        self.in_flight_bytes += bytes;
-        let new_starts = std::mem::take(&mut self.shared.state.lock().new_starts);
-        self.waiting.extend(new_starts.into_iter().map(|index| (batch, index)));
-        let waiter = Waiter::Run { mailbox: Arc::clone(&self.shared.mailbox), batch };
-        self.settings.committer.submit(Submission { write, bytes, events: acknowledged, waiter });
+        self.released.extend(state.released.drain(..).map(|child| (end, child)));
         Ok(())
     }
 
-    /// Ends the attempt from outside the body, between two steps, and waits until that is durable.
-    async fn impose(&mut self, outcome: TaskOutcome) -> Result<TaskCompleted> {
-        let (first, events) = self.shared.state.lock().replay.imposed();
-        self.impose_at(first, events, outcome).await
+    fn imposed(&self, outcome: TaskOutcome, retry_at: Option<Timestamp>) -> TaskCompleted {
+        let code = self.shared.state.lock().appender.plan.definition.code;
+        TaskCompleted { outcome, imposed: true, code, retry_at, at: self.shared.environment.clock.now() }
     }
 
-    async fn impose_at(
-        &mut self,
-        first: Sequence,
-        mut events: Vec<Event>,
-        outcome: TaskOutcome,
-    ) -> Result<TaskCompleted> {
+    /// Ends the attempt from outside the body, between two steps, and waits until that is durable.
+    async fn impose(&mut self, outcome: TaskOutcome, may_retry: bool) -> Result<TaskCompleted> {
         let at = self.shared.environment.clock.now();
-        let completed = TaskCompleted { outcome, imposed: true, code: self.plan.definition.code, retry_at: None, at };
-        events.push(Event::TaskCompleted(completed.clone()));
-        self.append(first, events, true)?;
+        let retry_at = {
+            let state = self.shared.state.lock();
+            let entropy = self.shared.environment.entropy.as_ref();
+            may_retry.then(|| state.appender.plan.retry_at(&outcome, at, entropy)).flatten()
+        };
+        let completed = self.imposed(outcome, retry_at);
+        {
+            let mut state = self.shared.state.lock();
+            let state = &mut *state;
+            state.replay.impose(completed.clone());
+            state.appender.append(&mut state.replay, true)?;
+        }
         self.all_durable().await?;
         Ok(completed)
     }
@@ -315,12 +339,17 @@ impl Drive {
     /// Waits until everything appended is durable.
     async fn all_durable(&mut self) -> Result<()> {
         poll_fn(|cx| {
-            let received = self.shared.mailbox.receive(cx.waker());
+            let received = self.shared.mailbox.look(cx.waker());
             if let Err(error) = self.note(&received) {
                 return Poll::Ready(Err(error));
             }
-            if self.durable_batch >= self.batch_count {
-                return Poll::Ready(Ok(()));
+            {
+                let mut state = self.shared.state.lock();
+                let RunState { replay, appender, .. } = &mut *state;
+                appender.flush(replay)?;
+                if appender.is_durable() {
+                    return Poll::Ready(Ok(()));
+                }
             }
             if self.stays_awake() {
                 cx.waker().wake_by_ref();
@@ -331,44 +360,67 @@ impl Drive {
     }
 
     fn note(&mut self, received: &Received) -> Result<()> {
-        if let Some(failure) = &received.failure {
-            return Err(match failure {
-                BatchFailure::Failed(why) => failed(why),
-                BatchFailure::Refused => Error::new(
-                    ErrorKind::IdTaken,
-                    format!("run {}: another start under the same id was faster", self.shared.run),
-                ),
-            });
-        }
-        self.durable_batch = self.durable_batch.max(received.durable_batch);
-        while let Some((batch, bytes, submitted)) = self.in_flight.front().copied()
-            && batch <= self.durable_batch
-        {
-            self.in_flight_bytes -= bytes;
-            self.in_flight.pop_front();
-            if let Some(company) = &self.settings.company {
-                company.waited(submitted);
-            }
-        }
-        if self.durable_batch > 0
-            && let Some(tell) = self.on_started.take()
-        {
+        let mut state = self.shared.state.lock();
+        let before = state.appender.durable();
+        state.appender.note(received.durable, received.failure.as_ref())?;
+        let is_first = state.appender.durable() > before;
+        drop(state);
+        if is_first && let Some(tell) = self.on_started.take() {
             tell();
         }
         Ok(())
     }
 
-    fn replay_error(&self, error: ReplayError) -> Error {
-        match error {
-            ReplayError::Diverged(divergence) => Error::diverged(*divergence),
-            ReplayError::Impossible { sequence, why } => {
-                Error::new(ErrorKind::Corrupt, format!("run {} at event {sequence}: {why}", self.shared.run))
+    /// Waits on this thread for the disk, if that is all there is to do. Says whether there is news.
+    fn stays_awake(&self) -> bool {
+        let Some(company) = &self.settings.company else { return false };
+        let submitted = {
+            let state = self.shared.state.lock();
+            if state.appender.is_durable() {
+                return false;
             }
+            state.appender.submitted()
+        };
+        company.stay_awake(&self.shared.mailbox, submitted.0)
+    }
+
+    /// The children that are open when the attempt ends.
+    fn gather_children(&mut self) {
+        let mut state = self.shared.state.lock();
+        let open: Vec<_> = state.traces.values().filter_map(|slot| slot.child).collect();
+        let released = state.released.drain(..).chain(open);
+        self.released.extend(released.map(|child| (Sequence(0), child)));
+    }
+
+    /// The attempt is over, durably: nobody here waits for its children any more.
+    fn release_all(&mut self) {
+        for (_, child) in self.released.drain(..) {
+            release(&self.shared, child);
         }
     }
+}
+
+fn release(shared: &RunShared, child: RunId) {
+    if let Some(engine) = shared.engine.upgrade() {
+        engine.release_child(shared.run, child);
+    }
+}
+
+/// What became of a step.
+enum Stepped {
+    On,
+    /// A dry loop has come as far as it may.
+    Stop,
+    /// The body did what a task must not do, while live.
+    Failed(ErrorRecord),
 }
 
 /// The engine was shut down before the run ended.
 pub(crate) fn closed(run: RunId) -> Error {
     Error::new(ErrorKind::Closed, format!("the engine was shut down; run {run} goes on when its store is opened again"))
+}
+
+/// How long from now, by the wall clock, until a moment.
+pub(crate) fn until(now: Timestamp, due: Timestamp) -> Duration {
+    Duration::from_micros(u64::try_from(due.0.saturating_sub(now.0)).unwrap_or(0))
 }

@@ -1,4 +1,4 @@
-//! What reaches a run from outside its own loop: durable batches, woken effects, strangers' wakes, a stop.
+//! What reaches a run from outside its own loop: durable batches, woken effects, signals, strangers' wakes, a stop.
 //!
 //! Written by the committer's thread, by effects' and the body's wakers, and by handles; emptied by the run's loop.
 //!
@@ -6,8 +6,9 @@
 
 use std::task::Waker;
 
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 
+use crate::event::SignalReceived;
 use crate::replay::TraceIndex;
 
 /// Why a run is to end without its body.
@@ -28,12 +29,24 @@ pub(crate) enum BatchFailure {
     Failed(String),
 }
 
+/// A signal that is durable in the inbox, and not yet in the log.
+#[derive(Clone, Debug)]
+pub(crate) struct Letter {
+    /// Where it is in the inbox.
+    pub(crate) key: Vec<u8>,
+    pub(crate) signal: SignalReceived,
+}
+
 #[derive(Debug, Default)]
 struct Letters {
     waker: Option<Waker>,
     woken: Vec<TraceIndex>,
-    durable_batch: u64,
+    /// Behind the last durable event.
+    durable: u64,
+    /// Effects that wait until what they began is durable.
+    barriers: Vec<(u64, Waker)>,
     stranger_count: u64,
+    signals: Vec<Letter>,
     cancelled: bool,
     stop: Option<Stop>,
     failure: Option<BatchFailure>,
@@ -43,8 +56,9 @@ struct Letters {
 #[derive(Debug)]
 pub(crate) struct Received {
     pub(crate) woken: Vec<TraceIndex>,
-    pub(crate) durable_batch: u64,
+    pub(crate) durable: u64,
     pub(crate) stranger_count: u64,
+    pub(crate) signals: Vec<Letter>,
     pub(crate) cancelled: bool,
     pub(crate) stop: Option<Stop>,
     pub(crate) failure: Option<BatchFailure>,
@@ -52,23 +66,36 @@ pub(crate) struct Received {
 
 /// Letters to one run.
 #[derive(Debug, Default)]
-pub(crate) struct Mailbox(Mutex<Letters>);
+pub(crate) struct Mailbox {
+    letters: Mutex<Letters>,
+    /// For a thread that waits in a plain function.
+    changed: Condvar,
+}
 
 impl Mailbox {
     fn post(&self, write: impl FnOnce(&mut Letters)) {
         let waker = {
-            let mut letters = self.0.lock();
+            let mut letters = self.letters.lock();
             write(&mut letters);
             letters.waker.take()
         };
+        self.changed.notify_all();
         if let Some(waker) = waker {
             waker.wake();
         }
     }
 
-    /// All batches up to this one are durable.
-    pub(crate) fn durable(&self, batch: u64) {
-        self.post(|letters| letters.durable_batch = letters.durable_batch.max(batch));
+    /// All events before this position are durable.
+    pub(crate) fn durable(&self, end: u64) {
+        let mut passed = Vec::new();
+        self.post(|letters| {
+            letters.durable = letters.durable.max(end);
+            if !letters.barriers.is_empty() {
+                let durable = letters.durable;
+                passed = letters.barriers.extract_if(.., |(end, _)| *end <= durable).collect();
+            }
+        });
+        passed.into_iter().for_each(|(_, waker)| waker.wake());
     }
 
     pub(crate) fn refused(&self) {
@@ -89,6 +116,11 @@ impl Mailbox {
         self.post(|letters| letters.stranger_count += 1);
     }
 
+    /// Somebody signalled the run.
+    pub(crate) fn signal(&self, letter: Letter) {
+        self.post(|letters| letters.signals.push(letter));
+    }
+
     pub(crate) fn cancel(&self) {
         self.post(|letters| letters.cancelled = true);
     }
@@ -97,39 +129,95 @@ impl Mailbox {
         self.post(|letters| letters.stop = letters.stop.max(Some(stop)));
     }
 
+    /// The run begins again: what an earlier attempt was told is over.
+    pub(crate) fn renew(&self) {
+        let mut letters = self.letters.lock();
+        letters.cancelled = false;
+        letters.failure = None;
+    }
+
     /// Takes what there is, and has `waker` woken for what comes after.
     pub(crate) fn receive(&self, waker: &Waker) -> Received {
-        let mut letters = self.0.lock();
+        let mut letters = self.letters.lock();
         if !letters.waker.as_ref().is_some_and(|old| old.will_wake(waker)) {
             letters.waker = Some(waker.clone());
         }
         Received {
             woken: std::mem::take(&mut letters.woken),
-            durable_batch: letters.durable_batch,
+            durable: letters.durable,
             stranger_count: std::mem::take(&mut letters.stranger_count),
+            signals: std::mem::take(&mut letters.signals),
             cancelled: letters.cancelled,
             stop: letters.stop,
             failure: letters.failure.clone(),
         }
     }
 
-    /// How often strangers woke the body since this was last asked.
-    pub(crate) fn take_strangers(&self) -> u64 {
-        std::mem::take(&mut self.0.lock().stranger_count)
+    /// What there is and stays: how much is durable, a failure, a stop, a cancellation. Takes nothing.
+    pub(crate) fn look(&self, waker: &Waker) -> Received {
+        let mut letters = self.letters.lock();
+        if !letters.waker.as_ref().is_some_and(|old| old.will_wake(waker)) {
+            letters.waker = Some(waker.clone());
+        }
+        Received {
+            woken: Vec::new(),
+            durable: letters.durable,
+            stranger_count: 0,
+            signals: Vec::new(),
+            cancelled: letters.cancelled,
+            stop: letters.stop,
+            failure: letters.failure.clone(),
+        }
     }
 
-    /// Whether there is something new for the loop: all batches up to this one durable, something woken, a failure. Not: a
-    /// cancellation or a stop, which stay.
-    pub(crate) fn has_news(&self, batch: u64) -> bool {
-        let letters = self.0.lock();
-        letters.durable_batch >= batch
+    /// Whether all events before this position are durable; has `waker` woken when they are.
+    pub(crate) fn is_durable(&self, end: u64, waker: &Waker) -> bool {
+        let mut letters = self.letters.lock();
+        if letters.durable >= end {
+            return true;
+        }
+        letters.barriers.push((end, waker.clone()));
+        false
+    }
+
+    /// Blocks this thread until all events before this position are durable. `false` if they will not be: a commit failed,
+    /// or the run is to end.
+    pub(crate) fn block_until(&self, end: u64) -> bool {
+        let mut letters = self.letters.lock();
+        loop {
+            if letters.failure.is_some() || letters.stop == Some(Stop::Abort) {
+                return false;
+            }
+            if letters.durable >= end {
+                return true;
+            }
+            self.changed.wait(&mut letters);
+        }
+    }
+
+    /// How often strangers woke the body since this was last asked.
+    pub(crate) fn take_strangers(&self) -> u64 {
+        std::mem::take(&mut self.letters.lock().stranger_count)
+    }
+
+    /// Whether there is something new for the loop: all events before this position durable, something woken, a failure.
+    /// Not: a cancellation or a stop, which stay.
+    pub(crate) fn has_news(&self, end: u64) -> bool {
+        let letters = self.letters.lock();
+        letters.durable >= end
             || !letters.woken.is_empty()
             || letters.stranger_count > 0
+            || !letters.signals.is_empty()
             || letters.failure.is_some()
+    }
+
+    /// Whether the run is to start nothing new.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.letters.lock().stop.is_some()
     }
 
     /// Whether the run is to end now.
     pub(crate) fn is_aborted(&self) -> bool {
-        self.0.lock().stop == Some(Stop::Abort)
+        self.letters.lock().stop == Some(Stop::Abort)
     }
 }

@@ -1,32 +1,45 @@
-//! What a run writes to the indexes at its start and its end, beside its log.
+//! What a run writes to the indexes at the start and the end of an attempt, beside its log.
 //!
-//! Used by `drive`, which puts it into the atomic write of the events it follows from.
+//! Used by `append`, which puts it into the atomic write of the events it follows from.
 //!
 //! Invariant: an entry is made in the cache only for a result that the code of today, unmixed, found.
 
-use std::borrow::Cow;
+use std::time::Duration;
 
 use bytes::Bytes;
 use relive_storage::{Operation, Precondition, Write};
 
 use crate::definition::{CacheMode, TaskDefinition};
+use crate::entropy::Entropy;
 use crate::error::Result;
-use crate::event::{TaskCompleted, TaskOutcome};
+use crate::event::{Parent, TaskCompleted, TaskOutcome, TaskStarted};
 use crate::id::{CodeHash, RunId, Sequence, Timestamp};
 use crate::index::{self, CacheRecord, IdRecord, RunRecord, RunState, UnfinishedRecord};
+use crate::log::{self, LOG};
+use crate::replay::Used;
 
-/// What is known of a run when it starts or is taken up.
+/// What is known of a run when an attempt starts or is taken up.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
     pub(crate) run: RunId,
     pub(crate) definition: &'static TaskDefinition,
-    /// The code that the run was started with.
+    /// The code that the attempt was started with.
     pub(crate) code: CodeHash,
     /// The caller's id for the run.
     pub(crate) id: Option<String>,
     /// The canonical form of the input.
     pub(crate) input: Bytes,
+    /// When the run was started.
     pub(crate) started_at: Timestamp,
+    /// When the attempt was started.
+    pub(crate) attempt_started_at: Timestamp,
+    pub(crate) attempt: u32,
+    /// Where in the log the attempt begins.
+    pub(crate) attempt_at: Sequence,
+    /// How many attempts followed each other by themselves, this one included.
+    pub(crate) tries: u32,
+    pub(crate) parent: Option<Parent>,
+    pub(crate) tags: Vec<(String, String)>,
 }
 
 impl Plan {
@@ -35,46 +48,64 @@ impl Plan {
         *blake3::hash(&self.input).as_bytes()
     }
 
-    /// Written with the first event.
-    pub(crate) fn creation(&self) -> Result<Write> {
+    /// Written with an attempt's first event, at this position.
+    pub(crate) fn beginning(&self, started: &TaskStarted, at: Sequence) -> Result<Write> {
         let mut operations = Vec::with_capacity(6);
         operations.push(index::put(index::RUNS, index::run_key(self.run), &self.record(RunState::Unfinished, None))?);
-        let unfinished = UnfinishedRecord {
-            task: self.definition.name.to_owned(),
-            code: self.code,
-            input_hash: self.input_hash(),
-            attempt: 1,
-            attempt_at: Sequence(0),
-            retry_at: None,
-            parent: None,
-            crashes: 0,
-            crashed_at: Sequence(0),
-        };
-        operations.push(index::put(index::UNFINISHED, index::run_key(self.run), &unfinished)?);
+        operations.push(index::put(index::UNFINISHED, index::run_key(self.run), &self.unfinished(None))?);
+        // Nobody else appended there: another start under the same child's id, another resume.
         let mut preconditions = Vec::new();
-        if let Some(id) = &self.id {
+        if started.attempt > 1 || started.parent.is_some() {
+            preconditions.push(Precondition::Absent { keyspace: LOG, key: log::key(self.run, at) });
+        }
+        if let Some(id) = self.id.as_ref().filter(|_| started.attempt == 1) {
             let (absent, put) = self.claim(id)?;
             preconditions.push(absent);
             operations.push(put);
+        }
+        if started.attempt == 1 {
+            for (name, value) in &self.tags {
+                operations.push(index::tag(self.run, name, value)?);
+            }
         }
         Ok(Write { preconditions, operations })
     }
 
     /// Makes an id name this run, if it names none yet.
     pub(crate) fn claim(&self, id: &str) -> Result<(Precondition, Operation)> {
-        let key = id.as_bytes().to_vec();
+        self.claim_key(id.as_bytes().to_vec())
+    }
+
+    /// Makes a key of `ids` name this run, if it names none yet.
+    pub(crate) fn claim_key(&self, key: Vec<u8>) -> Result<(Precondition, Operation)> {
         let absent = Precondition::Absent { keyspace: index::IDS, key: key.clone() };
         let record = IdRecord { run: self.run, task: self.definition.name.to_owned(), input_hash: self.input_hash() };
         Ok((absent, index::put(index::IDS, key, &record)?))
     }
 
-    /// Written with the last event.
-    pub(crate) fn completion(
-        &self,
-        completed: &TaskCompleted,
-        used_traces: Option<&[(Cow<'static, str>, CodeHash)]>,
-    ) -> Result<Vec<Operation>> {
+    /// When another attempt follows by itself, if one does.
+    pub(crate) fn retry_at(&self, outcome: &TaskOutcome, at: Timestamp, entropy: &dyn Entropy) -> Option<Timestamp> {
+        let policy = &self.definition.policy;
+        let TaskOutcome::Err(record) = outcome else { return None };
+        if record.terminal || self.tries > policy.retry.retries {
+            return None;
+        }
+        let after = |from: Timestamp, span: Duration| {
+            Timestamp(from.0.saturating_add(i64::try_from(span.as_micros()).unwrap_or(i64::MAX)))
+        };
+        let due = after(at, super::effect::wait_before(&policy.retry, self.tries, entropy));
+        let in_time = policy.deadline.is_none_or(|deadline| due < after(self.started_at, deadline));
+        in_time.then_some(due)
+    }
+
+    /// Written with an attempt's last event.
+    pub(crate) fn completion(&self, completed: &TaskCompleted, used: Option<&[Used]>) -> Result<Vec<Operation>> {
         let mut operations = Vec::with_capacity(4);
+        if completed.retry_at.is_some() {
+            let unfinished = self.unfinished(completed.retry_at);
+            operations.push(index::put(index::UNFINISHED, index::run_key(self.run), &unfinished)?);
+            return Ok(operations);
+        }
         let state = match &completed.outcome {
             TaskOutcome::Ok(_) => RunState::Completed,
             TaskOutcome::Err(_) => RunState::Failed,
@@ -83,7 +114,7 @@ impl Plan {
         let record = self.record(state, Some(completed.at));
         operations.push(index::put(index::RUNS, index::run_key(self.run), &record)?);
         operations.push(Operation::Delete { keyspace: index::UNFINISHED, key: index::run_key(self.run) });
-        if let (TaskOutcome::Ok(result), Some(traces)) = (&completed.outcome, used_traces)
+        if let (TaskOutcome::Ok(result), Some(used)) = (&completed.outcome, used)
             && self.definition.cache.mode == CacheMode::Auto
             && self.code == self.definition.code
         {
@@ -92,7 +123,7 @@ impl Plan {
                 code: self.code,
                 input: self.input.clone(),
                 result: result.clone(),
-                traces: traces.iter().map(|(name, code)| (name.to_string(), *code)).collect(),
+                traces: used.iter().map(|used| (used.name.to_string(), used.code)).collect(),
                 run: self.run,
                 created_at: completed.at,
             };
@@ -102,6 +133,21 @@ impl Plan {
         Ok(operations)
     }
 
+    /// What a restart needs to know.
+    pub(crate) fn unfinished(&self, retry_at: Option<Timestamp>) -> UnfinishedRecord {
+        UnfinishedRecord {
+            task: self.definition.name.to_owned(),
+            code: self.code,
+            input_hash: self.input_hash(),
+            attempt: self.attempt,
+            attempt_at: self.attempt_at,
+            retry_at,
+            parent: self.parent.map(|parent| parent.run),
+            crashes: 0,
+            crashed_at: Sequence(0),
+        }
+    }
+
     fn record(&self, state: RunState, finished_at: Option<Timestamp>) -> RunRecord {
         RunRecord {
             task: self.definition.name.to_owned(),
@@ -109,10 +155,10 @@ impl Plan {
             state,
             started_at: self.started_at,
             finished_at,
-            attempts: 1,
-            attempt_at: Sequence(0),
-            parent: None,
-            tags: Vec::new(),
+            attempts: self.attempt,
+            attempt_at: self.attempt_at,
+            parent: self.parent.map(|parent| parent.run),
+            tags: self.tags.clone(),
         }
     }
 }

@@ -5,7 +5,6 @@
 //! Invariant: user code never runs with the run's lock held, and its panics go no further.
 
 use std::any::Any;
-use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -16,10 +15,13 @@ use tokio::task::coop::Unconstrained;
 
 use crate::error::ErrorKind;
 use crate::event::{ErrorRecord, TraceCompleted, TraceOutcome};
+use crate::payload::Payload;
 use crate::replay::TraceIndex;
 
 use super::context::{self, Context};
-use super::shared::{BoxedFuture, EffectWaker, Output, RunShared};
+use super::effect;
+use super::shared::{BoxedFuture, EffectWaker, Output, RunShared, Work};
+use super::source::{Source, Sourced};
 use super::trace::{Unwind, micros};
 
 /// Polls of a body within one step: 1,000,000. A body that moves that many messages between its own branches at once is
@@ -32,7 +34,7 @@ pub(super) enum Polled {
     Rests,
     /// It returned or panicked.
     Finished(Output),
-    /// An immediate trace found no answer in the log; the body is of no use any more.
+    /// A plain function found no answer in the log, or must not run; the body is of no use any more.
     Unwound,
     /// It did what a task must not do; the body is of no use any more.
     Foreign(ErrorRecord),
@@ -89,7 +91,13 @@ pub(super) fn wake_body(shared: &Arc<RunShared>, index: TraceIndex) {
         if !slot.delivered {
             slot.delivered = true;
             state.awaited_count -= 1;
-            state.graveyard.extend(slot.effect.take());
+            if state.replay.awaited(index).is_none() {
+                let work = slot.work.take();
+                if !work.is_none() {
+                    state.graveyard.push(work);
+                }
+                state.running_count -= usize::from(std::mem::take(&mut slot.running));
+            }
         }
         slot.body_waker.clone()
     };
@@ -100,8 +108,8 @@ pub(super) fn wake_body(shared: &Arc<RunShared>, index: TraceIndex) {
 /// Drops what the body dropped, outside its poll.
 pub(super) fn bury(shared: &RunShared) {
     let graveyard = std::mem::take(&mut shared.state.lock().graveyard);
-    for effect in graveyard {
-        drop_quietly(shared, effect);
+    for work in graveyard {
+        drop_quietly(shared, work);
     }
 }
 
@@ -112,63 +120,123 @@ pub(super) fn drop_quietly<T>(shared: &RunShared, value: T) {
     }
 }
 
-/// Polls an effect once; says what it came to, if it ended.
-pub(super) fn poll_effect(shared: &Arc<RunShared>, index: TraceIndex) -> Option<TraceCompleted> {
+/// What an effect came to.
+pub(super) enum Progress {
+    Completed(TraceCompleted),
+    Item(Payload),
+}
+
+/// Polls an effect once; says what it came to, if to anything.
+pub(super) fn poll_effect(shared: &Arc<RunShared>, index: TraceIndex) -> Option<Progress> {
     let clock = &shared.environment.clock;
-    let (mut effect, context, waker, (started_at, since)) = {
+    let (work, context, definition, waker, (started_at, since), handed_on) = {
         let mut state = shared.state.lock();
         let state = &mut *state;
         let slot = state.traces.get_mut(&index)?;
-        let effect = slot.effect.take()?;
-        let began = *slot.began.get_or_insert_with(|| {
+        let is_stream = matches!(slot.work, Work::Unopened(_) | Work::Source(_));
+        if is_stream && !state.replay.wants_item(index) {
+            return None;
+        }
+        let handed_on = matches!(slot.work, Work::Unopened(_)).then(|| state.replay.handed_on(index));
+        let work = slot.work.take();
+        if work.is_none() {
+            return None;
+        }
+        let began = *slot.began.get_or_insert_with(|| (clock.now(), clock.elapsed()));
+        if !slot.running && !is_stream {
+            slot.running = true;
             state.running_count += 1;
-            (clock.now(), clock.elapsed())
-        });
+        }
         let waker = slot.waker.get_or_insert_with(|| {
             Arc::new(EffectWaker { mailbox: Arc::clone(&shared.mailbox), index, posted: AtomicBool::new(false) })
         });
-        (effect, Arc::clone(&slot.context), Arc::clone(waker), began)
+        (work, Arc::clone(&slot.context), slot.definition, Arc::clone(waker), began, handed_on)
     };
     // From here on a wake counts for the next poll.
     waker.posted.store(false, Ordering::Release);
-    let name = context.name.clone();
-    let output = {
-        let _entered = context::enter(Context::Effect(context));
-        let waker = Waker::from(waker);
-        let mut cx = TaskContext::from_waker(&waker);
-        match catch_unwind(AssertUnwindSafe(|| effect.as_mut().poll(&mut cx))) {
-            Ok(Poll::Pending) => None,
-            Ok(Poll::Ready(output)) => Some(output),
-            Err(panic) => {
-                let message = panic_message(panic.as_ref());
-                Some(Err(ErrorRecord::new(ErrorKind::Panicked, format!("trace {name} panicked: {message}"))))
+    let waker = Waker::from(waker);
+    let mut cx = TaskContext::from_waker(&waker);
+    let entered = context::enter(Context::Effect(Arc::clone(&context)));
+    let polled = catch_unwind(AssertUnwindSafe(|| poll_work(work, definition, handed_on, &mut cx)));
+    drop(entered);
+    let (sourced, rest) = match polled {
+        Ok(Ok((sourced, rest))) => (sourced, Some(rest)),
+        Ok(Err(work)) => {
+            let is_waiting = context.is_waiting.load(Ordering::Relaxed);
+            let mut state = shared.state.lock();
+            let state = &mut *state;
+            if let Some(slot) = state.traces.get_mut(&index) {
+                slot.work = work;
+                if slot.running && is_waiting {
+                    slot.running = false;
+                    state.running_count -= 1;
+                }
             }
+            return None;
         }
+        Err(panic) => (Sourced::End(Err(effect::panicked(&context.name, panic.as_ref()))), None),
     };
-    let Some(output) = output else {
-        if let Some(slot) = shared.state.lock().traces.get_mut(&index) {
-            slot.effect = Some(effect);
+    let output = match sourced {
+        Sourced::Item(item) => {
+            if let (Some(slot), Some(rest)) = (shared.state.lock().traces.get_mut(&index), rest) {
+                slot.work = rest;
+            }
+            return Some(Progress::Item(item));
         }
-        return None;
+        Sourced::End(output) => output,
     };
-    drop_quietly(shared, effect);
+    if let Some(rest) = rest {
+        let _entered = context::enter(Context::Effect(Arc::clone(&context)));
+        drop_quietly(shared, rest);
+    }
     let mut state = shared.state.lock();
-    state.running_count -= 1;
+    let state = &mut *state;
+    if let Some(slot) = state.traces.get_mut(&index)
+        && std::mem::take(&mut slot.running)
+    {
+        state.running_count -= 1;
+    }
     let trace = state.replay.awaited(index)?;
-    Some(TraceCompleted {
+    Some(Progress::Completed(TraceCompleted {
         trace,
         outcome: match output {
             Ok(payload) => TraceOutcome::Ok(payload),
             Err(record) => TraceOutcome::Err(record),
         },
-        tries: 1,
+        tries: context.tries.load(Ordering::Relaxed).max(1),
         started_at,
         duration_micros: micros(clock.elapsed().saturating_sub(since)),
         repeats: None,
-    })
+    }))
 }
 
-fn panic_message(panic: &(dyn Any + Send)) -> String {
+/// Polls what a trace does. `Err` gives it back, pending; `Ok` what it came to, and what is left of it.
+fn poll_work(
+    work: Work,
+    definition: &'static crate::definition::TraceDefinition,
+    handed_on: Option<crate::replay::HandedOn>,
+    cx: &mut TaskContext<'_>,
+) -> Result<(Sourced, Work), Work> {
+    let mut source = match work {
+        Work::None => return Err(Work::None),
+        Work::Effect(mut effect) => {
+            return match effect.as_mut().poll(cx) {
+                Poll::Pending => Err(Work::Effect(effect)),
+                Poll::Ready(output) => Ok((Sourced::End(output), Work::Effect(effect))),
+            };
+        }
+        Work::Unopened(make) => {
+            Box::new(Source::open(definition.name, make, handed_on.unwrap_or_default(), definition.policy.resumes))
+        }
+        Work::Source(source) => source,
+    };
+    match source.poll(cx) {
+        Poll::Pending => Err(Work::Source(source)),
+        Poll::Ready(sourced) => Ok((sourced, Work::Source(source))),
+    }
+}
+
+pub(super) fn panic_message(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(ToString::to_string);
     text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "(a panic without a message)".to_owned())
 }

@@ -1,29 +1,41 @@
 //! What a run's loop and the traces in its body share.
 //!
 //! Invariants: the lock is held only for bookkeeping, never while user code is polled, dropped or woken; an effect is
-//! dropped by the loop, outside the body's poll, so that what its drop wakes is not taken for the body's own doing.
+//! dropped by the loop, outside the body's poll, so that what its drop wakes is not taken for the body's own doing; what is
+//! appended is appended under the lock, so that positions and records have one order.
 
 use std::any::{Any, TypeId};
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 use std::task::{Wake, Waker};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use relive_storage::Read;
 
 use crate::clock::Clock;
+use crate::definition::TraceDefinition;
+use crate::engine::Inner;
 use crate::entropy::Entropy;
-use crate::error::Error;
-use crate::event::ErrorRecord;
-use crate::id::{RunId, Timestamp};
+use crate::error::{Error, ErrorKind, Result};
+use crate::event::{ErrorRecord, Event};
+use crate::id::{RunId, Sequence, Timestamp};
+use crate::log::{self, LogReader};
 use crate::payload::Payload;
-use crate::replay::{Replay, TraceIndex};
+use crate::replay::{Replay, ReplayError, TraceIndex};
 
+use super::append::Appender;
 use super::context::{self, EffectContext};
+use super::drive::Settings;
+use super::linger::Lingering;
 use super::mailbox::Mailbox;
+use super::plan::Plan;
+use super::source::{MakeSource, Source};
+use super::wait::SignalWait;
 
 /// What an effect or a body comes to: as it is recorded.
 pub type Output = Result<Payload, ErrorRecord>;
@@ -42,67 +54,143 @@ pub(crate) struct Environment {
     /// A runtime without time and I/O, in strict mode: bodies are polled inside it, so that a timer or a socket in a
     /// body fails where it is made.
     pub(crate) decoy: Option<tokio::runtime::Handle>,
+    /// Blocking effects that outlive their traces.
+    pub(crate) lingering: Arc<Lingering>,
+    /// Where effects are spawned.
+    pub(crate) runtime: tokio::runtime::Handle,
 }
 
 /// What a run's loop and its traces share.
 pub(crate) struct RunShared {
     pub(crate) run: RunId,
     pub(crate) environment: Arc<Environment>,
+    /// Which attempt this is.
+    pub(crate) attempt: u32,
+    /// The engine, for child runs. Weak: it holds the runs.
+    pub(crate) engine: Weak<Inner>,
     pub(crate) mailbox: Arc<Mailbox>,
     pub(crate) state: Mutex<RunState>,
     /// The body woke itself during its poll: it is not settled.
     pub(crate) woke_itself: AtomicBool,
     /// The body is being dropped by the engine: what it drops is no event.
     pub(crate) closing: AtomicBool,
+    /// Nothing is to be written or started: the log is only replayed.
+    pub(crate) is_dry: bool,
 }
 
 /// Guarded by the lock.
 pub(crate) struct RunState {
     pub(crate) replay: Replay,
+    pub(crate) appender: Appender,
+    /// Where the rest of the log is read from; `None` once it is all read.
+    pub(crate) reader: Option<LogReader>,
+    /// Where earlier attempts are read from; `None` after a shutdown.
+    pub(crate) store: Option<Arc<dyn Read>>,
     pub(crate) traces: FxHashMap<TraceIndex, TraceSlot>,
     /// Started since the last append.
     pub(crate) new_starts: Vec<TraceIndex>,
-    /// Traces that the body holds and that were not delivered yet.
+    /// Streams whose item was taken: their sources may go on.
+    pub(crate) hungry: Vec<TraceIndex>,
+    /// Traces that the body holds and that have nothing for it to take.
     pub(crate) awaited_count: usize,
-    /// Effects that have begun and not ended.
+    /// Effects that have begun, have not ended, and do not just wait.
     pub(crate) running_count: usize,
+    /// Children that the body dropped since the last append.
+    pub(crate) released: Vec<RunId>,
+    /// Effects that wait for a signal.
+    pub(crate) signal_waiters: Vec<Waker>,
+    /// Signals that were in the inbox when the run went live, and may be told of once more.
+    pub(crate) signals_seen: FxHashSet<Vec<u8>>,
     /// To be dropped by the loop.
-    pub(crate) graveyard: Vec<BoxedFuture>,
+    pub(crate) graveyard: Vec<Work>,
     /// What the body must not be told, and ends the run's loop.
     pub(crate) fatal: Option<Error>,
 }
 
 /// A trace that the body holds.
 pub(crate) struct TraceSlot {
-    /// `None` while it is polled, and once it has ended.
-    pub(crate) effect: Option<BoxedFuture>,
+    pub(crate) work: Work,
+    pub(crate) definition: &'static TraceDefinition,
     pub(crate) context: Arc<EffectContext>,
     /// Whom to wake in the body.
     pub(crate) body_waker: Waker,
     pub(crate) waker: Option<Arc<EffectWaker>>,
-    /// Its outcome was handed over, and may be parked.
+    /// Something was handed over, and may be parked.
     pub(crate) delivered: bool,
     /// When its effect began: wall clock and monotonic.
     pub(crate) began: Option<(Timestamp, Duration)>,
+    /// Counted as running.
+    pub(crate) running: bool,
+    /// Whose items an earlier attempt holds.
+    pub(crate) remembered: Option<Sequence>,
+    /// The signal it waits for.
+    pub(crate) signal: Option<Box<SignalWait>>,
+    /// The run it is.
+    pub(crate) child: Option<RunId>,
+}
+
+/// What is polled for a trace.
+pub(crate) enum Work {
+    /// It is being polled, or has ended.
+    None,
+    Effect(BoxedFuture),
+    /// A stream whose source is not called yet.
+    Unopened(MakeSource),
+    Source(Box<Source>),
+}
+
+impl Work {
+    pub(crate) fn take(&mut self) -> Self {
+        std::mem::replace(self, Self::None)
+    }
+
+    pub(crate) fn is_none(&self) -> bool {
+        matches!(self, Self::None)
+    }
+}
+
+/// What a run is made of.
+pub(crate) struct Parts {
+    pub(crate) plan: Plan,
+    pub(crate) environment: Arc<Environment>,
+    pub(crate) engine: Weak<Inner>,
+    pub(crate) settings: Settings,
+    pub(crate) mailbox: Arc<Mailbox>,
+    pub(crate) replay: Replay,
+    pub(crate) reader: Option<LogReader>,
+    pub(crate) store: Arc<dyn Read>,
+    pub(crate) is_dry: bool,
 }
 
 impl RunShared {
-    pub(crate) fn new(run: RunId, environment: Arc<Environment>, mailbox: Arc<Mailbox>, replay: Replay) -> Arc<Self> {
+    pub(crate) fn new(parts: Parts) -> Arc<Self> {
+        let (run, attempt) = (parts.plan.run, parts.plan.attempt);
+        let appender = Appender::new(parts.plan, parts.settings, Arc::clone(&parts.mailbox));
         Arc::new(Self {
             run,
-            environment,
-            mailbox,
+            attempt,
+            environment: parts.environment,
+            engine: parts.engine,
+            mailbox: parts.mailbox,
             state: Mutex::new(RunState {
-                replay,
+                replay: parts.replay,
+                appender,
+                reader: parts.reader,
+                store: Some(parts.store),
                 traces: FxHashMap::default(),
                 new_starts: Vec::new(),
+                hungry: Vec::new(),
                 awaited_count: 0,
                 running_count: 0,
+                released: Vec::new(),
+                signal_waiters: Vec::new(),
+                signals_seen: FxHashSet::default(),
                 graveyard: Vec::new(),
                 fatal: None,
             }),
             woke_itself: AtomicBool::new(false),
             closing: AtomicBool::new(false),
+            is_dry: parts.is_dry,
         })
     }
 
@@ -110,6 +198,58 @@ impl RunShared {
     pub(crate) fn fail(&self, error: Error) {
         self.state.lock().fatal.get_or_insert(error);
         self.mailbox.stranger();
+    }
+
+    pub(crate) fn replay_error(&self, error: ReplayError) -> Error {
+        match error {
+            ReplayError::Diverged(divergence) => Error::diverged(*divergence),
+            ReplayError::Impossible { sequence, why } => {
+                Error::new(ErrorKind::Corrupt, format!("run {} at event {sequence}: {why}", self.run))
+            }
+        }
+    }
+
+    /// Gives the replay the next batch of the log.
+    pub(crate) fn read(&self, state: &mut RunState) -> Result<()> {
+        let batch = state.reader.as_mut().map_or(Ok(None), LogReader::next_batch)?;
+        match batch {
+            Some(batch) => state.replay.feed(batch),
+            None => {
+                state.replay.end_history();
+                if let Some(reader) = state.reader.take() {
+                    let at = reader.position();
+                    let epoch = state.appender.epoch();
+                    state.appender.continue_with(reader.into_writer(epoch), at);
+                    self.mailbox.durable(at.0);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads more of the step under way.
+    pub(crate) fn read_step(&self, state: &mut RunState) -> Result<()> {
+        while !state.replay.extend_step().map_err(|error| self.replay_error(error))? {
+            self.read(state)?;
+        }
+        Ok(())
+    }
+
+    /// An event of an earlier attempt.
+    pub(crate) fn event_at(&self, state: &RunState, at: Sequence) -> Result<Event> {
+        let store = state.store.clone().ok_or_else(|| super::drive::closed(self.run))?;
+        log::event_at(store, self.run, at)
+    }
+
+    /// Appends what came beside the steps. If a step is under way, it takes that along; `in_body`: the caller is inside that
+    /// step, which does not end before it. Returns the position behind it.
+    pub(crate) fn append_aside(&self, state: &mut RunState, in_body: bool) -> Result<Sequence> {
+        let end = state.replay.next_sequence();
+        if in_body || state.replay.is_between_steps() {
+            state.appender.append(&mut state.replay, !in_body)?;
+            state.appender.flush(&state.replay)?;
+        }
+        Ok(end)
     }
 }
 

@@ -1,26 +1,32 @@
-//! A trace, as the body sees it: a future that is ready when the run hands its outcome over.
+//! A trace, as the body sees it: a future or a stream that is ready when the run hands something over.
 //!
 //! Lives in the body; does nothing but book-keeping in the run's shared state. The effect is polled by the run's loop.
 //!
-//! Invariants: it is ready only with a recorded outcome, or at once with what depends on nothing but the call itself;
-//! dropping it removes the effect.
+//! Invariants: it is ready only with what is recorded, or at once with what depends on nothing but the call itself; dropping
+//! it removes the effect.
 
 use std::future::Future;
-use std::panic::resume_unwind;
 use std::pin::Pin;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context as TaskContext, Poll};
+use std::time::Duration;
 
 use crate::definition::TraceDefinition;
-use crate::error::{Error, ErrorKind, Result, payload_error};
-use crate::event::{TraceCompleted, TraceOutcome, TraceStarted};
-use crate::id::{InputHash, Sequence};
+use crate::error::{Error, ErrorKind, Result};
+use crate::event::{TraceCompleted, TraceForm, TraceOutcome, TraceStarted};
+use crate::id::{CodeHash, InputHash, RunId, Sequence, Timestamp};
 use crate::payload::{Payload, PayloadError};
-use crate::replay::TraceIndex;
+use crate::replay::{Handed, HandedOn, Hit, TraceIndex};
 
+use super::child::{self, ChildCall};
 use super::context::{self, Context, EffectContext};
-use super::shared::{BoxedFuture, Output, RunShared, TraceSlot};
+use super::effect::{self, Effect};
+use super::inline::{outside, read_more, recordable};
+use super::nested::{self, NestedFuture};
+use super::shared::{BoxedFuture, Output, RunShared, RunState, TraceSlot, Work};
+use super::source::{MakeSource, Source, Sourced};
+use super::wait;
 
 /// The arguments of a call: as they are recorded, and their hash.
 #[derive(Clone, Debug)]
@@ -41,11 +47,25 @@ pub struct TraceCall {
     pub file: &'static str,
     /// From which line.
     pub line: u32,
-    /// The effect. Polled by the run, once the start is durable.
-    pub effect: BoxedFuture,
+    /// What it does once the start is durable.
+    pub work: CallWork,
 }
 
-/// A call of a trace in a body.
+/// What a trace does.
+pub enum CallWork {
+    /// An effect with one outcome.
+    Effect(Effect),
+    /// A source of items.
+    Stream(MakeSource),
+    /// It waits so long from when it was called first.
+    Sleep(Duration),
+    /// It waits for a signal.
+    Signal(wait::SignalWait),
+    /// It is a run of its own.
+    Child(Box<ChildCall>),
+}
+
+/// A call of a trace in a body or in an effect.
 pub struct TraceFuture(State);
 
 enum State {
@@ -53,6 +73,10 @@ enum State {
     Inert(Option<TraceCall>),
     /// A plain call outside a task.
     Outside(BoxedFuture),
+    /// A plain stream outside a task.
+    OutsideStream(Box<Source>),
+    /// Called by an effect.
+    Nested(NestedFuture),
     Open(Arc<RunShared>, TraceIndex),
     Done,
 }
@@ -63,85 +87,107 @@ impl TraceFuture {
         Self(State::Inert(Some(call)))
     }
 
-    fn begin(&mut self, call: TraceCall, cx: &mut TaskContext<'_>) -> Poll<Result<Output>> {
-        let name = call.definition.name;
+    /// The next item of a stream, or its end: `Ok` with anything is the end behind the last item.
+    pub fn poll_item(&mut self, cx: &mut TaskContext<'_>) -> Poll<Result<Item>> {
+        let handed = match self.poll_handed(cx) {
+            Poll::Pending => return Poll::Pending,
+            Poll::Ready(handed) => handed,
+        };
+        Poll::Ready(match handed {
+            Ok(Handed::Item(item)) => Ok(Item::Next(item)),
+            Ok(Handed::Outcome(outcome)) => {
+                self.0 = State::Done;
+                match outcome {
+                    TraceOutcome::Ok(_) => Ok(Item::End),
+                    TraceOutcome::Err(record) => Ok(Item::Failed(record)),
+                    TraceOutcome::Dropped => return Poll::Pending,
+                }
+            }
+            Err(error) => {
+                self.0 = State::Done;
+                Err(error)
+            }
+        })
+    }
+
+    fn poll_handed(&mut self, cx: &mut TaskContext<'_>) -> Poll<Result<Handed>> {
+        if let State::Inert(call) = &mut self.0
+            && let Some(call) = call.take()
+        {
+            return self.begin(call, cx);
+        }
+        self.poll_open(cx)
+    }
+
+    fn begin(&mut self, call: TraceCall, cx: &mut TaskContext<'_>) -> Poll<Result<Handed>> {
+        let definition = call.definition;
         let shared = match context::current() {
             Some(Context::Body(shared)) => shared,
-            None if call.definition.outside_call => {
-                self.0 = State::Outside(call.effect);
+            None if definition.outside_call => {
+                self.0 = match call.work {
+                    CallWork::Effect(effect) => State::Outside(effect::outside(definition, effect)),
+                    CallWork::Stream(make) => {
+                        State::OutsideStream(Box::new(Source::open(definition.name, make, HandedOn::default(), true)))
+                    }
+                    _ => return Poll::Ready(Err(outside(definition, call.file, call.line))),
+                };
                 return self.poll_open(cx);
             }
-            None => {
-                return Poll::Ready(Err(Error::new(
-                    ErrorKind::OutsideTask,
-                    format!(
-                        "{}:{}: trace {name} is called outside a task: call it in a #[task] that an engine runs, or mark it \
-                         #[trace(outside = \"call\")]",
-                        call.file, call.line
-                    ),
-                )));
-            }
-            Some(Context::Effect(effect)) => {
-                return Poll::Ready(Err(Error::new(
-                    ErrorKind::Unsupported,
-                    format!(
-                        "{}:{}: trace {name} is called inside trace {}: this version records traces only in a task's body",
-                        call.file, call.line, effect.name
-                    ),
-                )));
+            None => return Poll::Ready(Err(outside(definition, call.file, call.line))),
+            Some(Context::Effect(outer)) => {
+                self.0 = State::Nested(nested::call(call, outer));
+                return self.poll_open(cx);
             }
         };
-        let arguments = match call.arguments {
+        let arguments = match recordable(definition, call.arguments) {
             Ok(arguments) => arguments,
-            Err(error) => {
-                let what = format!("the arguments of trace {name} cannot be recorded");
-                return Poll::Ready(Err(payload_error(what, &error)));
-            }
+            Err(error) => return Poll::Ready(Err(error)),
         };
-        let body_waker = cx.waker().clone();
-        let mut state = shared.state.lock();
-        let started = state.replay.start(TraceStarted {
-            name: name.into(),
-            code: call.definition.code,
+        let child = match &call.work {
+            CallWork::Child(_) => match child::new_id(&shared) {
+                Ok(run) => Some(run),
+                Err(error) => return Poll::Ready(Err(error)),
+            },
+            _ => None,
+        };
+        let start = TraceStarted {
+            name: definition.name.into(),
+            code: definition.code,
             input_hash: arguments.hash,
             occurrence: 0,
             input: arguments.payload,
             file: call.file.into(),
             line: call.line,
-            form: crate::event::TraceForm::Future,
+            form: if matches!(call.work, CallWork::Stream(_)) { TraceForm::Stream } else { TraceForm::Future },
             within: None,
-            child: None,
-            group: None,
+            child,
+            group: context::group().map(|group| group.to_string()),
             at: shared.environment.clock.now(),
-        });
-        let context = EffectContext {
-            shared: Arc::clone(&shared),
-            name: name.into(),
-            input_hash: arguments.hash,
-            occurrence: started.occurrence,
-            idempotency_key: OnceLock::new(),
         };
-        state.new_starts.push(started.index);
-        state.awaited_count += 1;
-        state.traces.insert(
-            started.index,
-            TraceSlot {
-                effect: Some(call.effect),
-                context: Arc::new(context),
-                body_waker,
-                waker: None,
-                delivered: false,
-                began: None,
-            },
-        );
-        drop(state);
-        self.0 = State::Open(shared, started.index);
+        let body_waker = cx.waker().clone();
+        let begun = open(&shared, definition, start, call.work, body_waker);
+        if let Some(index) = begun {
+            self.0 = State::Open(shared, index);
+        }
         Poll::Pending
     }
 
-    fn poll_open(&mut self, cx: &mut TaskContext<'_>) -> Poll<Result<Output>> {
+    fn poll_open(&mut self, cx: &mut TaskContext<'_>) -> Poll<Result<Handed>> {
+        let outcome = |output| {
+            Handed::Outcome(match output {
+                Ok(payload) => TraceOutcome::Ok(payload),
+                Err(record) => TraceOutcome::Err(record),
+            })
+        };
         match &mut self.0 {
-            State::Outside(effect) => effect.as_mut().poll(cx).map(Ok),
+            State::Outside(effect) => effect.as_mut().poll(cx).map(|output| Ok(outcome(output))),
+            State::OutsideStream(source) => source.poll(cx).map(|sourced| {
+                Ok(match sourced {
+                    Sourced::Item(item) => Handed::Item(item),
+                    Sourced::End(output) => outcome(output),
+                })
+            }),
+            State::Nested(nested) => nested.as_mut().poll(cx).map(|output| output.map(outcome)),
             State::Open(shared, index) => {
                 if !context::is_body_of(shared.run) {
                     let why = "a trace of its body is polled from elsewhere (a spawned task, another trace)";
@@ -151,7 +197,7 @@ impl TraceFuture {
                 // The user's wakers are cloned and dropped with the lock free.
                 let mut waker = cx.waker().clone();
                 let mut state = shared.state.lock();
-                let Some(outcome) = state.replay.ask(*index) else {
+                let Some(handed) = state.replay.ask(*index) else {
                     if let Some(slot) = state.traces.get_mut(index)
                         && !slot.body_waker.will_wake(&waker)
                     {
@@ -160,19 +206,116 @@ impl TraceFuture {
                     drop(state);
                     return Poll::Pending;
                 };
+                if let Handed::Item(_) = handed {
+                    let RunState { traces, awaited_count, hungry, .. } = &mut *state;
+                    if let Some(slot) = traces.get_mut(index) {
+                        slot.delivered = false;
+                        *awaited_count += 1;
+                        hungry.push(*index);
+                    }
+                    return Poll::Ready(Ok(handed));
+                }
                 let slot = state.traces.remove(index);
                 drop(state);
                 drop(slot);
                 self.0 = State::Done;
-                match outcome {
-                    TraceOutcome::Ok(payload) => Poll::Ready(Ok(Ok(payload))),
-                    TraceOutcome::Err(record) => Poll::Ready(Ok(Err(record))),
-                    TraceOutcome::Dropped => Poll::Pending,
-                }
+                Poll::Ready(Ok(handed))
             }
             State::Inert(_) | State::Done => Poll::Pending,
         }
     }
+}
+
+/// What a stream gives.
+pub enum Item {
+    /// An item.
+    Next(Payload),
+    /// The end.
+    End,
+    /// An error, which is the end, too.
+    Failed(crate::event::ErrorRecord),
+}
+
+/// Enters a trace into the run's books. `None`: the run cannot go on.
+fn open(
+    shared: &Arc<RunShared>,
+    definition: &'static TraceDefinition,
+    mut start: TraceStarted,
+    work: CallWork,
+    body_waker: std::task::Waker,
+) -> Option<TraceIndex> {
+    let at_most_once = definition.policy.at_most_once;
+    let mut state = shared.state.lock();
+    let started = loop {
+        match state.replay.start(start, at_most_once) {
+            Ok(started) => break started,
+            Err(again) => {
+                start = *again;
+                if !read_more(shared, &mut state) {
+                    return None;
+                }
+            }
+        }
+    };
+    let context = Arc::new(EffectContext {
+        shared: Arc::clone(shared),
+        name: definition.name.into(),
+        input_hash: started.input_hash,
+        occurrence: started.occurrence,
+        sequence: started.sequence.unwrap_or(Sequence(u64::MAX)),
+        called_at: started.at,
+        outer: None,
+        is_inline: false,
+        is_waiting: AtomicBool::new(false),
+        tries: AtomicU32::new(0),
+        calls: parking_lot::Mutex::default(),
+        idempotency_key: OnceLock::new(),
+    });
+    if at_most_once && !started.logged {
+        state.appender.sync_next();
+    }
+    let signal = match &work {
+        CallWork::Signal(signal) => Some(Box::new(signal.clone())),
+        _ => None,
+    };
+    let child = started.child;
+    let work = if at_most_once && (started.logged || started.hit == Some(Hit::Began)) {
+        Work::Effect(Box::pin(std::future::ready(Err(effect::interrupted(definition.name)))))
+    } else {
+        match work {
+            CallWork::Effect(effect) => Work::Effect(effect::whole(&context, definition, effect)),
+            CallWork::Stream(make) => Work::Unopened(make),
+            CallWork::Sleep(duration) => Work::Effect(wait::sleep(Arc::clone(&context), duration)),
+            CallWork::Signal(signal) => Work::Effect(wait::signal(Arc::clone(&context), signal)),
+            CallWork::Child(call) => {
+                let run = started.child.unwrap_or(RunId::from_bytes([0; 16]));
+                Work::Effect(child::effect(Arc::clone(&context), run, *call))
+            }
+        }
+    };
+    let remembered = match started.hit {
+        Some(Hit::Items { start, .. }) => Some(start),
+        _ => None,
+    };
+    state.new_starts.push(started.index);
+    state.awaited_count += 1;
+    state.traces.insert(
+        started.index,
+        TraceSlot {
+            work,
+            definition,
+            context,
+            body_waker,
+            waker: None,
+            delivered: false,
+            began: None,
+            running: false,
+            remembered,
+            signal,
+            child,
+        },
+    );
+    Some(started.index)
 }
 
 impl Future for TraceFuture {
@@ -180,12 +323,12 @@ impl Future for TraceFuture {
     type Output = Result<Output>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
-        if let State::Inert(call) = &mut self.0
-            && let Some(call) = call.take()
-        {
-            return self.begin(call, cx);
+        match self.poll_handed(cx) {
+            Poll::Pending | Poll::Ready(Ok(Handed::Item(_) | Handed::Outcome(TraceOutcome::Dropped))) => Poll::Pending,
+            Poll::Ready(Ok(Handed::Outcome(TraceOutcome::Ok(payload)))) => Poll::Ready(Ok(Ok(payload))),
+            Poll::Ready(Ok(Handed::Outcome(TraceOutcome::Err(record)))) => Poll::Ready(Ok(Err(record))),
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
         }
-        self.poll_open(cx)
     }
 }
 
@@ -197,13 +340,17 @@ impl Drop for TraceFuture {
         let mut state = shared.state.lock();
         let slot = state.traces.remove(index);
         if let Some(slot) = &slot {
-            let began = slot.began;
+            let (began, tries) = (slot.began, slot.context.tries.load(Ordering::Relaxed));
             state.awaited_count -= usize::from(!slot.delivered);
-            // An effect that has ended is gone from its slot and no longer counted.
-            state.running_count -= usize::from(began.is_some() && slot.effect.is_some());
+            state.running_count -= usize::from(slot.running);
             if is_own && !is_closing {
+                state.released.extend(slot.child);
                 let clock = &shared.environment.clock;
-                state.replay.abandon(*index, |trace| dropped(trace, began, clock.as_ref()));
+                while state.replay.abandon(*index, |trace| dropped(trace, began, tries, clock.as_ref())).is_err() {
+                    if !read_more(shared, &mut state) {
+                        break;
+                    }
+                }
             }
         }
         if !is_own {
@@ -214,7 +361,10 @@ impl Drop for TraceFuture {
         }
         // The user's wakers are dropped with the lock free, the effect by the run's loop.
         let waker = slot.map(|mut slot| {
-            state.graveyard.extend(slot.effect.take());
+            let work = slot.work.take();
+            if !work.is_none() {
+                state.graveyard.push(work);
+            }
             slot
         });
         drop(state);
@@ -227,21 +377,22 @@ impl Drop for TraceFuture {
 
 fn dropped(
     trace: Sequence,
-    began: Option<(crate::id::Timestamp, std::time::Duration)>,
+    began: Option<(Timestamp, Duration)>,
+    tries: u32,
     clock: &dyn crate::clock::Clock,
 ) -> TraceCompleted {
     let (started_at, since) = began.unwrap_or_else(|| (clock.now(), clock.elapsed()));
     TraceCompleted {
         trace,
         outcome: TraceOutcome::Dropped,
-        tries: u32::from(began.is_some()),
+        tries: tries.max(u32::from(began.is_some())),
         started_at,
         duration_micros: micros(clock.elapsed().saturating_sub(since)),
         repeats: None,
     }
 }
 
-pub(super) fn micros(duration: std::time::Duration) -> u64 {
+pub(crate) fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
@@ -256,77 +407,22 @@ pub fn refuse(error: Error) -> Result<()> {
     Ok(())
 }
 
-/// Thrown through the body when an immediate trace has no answer, as the body must not be told why.
-pub(super) struct Unwind;
-
-/// A trace that is answered within its step, without a barrier: `now`, `random`, `uuid`.
-///
-/// In a body it is recorded, and answered from the record ever after. In an effect it is just called: the effect's own
-/// result is what is recorded.
+/// As [`refuse`], where there is nothing to wait for: leaves the body by unwinding.
 ///
 /// # Errors
-/// Of kind `OutsideTask` outside tasks and traces, and whatever `effect` fails with.
+/// The error itself, outside a body.
 ///
 /// # Panics
-/// Unwinds out of the body, without a message, if the log holds no such call: the run ends with a divergence.
-pub fn immediate(
-    definition: &'static TraceDefinition,
-    arguments: Arguments,
-    (file, line): (&'static str, u32),
-    effect: impl FnOnce(&dyn crate::clock::Clock, &dyn crate::entropy::Entropy) -> Result<Payload>,
-) -> Result<Payload> {
-    let name = definition.name;
-    let shared = match context::current() {
-        Some(Context::Body(shared)) => shared,
-        Some(Context::Effect(context)) => {
-            let environment = &context.shared.environment;
-            return effect(environment.clock.as_ref(), environment.entropy.as_ref());
-        }
-        None => {
-            return Err(Error::new(
-                ErrorKind::OutsideTask,
-                format!("{name}() is recorded by a run: call it in a #[task]"),
-            ));
-        }
-    };
-    let environment = Arc::clone(&shared.environment);
-    let mut state = shared.state.lock();
-    let started = state.replay.start(TraceStarted {
-        name: name.into(),
-        code: definition.code,
-        input_hash: arguments.hash,
-        occurrence: 0,
-        input: arguments.payload,
-        file: file.into(),
-        line,
-        form: crate::event::TraceForm::Inline,
-        within: None,
-        child: None,
-        group: None,
-        at: environment.clock.now(),
-    });
-    match (started.recorded, started.sequence) {
-        (Some(TraceOutcome::Ok(payload)), _) => Ok(payload),
-        (Some(TraceOutcome::Err(record)), _) => Err(record.to_error()),
-        (None, Some(trace)) => {
-            let result = effect(environment.clock.as_ref(), environment.entropy.as_ref());
-            let outcome = match &result {
-                Ok(payload) => TraceOutcome::Ok(payload.clone()),
-                Err(error) => TraceOutcome::Err(error.to_record()),
-            };
-            state.replay.completed_at_once(TraceCompleted {
-                trace,
-                outcome,
-                tries: 1,
-                started_at: environment.clock.now(),
-                duration_micros: 0,
-                repeats: None,
-            });
-            result
-        }
-        (Some(TraceOutcome::Dropped), _) | (None, None) => {
-            drop(state);
-            resume_unwind(Box::new(Unwind))
-        }
+/// Unwinds out of the body, without a message.
+pub fn refuse_inline(error: Error) -> Error {
+    match refuse(error) {
+        Ok(()) => std::panic::resume_unwind(Box::new(Unwind)),
+        Err(error) => error,
     }
 }
+
+/// Thrown through the body when a plain function has no answer, as the body must not be told why.
+pub(super) struct Unwind;
+
+/// A code hash for what has no code of the user's: a version, raised if its meaning changes.
+pub const BUILT_IN: CodeHash = CodeHash::from_bytes([1; 16]);

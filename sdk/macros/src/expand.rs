@@ -42,7 +42,7 @@ pub(crate) fn trace(source: &Source, checked: &Checked) -> TokenStream {
             #body
             static __META: #private::TraceMeta = #private::TraceMeta { #meta outside_call: #outside_call, policy: #private::TracePolicy::DEFAULT };
             #private::inventory::submit! { #private::TraceEntry(&__META) }
-            let __arguments = #private::Arguments::encode(&#recorded);
+            let __arguments = #private::Arguments::of(&__META, &#recorded);
             let __caller = ::core::panic::Location::caller();
             #(#owned)*
             #trace

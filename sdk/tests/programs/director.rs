@@ -84,7 +84,7 @@ impl Director {
             let (batch, ..) = codec::open::<Batch>(key, value).unwrap();
             for (at, event) in (batch.first.0..).map(Sequence).zip(batch.events) {
                 match event {
-                    Event::TraceStarted(started) if started.immediate => _ = state.immediate.insert((run, at)),
+                    Event::TraceStarted(started) if started.form.is_inline() => _ = state.immediate.insert((run, at)),
                     Event::TraceStarted(_) => _ = state.open.insert((run, at)),
                     Event::TraceCompleted(completed) if !state.immediate.contains(&(run, completed.trace)) => {
                         assert!(state.open.remove(&(run, completed.trace)), "{completed:?} was not open");
@@ -194,7 +194,7 @@ fn comparable(at: Sequence, event: Event, keys: &mut BTreeMap<Sequence, (String,
         Event::TaskStarted(started) => format!("started {:?}", started.input),
         Event::TraceStarted(started) => {
             let key = format!("{}({:?})#{}", started.name, started.input_hash, started.occurrence);
-            keys.insert(at, (key.clone(), started.immediate));
+            keys.insert(at, (key.clone(), started.form.is_inline()));
             format!("trace {key}")
         }
         Event::TraceCompleted(completed) => match &keys[&completed.trace] {

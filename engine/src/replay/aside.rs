@@ -1,0 +1,172 @@
+//! What stands in a log beside its steps: never compared, kept while somebody may need it.
+//!
+//! Nested traces (called by effects, not by the body) are a memo of the effect they are in; retries say how often a trace
+//! was tried; signals wait for who asks for them.
+//!
+//! Invariant: memory is bounded by what is open: what an effect called is forgotten when the effect's trace is over.
+
+use std::borrow::Cow;
+use std::collections::VecDeque;
+
+use rustc_hash::FxHashMap;
+
+use crate::event::{Event, SignalReceived, TraceOutcome, TraceRetried, TraceStarted};
+use crate::id::{CodeHash, InputHash, Sequence, Timestamp};
+use crate::payload::Payload;
+
+/// What a nested call is known by, within one effect.
+type NestedKey = (Cow<'static, str>, InputHash, u32);
+
+/// A nested call.
+#[derive(Debug)]
+struct Nested {
+    start: Sequence,
+    outcome: Option<TraceOutcome>,
+}
+
+/// How often a trace was tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tries {
+    /// Tries that failed and were to be followed by another.
+    pub count: u32,
+    /// When the next one is due.
+    pub due: Timestamp,
+}
+
+/// What was there before of a nested call.
+#[derive(Debug, PartialEq)]
+pub enum NestedCall {
+    /// It ended; this is what came of it.
+    Ended(TraceOutcome),
+    /// It began and has no usable outcome: it runs again, under the start it has.
+    Began(Sequence),
+    /// It is new.
+    New,
+}
+
+/// Everything beside the steps.
+#[derive(Debug, Default)]
+pub(super) struct Asides {
+    /// What each open effect called.
+    nested: FxHashMap<Sequence, FxHashMap<NestedKey, Nested>>,
+    /// Which call a nested start is: its effect, and its key there.
+    starts: FxHashMap<Sequence, (Sequence, NestedKey)>,
+    tries: FxHashMap<Sequence, Tries>,
+    /// What effects called since this was last asked: counts as used by the run.
+    pub(super) called: Vec<(Cow<'static, str>, CodeHash)>,
+    /// Signals that nobody took, in the order they came, by name.
+    signals: FxHashMap<String, VecDeque<Payload>>,
+}
+
+impl Asides {
+    /// Takes an event that is beside the steps; gives back one that is not.
+    pub(super) fn observe(&mut self, at: Sequence, event: Event) -> Option<Event> {
+        match event {
+            Event::TraceStarted(started) if started.within.is_some() => {
+                self.started(at, &started);
+                None
+            }
+            Event::TraceCompleted(completed) if !self.starts.is_empty() && self.is_nested(completed.trace) => {
+                self.completed(completed.trace, completed.outcome);
+                None
+            }
+            Event::TraceYielded(yielded) if !self.starts.is_empty() && self.is_nested(yielded.trace) => None,
+            Event::TraceRetried(retried) => {
+                self.retried(&retried);
+                None
+            }
+            Event::SignalReceived(received) => {
+                self.received(received);
+                None
+            }
+            other => Some(other),
+        }
+    }
+
+    fn is_nested(&self, trace: Sequence) -> bool {
+        self.starts.contains_key(&trace)
+    }
+
+    /// A nested call began.
+    pub(super) fn started(&mut self, at: Sequence, call: &TraceStarted) {
+        let Some(outer) = call.within else { return };
+        self.called.push((call.name.clone(), call.code));
+        let key = (call.name.clone(), call.input_hash, call.occurrence);
+        self.starts.insert(at, (outer, key.clone()));
+        self.nested.entry(outer).or_default().insert(key, Nested { start: at, outcome: None });
+    }
+
+    /// A nested call ended.
+    pub(super) fn completed(&mut self, start: Sequence, outcome: TraceOutcome) {
+        self.forget(start);
+        let Some((outer, key)) = self.starts.get(&start) else { return };
+        if let Some(nested) = self.nested.get_mut(outer).and_then(|calls| calls.get_mut(key)) {
+            nested.outcome = Some(outcome);
+        }
+    }
+
+    /// What was there before of a call in this effect.
+    pub(super) fn nested(&self, outer: Sequence, call: &TraceStarted) -> NestedCall {
+        let key = (call.name.clone(), call.input_hash, call.occurrence);
+        match self.nested.get(&outer).and_then(|calls| calls.get(&key)) {
+            None => NestedCall::New,
+            Some(Nested { outcome: Some(TraceOutcome::Ok(payload)), .. }) => {
+                NestedCall::Ended(TraceOutcome::Ok(payload.clone()))
+            }
+            Some(Nested { outcome: Some(TraceOutcome::Err(record)), .. }) if record.terminal => {
+                NestedCall::Ended(TraceOutcome::Err(record.clone()))
+            }
+            Some(nested) => NestedCall::Began(nested.start),
+        }
+    }
+
+    /// A trace is over: what its effect called is of no use any more.
+    pub(super) fn forget(&mut self, outer: Sequence) {
+        if !self.tries.is_empty() {
+            self.tries.remove(&outer);
+        }
+        if self.nested.is_empty() {
+            return;
+        }
+        let Some(calls) = self.nested.remove(&outer) else { return };
+        for nested in calls.into_values() {
+            self.starts.remove(&nested.start);
+            self.forget(nested.start);
+        }
+    }
+
+    /// A try failed.
+    pub(super) fn retried(&mut self, retried: &TraceRetried) {
+        self.tries.insert(retried.trace, Tries { count: retried.tries, due: retried.due });
+    }
+
+    /// How often a trace was tried before.
+    pub(super) fn tries(&self, trace: Sequence) -> Option<Tries> {
+        self.tries.get(&trace).copied()
+    }
+
+    /// Somebody signalled the run.
+    pub(super) fn received(&mut self, received: SignalReceived) {
+        self.signals.entry(received.name).or_default().push_back(received.value);
+    }
+
+    /// Whether a signal of this name waits to be taken.
+    pub(super) fn signal(&self, name: &str) -> Option<&Payload> {
+        self.signals.get(name)?.front()
+    }
+
+    /// The oldest signal of this name is handed over.
+    pub(super) fn take_signal(&mut self, name: &str) {
+        if let Some(values) = self.signals.get_mut(name) {
+            values.pop_front();
+            if values.is_empty() {
+                self.signals.remove(name);
+            }
+        }
+    }
+
+    /// Carries the signals of earlier attempts over that nobody took.
+    pub(super) fn with_signals(signals: FxHashMap<String, VecDeque<Payload>>) -> Self {
+        Self { signals, ..Self::default() }
+    }
+}

@@ -1,0 +1,155 @@
+//! What is done to a run from outside while it waits or after it has ended: resume, signal.
+//!
+//! Called by `engine`.
+//!
+//! Invariant: a run has one loop at a time; a signal is durable before its sender is told.
+
+use std::sync::Arc;
+
+use relive_storage::{Operation, Outcome, Precondition, Write};
+
+use crate::child::under_way;
+use crate::engine::Inner;
+use crate::error::{Error, ErrorKind, Result};
+use crate::event::{Cause, Event, SignalReceived, TaskCompleted, TaskOutcome};
+use crate::execute::{self, Beginning};
+use crate::handle::{CellState, Handle, RunCell, Target};
+use crate::id::RunId;
+use crate::index;
+use crate::inspect;
+use crate::log::{LOG, LogReader};
+use crate::payload::Payload;
+use crate::reserve::call_key;
+use crate::run::{Letter, closed};
+
+impl Inner {
+    /// Begins a new attempt of a run that failed, was cancelled, or waits.
+    pub(crate) async fn begin_attempt(self: &Arc<Self>, run: RunId, cause: Cause) -> Result<Handle> {
+        self.check_open()?;
+        let record = inspect::run(self.store()?.as_ref(), run)?
+            .ok_or_else(|| Error::new(ErrorKind::UnknownRun, format!("there is no run {run} in this store")))?;
+        if record.state == index::RunState::Completed {
+            let why = format!("run {run} has completed: there is nothing to resume");
+            return Err(Error::new(ErrorKind::Ended, why));
+        }
+        let definition = self.registry.task(&record.task).ok_or_else(|| {
+            let why = format!("run {run} is of task {}, which this program does not have", record.task);
+            Error::new(ErrorKind::UnknownTask, why)
+        })?;
+        let started = crate::recover::first_event(self.store()?, run)?;
+        let canonical = execute::unpanicked(|| (definition.canonical)(&started.input, &[]))
+            .map_err(|error| crate::error::payload_error(format!("run {run}: its input cannot be read"), &error))?;
+        let (cell, alive) = {
+            // Held while the run is entered, so that a shutdown at the same time finds it.
+            let alive = self.alive.lock();
+            let Some(alive) = alive.clone() else { return Err(closed(run)) };
+            let mut runs = self.runs.lock();
+            let cell = match runs.get(&run) {
+                Some(cell) => {
+                    if !matches!(cell.state(), CellState::Waiting(_)) {
+                        return Err(under_way(run));
+                    }
+                    cell.set(CellState::Starting);
+                    Arc::clone(cell)
+                }
+                None => {
+                    let cell = RunCell::new(run, definition.name, CellState::Starting);
+                    runs.insert(run, Arc::clone(&cell));
+                    cell
+                }
+            };
+            (cell, alive)
+        };
+        cell.mailbox.renew();
+        let _ = cell.input.set(canonical.clone().into());
+        let key = call_key(definition.name, blake3::hash(&canonical).as_bytes());
+        self.joinable_if_free(key, &cell);
+        execute::spawn(self, &cell, Beginning::Attempt(cause), Some(key), alive);
+        match cell.started().await {
+            Ok(()) => Ok(Handle { run, target: Target::Live(cell) }),
+            Err(error) if error.kind() == ErrorKind::IdTaken => Err(under_way(run)),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Ends a run that no loop is driving, as cancelled.
+    pub(crate) async fn cancel_unfinished(self: &Arc<Self>, run: RunId) -> Result<TaskCompleted> {
+        let mut reader = LogReader::new(self.store()?, run);
+        let mut last = None;
+        while let Some(batch) = reader.next_batch()? {
+            last = batch.events.into_iter().next_back();
+        }
+        if let Some(Event::TaskCompleted(completed)) = last
+            && completed.retry_at.is_none()
+        {
+            return Ok(completed);
+        }
+        let started = crate::recover::first_event(self.store()?, run)?;
+        let (at, first) = (self.environment.clock.now(), reader.position());
+        let completed =
+            TaskCompleted { outcome: TaskOutcome::Cancelled, imposed: true, code: started.code, retry_at: None, at };
+        let mut writer = reader.into_writer(self.settings.epoch);
+        let (mut operations, _) = writer.append(first, vec![Event::TaskCompleted(completed.clone())], true)?;
+        if let Some(mut record) = inspect::run(self.store()?.as_ref(), run)? {
+            record.state = index::RunState::Cancelled;
+            record.finished_at = Some(at);
+            operations.push(index::put(index::RUNS, index::run_key(run), &record)?);
+        }
+        operations.push(Operation::Delete { keyspace: index::UNFINISHED, key: index::run_key(run) });
+        // Somebody else may be cancelling it, too: who appends first has cancelled it.
+        let absent = Precondition::Absent { keyspace: LOG, key: crate::log::key(run, first) };
+        match self.settings.committer.commit(Write { preconditions: vec![absent], operations }).await? {
+            Outcome::Applied => Ok(completed),
+            Outcome::Refused { .. } => {
+                Err(Error::new(ErrorKind::Storage, format!("run {run} moved while it was cancelled: try again")))
+            }
+        }
+    }
+
+    /// Signals a run. When this returns, the signal is durable.
+    pub(crate) async fn signal(&self, run: RunId, name: &str, value: Payload) -> Result<()> {
+        self.check_open()?;
+        let cell = self.runs.lock().get(&run).cloned();
+        if let Some(shared) = cell.as_ref().and_then(|cell| cell.shared.lock().upgrade()) {
+            let state = shared.state.lock();
+            let waits = || state.traces.values().filter_map(|slot| slot.signal.as_deref());
+            if let Some(wait) = waits().find(|wait| wait.name == name)
+                && let Err(error) = (wait.accepts)(&value)
+            {
+                return Err(Error::new(
+                    ErrorKind::Payload,
+                    format!(
+                        "run {run} waits for signal {name} as a {}, and {} is none: {error}. Nothing was recorded",
+                        wait.type_name,
+                        value.to_value().excerpt(120)
+                    ),
+                ));
+            }
+        }
+        let key = index::run_key(run);
+        // As often as others change the run's record meanwhile; each time it got on.
+        for _ in 0..1_000 {
+            let stored = self.store()?.get(index::UNFINISHED, &key).map_err(crate::error::storage_error)?;
+            let Some(unfinished) = stored else {
+                return Err(match inspect::run(self.store()?.as_ref(), run)? {
+                    Some(_) => Error::new(ErrorKind::Ended, format!("run {run} has ended: it takes no signal {name}")),
+                    None => Error::new(ErrorKind::UnknownRun, format!("there is no run {run} in this store")),
+                });
+            };
+            let at = self.environment.clock.now();
+            let number = self.signal_count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            let inbox = index::inbox_key(run, at, number);
+            let signal = SignalReceived { name: name.to_owned(), value: value.clone(), at };
+            let put = index::put(index::INBOX, inbox.clone(), &signal)?;
+            let equals = Precondition::Equals { keyspace: index::UNFINISHED, key: key.clone(), value: unfinished };
+            let write = Write { preconditions: vec![equals], operations: vec![put] };
+            if self.settings.committer.commit(write).await? == Outcome::Applied {
+                if let Some(cell) = self.runs.lock().get(&run) {
+                    cell.mailbox.signal(Letter { key: inbox, signal });
+                }
+                return Ok(());
+            }
+        }
+        Err(Error::new(ErrorKind::Storage, format!("run {run} keeps moving while it is signalled: try again")))
+    }
+}

@@ -1,0 +1,87 @@
+//! Hands something over to the body: what an effect came to, or what an earlier attempt found.
+//!
+//! Invariant: each is one delivery, and begins a step.
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::event::{Event, TraceCompleted, TraceOutcome, TraceYielded};
+use crate::id::Sequence;
+use crate::log::LogReader;
+use crate::replay::TraceIndex;
+
+use super::super::iterator::LogCursor;
+use super::super::poll::Progress;
+use super::{Drive, closed};
+
+impl Drive {
+    /// Hands over what an effect came to.
+    pub(super) fn deliver(&mut self, index: TraceIndex, progress: Progress) {
+        let mut state = self.shared.state.lock();
+        let state = &mut *state;
+        match progress {
+            Progress::Completed(completed) => {
+                if let Some(slot) = state.traces.get(&index)
+                    && let Some(signal) = &slot.signal
+                    && !matches!(completed.outcome, TraceOutcome::Dropped)
+                {
+                    state.replay.take_signal(&signal.name);
+                }
+                state.replay.completed(index, completed);
+            }
+            Progress::Item(item) => {
+                let Some(trace) = state.replay.awaited(index) else { return };
+                let number = state.replay.item_count(index);
+                let yielded = TraceYielded { trace, index: number, item, repeats: None };
+                state.replay.yielded(index, yielded, None);
+            }
+        }
+    }
+
+    /// Hands over what an earlier attempt found.
+    pub(super) fn recall(&mut self, index: TraceIndex, at: Sequence) -> Result<()> {
+        let mut guard = self.shared.state.lock();
+        let state = &mut *guard;
+        let Some(trace) = state.replay.awaited(index) else {
+            state.replay.forgotten(index);
+            return Ok(());
+        };
+        let Some(start) = state.traces.get(&index).and_then(|slot| slot.remembered) else {
+            let event = self.shared.event_at(state, at)?;
+            let Event::TraceCompleted(earlier) = event else {
+                let why = format!("run {} at event {at}: an outcome was expected there", self.shared.run);
+                return Err(Error::new(ErrorKind::Corrupt, why));
+            };
+            state.replay.completed(index, TraceCompleted { trace, repeats: Some(at), ..earlier });
+            return Ok(());
+        };
+        if !self.cursors.contains_key(&index) {
+            let store = state.store.clone().ok_or_else(|| closed(self.shared.run))?;
+            let reader = LogReader::starting_at(store, self.shared.run, at)?;
+            self.cursors.insert(index, LogCursor::new(reader, at));
+        }
+        let next = match self.cursors.get_mut(&index) {
+            Some(cursor) => cursor.next_of(start)?,
+            None => None,
+        };
+        match next {
+            Some((at, Event::TraceYielded(earlier))) => {
+                // The next one is looked for when the body has taken this one.
+                let yielded = TraceYielded { trace, repeats: Some(at), ..earlier };
+                state.replay.yielded(index, yielded, Some(Sequence(at.0 + 1)));
+            }
+            Some((at, Event::TraceCompleted(earlier))) => {
+                self.cursors.remove(&index);
+                state.replay.completed(index, TraceCompleted { trace, repeats: Some(at), ..earlier });
+            }
+            _ => {
+                // The earlier attempt had come no further: the source goes on.
+                self.cursors.remove(&index);
+                state.replay.forgotten(index);
+                if let Some(slot) = state.traces.get_mut(&index) {
+                    slot.remembered = None;
+                }
+                self.waiting.push_back((Sequence(0), index));
+            }
+        }
+        Ok(())
+    }
+}

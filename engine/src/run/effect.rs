@@ -1,0 +1,289 @@
+//! An effect and its tries: timeouts, retries and the waits between them, in one future.
+//!
+//! Made when a trace is called; polled by the run's loop, or by the effect that called the trace.
+//!
+//! Invariants: a failed try is in the log, durably, before the next one begins; no try begins while a blocking one before it
+//! is still on its thread.
+
+use std::any::Any;
+use std::future::{Future, pending, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context as TaskContext, Poll};
+use std::time::Duration;
+
+use crate::definition::{RetryPolicy, TraceDefinition};
+use crate::error::{Error, ErrorKind};
+use crate::event::{ErrorRecord, Event, TraceRetried};
+use crate::execute;
+use crate::id::{Sequence, Timestamp};
+
+use super::context::{EffectContext, InContext};
+use super::linger::Lingering;
+use super::shared::{BoxedFuture, Output};
+use super::trace::micros;
+
+/// A function for a thread of its own.
+pub type Blocking = Box<dyn FnOnce() -> Output + Send>;
+
+/// What a trace does.
+pub enum Effect {
+    /// Once.
+    Once(BoxedFuture),
+    /// Anew for every try.
+    Again(Box<dyn FnMut() -> BoxedFuture + Send>),
+    /// On a thread that may block, anew for every try.
+    Blocking(Box<dyn FnMut() -> Blocking + Send>),
+}
+
+/// The future of an effect with all its tries.
+pub(crate) fn whole(context: &Arc<EffectContext>, definition: &'static TraceDefinition, effect: Effect) -> BoxedFuture {
+    let policy = &definition.policy;
+    let is_plain = policy.retry.retries == 0 && policy.timeout.is_none() && policy.deadline.is_none() && !policy.spawn;
+    match effect {
+        Effect::Once(future) if is_plain => future,
+        effect => Box::pin(tries(Arc::clone(context), definition, effect)),
+    }
+}
+
+/// The effect of a plain call outside a task: one try, and nothing is recorded.
+pub(crate) fn outside(definition: &'static TraceDefinition, effect: Effect) -> BoxedFuture {
+    match effect {
+        Effect::Once(future) => future,
+        Effect::Again(mut make) => make(),
+        Effect::Blocking(mut make) => {
+            let run = make();
+            let name = definition.name;
+            match tokio::runtime::Handle::try_current() {
+                Ok(runtime) => execute::spawn_blocking(&runtime, move || unpanicked(name, run).unwrap_or_else(Err)),
+                Err(_) => Box::pin(async move { run() }),
+            }
+        }
+    }
+}
+
+/// The outcome of a trace that must not begin again.
+pub(crate) fn interrupted(name: &str) -> ErrorRecord {
+    ErrorRecord::new(
+        ErrorKind::Interrupted,
+        format!(
+            "trace {name} had begun and how it ended is not known; it is at_most_once, so it is not begun again: look what \
+             became of it"
+        ),
+    )
+}
+
+async fn tries(context: Arc<EffectContext>, definition: &'static TraceDefinition, mut effect: Effect) -> Output {
+    let policy = &definition.policy;
+    let clock = Arc::clone(&context.shared.environment.clock);
+    let deadline = policy.deadline.map(|deadline| clock.elapsed() + left(&context, context.called_at, deadline));
+    let before = context.shared.state.lock().replay.tries(context.sequence);
+    let mut count = 0;
+    if let Some(before) = before {
+        count = before.count;
+        let wait = before.due.0.saturating_sub(clock.now().0);
+        let wait = Duration::from_micros(u64::try_from(wait).unwrap_or(0));
+        waiting(&context, clock.sleep_until(clock.elapsed() + wait)).await;
+    }
+    let (blocking, run) = (Arc::new(Lingering::default()), context.shared.run);
+    loop {
+        if blocking.is_any(run) {
+            waiting(&context, blocking.none(run)).await;
+        }
+        if context.shared.mailbox.is_stopping() {
+            return never(&context).await;
+        }
+        let (started_at, since) = (clock.now(), clock.elapsed());
+        context.begin_try();
+        count += 1;
+        context.tries.store(count, Ordering::Relaxed);
+        let this = one(&context, definition, &mut effect, &blocking);
+        let output = in_time(&context, definition, this, deadline).await;
+        let record = match output {
+            Err(record) if count <= policy.retry.retries && !record.terminal => record,
+            output => return output,
+        };
+        let wait = wait_before(&policy.retry, count, context.shared.environment.entropy.as_ref());
+        let due_elapsed = clock.elapsed() + wait;
+        if deadline.is_some_and(|deadline| due_elapsed >= deadline) {
+            return Err(out_of_time(definition.name, policy.deadline, Some(record)));
+        }
+        let retried = TraceRetried {
+            trace: context.sequence,
+            tries: count,
+            error: record,
+            due: Timestamp(clock.now().0.saturating_add(i64::try_from(wait.as_micros()).unwrap_or(i64::MAX))),
+            started_at,
+            duration_micros: micros(clock.elapsed().saturating_sub(since)),
+        };
+        let appended = {
+            let mut state = context.shared.state.lock();
+            state.replay.aside(Event::TraceRetried(retried));
+            context.shared.append_aside(&mut state, context.is_inline)
+        };
+        let end = match appended {
+            Ok(end) => end,
+            Err(error) => return lost(&context, error).await,
+        };
+        durable(&context, end).await;
+        waiting(&context, clock.sleep_until(due_elapsed)).await;
+    }
+}
+
+/// One try.
+fn one(
+    context: &Arc<EffectContext>,
+    definition: &'static TraceDefinition,
+    effect: &mut Effect,
+    blocking: &Arc<Lingering>,
+) -> BoxedFuture {
+    let future = match effect {
+        Effect::Once(future) => std::mem::replace(future, Box::pin(pending())),
+        Effect::Again(make) => match unpanicked(definition.name, make) {
+            Ok(future) => future,
+            Err(record) => Box::pin(std::future::ready(Err(record))),
+        },
+        Effect::Blocking(make) => {
+            let run = match unpanicked(definition.name, make) {
+                Ok(run) => run,
+                Err(record) => return Box::pin(std::future::ready(Err(record))),
+            };
+            let shared = &context.shared;
+            let lingers = (blocking.begin(shared.run), shared.environment.lingering.begin(shared.run));
+            let context = Arc::clone(context);
+            let name = definition.name;
+            return execute::spawn_blocking(&context.shared.environment.runtime.clone(), move || {
+                let _lingers = lingers;
+                let _entered = super::context::enter(super::context::Context::Effect(context));
+                unpanicked(name, run).unwrap_or_else(Err)
+            });
+        }
+    };
+    let caught = Caught { future, name: definition.name };
+    if !definition.policy.spawn {
+        return Box::pin(caught);
+    }
+    let future = InContext { context: Arc::clone(context), future: caught };
+    execute::spawn_effect(&context.shared.environment.runtime, future)
+}
+
+/// Catches a panic of user code as a recorded failure.
+pub(crate) fn unpanicked<T>(name: &str, run: impl FnOnce() -> T) -> Result<T, ErrorRecord> {
+    catch_unwind(AssertUnwindSafe(run)).map_err(|panic| panicked(name, panic.as_ref()))
+}
+
+/// The record of a panic in a trace.
+pub(crate) fn panicked(name: &str, panic: &(dyn Any + Send)) -> ErrorRecord {
+    ErrorRecord::new(ErrorKind::Panicked, format!("trace {name} panicked: {}", super::poll::panic_message(panic)))
+}
+
+pub(super) struct Caught {
+    pub(super) future: BoxedFuture,
+    pub(super) name: &'static str,
+}
+
+impl Future for Caught {
+    type Output = Output;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Output> {
+        let this = &mut *self;
+        match catch_unwind(AssertUnwindSafe(|| this.future.as_mut().poll(cx))) {
+            Ok(polled) => polled,
+            Err(panic) => {
+                // What is left of it is of no use, and its drop may panic too.
+                let rest = std::mem::replace(&mut this.future, Box::pin(pending()));
+                let _ = catch_unwind(AssertUnwindSafe(|| drop(rest)));
+                Poll::Ready(Err(panicked(this.name, panic.as_ref())))
+            }
+        }
+    }
+}
+
+/// A try that ends in time, or an error that says that it did not.
+async fn in_time(
+    context: &Arc<EffectContext>,
+    definition: &'static TraceDefinition,
+    mut this: BoxedFuture,
+    deadline: Option<Duration>,
+) -> Output {
+    let clock = &context.shared.environment.clock;
+    let policy = &definition.policy;
+    let try_end = policy.timeout.map(|timeout| clock.elapsed() + timeout);
+    let Some(end) = try_end.into_iter().chain(deadline).min() else { return this.await };
+    let mut alarm = clock.sleep_until(end);
+    let output = poll_fn(|cx| match this.as_mut().poll(cx) {
+        Poll::Ready(output) => Poll::Ready(Some(output)),
+        Poll::Pending => alarm.as_mut().poll(cx).map(|()| None),
+    })
+    .await;
+    match output {
+        Some(output) => output,
+        None if deadline == Some(end) => {
+            Err(ErrorRecord { terminal: true, ..out_of_time(definition.name, policy.deadline, None) })
+        }
+        None => Err(ErrorRecord::new(
+            ErrorKind::TimedOut,
+            format!(
+                "trace {} took longer than the {:?} that a try may take",
+                definition.name,
+                policy.timeout.unwrap_or_default()
+            ),
+        )),
+    }
+}
+
+fn out_of_time(name: &str, deadline: Option<Duration>, last: Option<ErrorRecord>) -> ErrorRecord {
+    let sources = last.map(|last| std::iter::once(last.message).chain(last.sources).collect()).unwrap_or_default();
+    let message =
+        format!("trace {name} took longer than the {:?} that all its tries may take", deadline.unwrap_or_default());
+    ErrorRecord { sources, ..ErrorRecord::new(ErrorKind::TimedOut, message) }
+}
+
+/// What is left of a span that began at this moment: by the wall clock, as the process may be another.
+pub(crate) fn left(context: &EffectContext, from: Timestamp, span: Duration) -> Duration {
+    let now = context.shared.environment.clock.now();
+    let passed = Duration::from_micros(u64::try_from(now.0.saturating_sub(from.0)).unwrap_or(0));
+    span.saturating_sub(passed)
+}
+
+/// The wait after so many tries.
+pub(crate) fn wait_before(retry: &RetryPolicy, tries: u32, entropy: &dyn crate::entropy::Entropy) -> Duration {
+    let exponent = i32::try_from(tries.saturating_sub(1)).unwrap_or(i32::MAX);
+    let seconds = retry.backoff.as_secs_f64() * retry.factor.max(1.0).powi(exponent);
+    let max = retry.backoff_max.as_secs_f64();
+    let seconds = if seconds.is_finite() { seconds.min(max) } else { max };
+    let mut bytes = [0; 4];
+    let part = if retry.jitter && entropy.fill(&mut bytes).is_ok() {
+        0.5 + f64::from(u32::from_le_bytes(bytes)) / f64::from(u32::MAX) / 2.0
+    } else {
+        1.0
+    };
+    Duration::try_from_secs_f64(seconds * part).unwrap_or(retry.backoff_max)
+}
+
+/// Waits for something that is no work of the effect's own: a time, a signal, a child. Frees the run's turn.
+pub(crate) async fn waiting<F: Future>(context: &EffectContext, future: F) -> F::Output {
+    context.is_waiting.store(true, Ordering::Relaxed);
+    let output = future.await;
+    context.is_waiting.store(false, Ordering::Relaxed);
+    output
+}
+
+/// Waits until everything before this position is durable. If it will not be, the run ends, and this with it.
+pub(crate) async fn durable(context: &EffectContext, end: Sequence) {
+    poll_fn(|cx| if context.shared.mailbox.is_durable(end.0, cx.waker()) { Poll::Ready(()) } else { Poll::Pending })
+        .await;
+}
+
+/// The run is about to end: nothing more is to be begun.
+async fn never(context: &EffectContext) -> Output {
+    waiting(context, pending()).await
+}
+
+/// The log cannot be written: the run ends with this error, and the effect with the run.
+pub(crate) async fn lost(context: &EffectContext, error: Error) -> Output {
+    context.shared.fail(error);
+    never(context).await
+}

@@ -1,0 +1,325 @@
+//! Plain functions that are traces: they run in place, within the step of the body that calls them.
+//!
+//! What the step has appended before is made durable first, for which this thread blocks; unless the function is pure.
+//!
+//! Invariants: on replay the function does not run; its effect begins only when its start is durable, and only if the body
+//! has done all that the log holds before it.
+
+use std::panic::resume_unwind;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use parking_lot::MutexGuard;
+
+use crate::definition::TraceDefinition;
+use crate::error::{Error, ErrorKind, Result, payload_error};
+use crate::event::{Event, TraceCompleted, TraceForm, TraceOutcome, TraceRetried, TraceStarted};
+use crate::id::Sequence;
+use crate::payload::PayloadError;
+use crate::replay::{Hit, Started};
+
+use super::context::{self, Context, EffectContext};
+use super::effect;
+use super::shared::{Output, RunShared, RunState};
+use super::trace::{Arguments, Unwind, micros};
+
+/// A call of a plain function.
+pub struct InlineCall {
+    /// Which trace.
+    pub definition: &'static TraceDefinition,
+    /// With what.
+    pub arguments: std::result::Result<Arguments, PayloadError>,
+    /// From which file.
+    pub file: &'static str,
+    /// From which line.
+    pub line: u32,
+}
+
+/// Calls a plain function as a trace. `run` is called once per try.
+///
+/// # Errors
+/// Of kind `OutsideTask` outside tasks and traces, unless the trace is a plain call there; of kind `Payload` if the
+/// arguments cannot be recorded. The inner result is recorded.
+///
+/// # Panics
+/// Unwinds out of the body, without a message, if the body must not go on: it does not fit its log, a commit failed, the
+/// engine shuts down.
+pub fn inline(call: InlineCall, run: &mut dyn FnMut() -> Output) -> Result<Output> {
+    let InlineCall { definition, arguments, file, line } = call;
+    let shared = match context::current() {
+        Some(Context::Body(shared)) => shared,
+        Some(Context::Effect(outer)) => {
+            return super::nested::call_inline(
+                definition,
+                recordable(definition, arguments)?,
+                (file, line),
+                &outer,
+                run,
+            );
+        }
+        None if definition.outside_call => return Ok(run()),
+        None => return Err(outside(definition, file, line)),
+    };
+    let arguments = recordable(definition, arguments)?;
+    let mut state = shared.state.lock();
+    let started = begin(&shared, &mut state, definition, arguments, (file, line), TraceForm::Inline);
+    let Some(sequence) = started.sequence else { leave(state) };
+    if let Some(outcome) = started.recorded {
+        return Ok(output(outcome));
+    }
+    if let Some(Hit::Outcome(at)) = started.hit {
+        let outcome = recall(&shared, &mut state, sequence, at);
+        return Ok(output(outcome.unwrap_or_else(|| leave(state))));
+    }
+    if definition.policy.at_most_once && (started.logged || started.hit == Some(Hit::Began)) {
+        let record = effect::interrupted(definition.name);
+        let at = shared.environment.clock.now();
+        let outcome = TraceOutcome::Err(record.clone());
+        let completed =
+            TraceCompleted { trace: sequence, outcome, tries: 0, started_at: at, duration_micros: 0, repeats: None };
+        state.replay.completed_at_once(completed);
+        return Ok(Err(record));
+    }
+    if !definition.policy.pure {
+        state = barrier(&shared, state, definition, started.logged);
+    }
+    drop(state);
+    let context = context_of(&shared, definition, sequence, &started);
+    let clock = &shared.environment.clock;
+    let (started_at, since) = (clock.now(), clock.elapsed());
+    let (output, tries) = self::run(&context, definition, run)?;
+    let completed = TraceCompleted {
+        trace: sequence,
+        outcome: match &output {
+            Ok(payload) => TraceOutcome::Ok(payload.clone()),
+            Err(record) => TraceOutcome::Err(record.clone()),
+        },
+        tries,
+        started_at,
+        duration_micros: micros(clock.elapsed().saturating_sub(since)),
+        repeats: None,
+    };
+    shared.state.lock().replay.completed_at_once(completed);
+    Ok(output)
+}
+
+pub(super) fn recordable(
+    definition: &TraceDefinition,
+    arguments: std::result::Result<Arguments, PayloadError>,
+) -> Result<Arguments> {
+    arguments.map_err(|error| {
+        payload_error(format!("the arguments of trace {} cannot be recorded", definition.name), &error)
+    })
+}
+
+pub(super) fn outside(definition: &TraceDefinition, file: &str, line: u32) -> Error {
+    let name = definition.name;
+    if name.starts_with("relive::") {
+        let why = format!("{file}:{line}: {name}() is recorded by a run: call it in a #[task]");
+        return Error::new(ErrorKind::OutsideTask, why);
+    }
+    Error::new(
+        ErrorKind::OutsideTask,
+        format!(
+            "{file}:{line}: trace {name} is called outside a task: call it in a #[task] that an engine runs, or mark it \
+             #[trace(outside = \"call\")]"
+        ),
+    )
+}
+
+/// Leaves the body by unwinding: it must not be told why.
+pub(super) fn leave(state: MutexGuard<'_, RunState>) -> ! {
+    drop(state);
+    resume_unwind(Box::new(Unwind))
+}
+
+/// Tells the replay of the call.
+pub(super) fn begin(
+    shared: &Arc<RunShared>,
+    state: &mut RunState,
+    definition: &'static TraceDefinition,
+    arguments: Arguments,
+    (file, line): (&'static str, u32),
+    form: TraceForm,
+) -> Started {
+    let at_most_once = definition.policy.at_most_once;
+    let mut call = TraceStarted {
+        name: definition.name.into(),
+        code: definition.code,
+        input_hash: arguments.hash,
+        occurrence: 0,
+        input: arguments.payload,
+        file: file.into(),
+        line,
+        form,
+        within: None,
+        child: None,
+        group: context::group().map(|group| group.to_string()),
+        at: shared.environment.clock.now(),
+    };
+    loop {
+        match state.replay.start(call, at_most_once) {
+            Ok(started) => return started,
+            Err(again) => {
+                call = *again;
+                if !read_more(shared, state) {
+                    resume_unwind(Box::new(Unwind));
+                }
+            }
+        }
+    }
+}
+
+/// Reads more of the step under way. `false`: the log cannot be read, and the run ends.
+pub(super) fn read_more(shared: &RunShared, state: &mut RunState) -> bool {
+    let read = shared.read_step(state);
+    read.map_err(|error| state.fatal.get_or_insert(error)).is_ok()
+}
+
+/// Repeats what an earlier attempt found.
+fn recall(shared: &RunShared, state: &mut RunState, trace: Sequence, at: Sequence) -> Option<TraceOutcome> {
+    match shared.event_at(state, at) {
+        Ok(Event::TraceCompleted(earlier)) => {
+            let completed = TraceCompleted { trace, repeats: Some(at), ..earlier };
+            let outcome = completed.outcome.clone();
+            state.replay.completed_at_once(completed);
+            Some(outcome)
+        }
+        Ok(_) => {
+            let why = format!("run {} at event {at}: an outcome was expected there", shared.run);
+            state.fatal.get_or_insert(Error::new(ErrorKind::Corrupt, why));
+            None
+        }
+        Err(error) => {
+            state.fatal.get_or_insert(error);
+            None
+        }
+    }
+}
+
+/// Makes everything durable that was appended before an effect. Unwinds if the effect must not begin.
+pub(super) fn barrier<'a>(
+    shared: &'a Arc<RunShared>,
+    mut state: MutexGuard<'a, RunState>,
+    definition: &TraceDefinition,
+    logged: bool,
+) -> MutexGuard<'a, RunState> {
+    match state.replay.may_run_inline() {
+        Ok(true) => {}
+        Ok(false) => leave(state),
+        Err(error) => {
+            state.fatal.get_or_insert(shared.replay_error(error));
+            leave(state)
+        }
+    }
+    if shared.is_dry {
+        leave(state);
+    }
+    if shared.mailbox.is_stopping() {
+        state.fatal.get_or_insert(super::drive::closed(shared.run));
+        leave(state);
+    }
+    if logged && state.replay.pending_count() == 0 {
+        return state;
+    }
+    if definition.policy.at_most_once {
+        state.appender.sync_next();
+    }
+    let RunState { replay, appender, .. } = &mut *state;
+    let appended = appender.append(replay, false).and_then(|end| appender.flush(replay).map(|()| end));
+    let end = match appended {
+        Ok(end) => end,
+        Err(error) => {
+            state.fatal.get_or_insert(error);
+            leave(state)
+        }
+    };
+    drop(state);
+    let is_durable = shared.mailbox.block_until(end.0);
+    let mut state = shared.state.lock();
+    if !is_durable {
+        let received = shared.mailbox.look(std::task::Waker::noop());
+        let failed = state.appender.note(received.durable, received.failure.as_ref()).err();
+        state.fatal.get_or_insert(failed.unwrap_or_else(|| super::drive::closed(shared.run)));
+        leave(state);
+    }
+    // The loop notes it too; here it bounds how far a long step is ahead.
+    let _ = state.appender.note(end.0, None);
+    state
+}
+
+/// The context of an effect that runs in place.
+pub(super) fn context_of(
+    shared: &Arc<RunShared>,
+    definition: &'static TraceDefinition,
+    sequence: Sequence,
+    started: &Started,
+) -> Arc<EffectContext> {
+    Arc::new(EffectContext {
+        shared: Arc::clone(shared),
+        name: definition.name.into(),
+        input_hash: started.input_hash,
+        occurrence: started.occurrence,
+        sequence,
+        called_at: started.at,
+        outer: None,
+        is_inline: true,
+        is_waiting: AtomicBool::new(false),
+        tries: AtomicU32::new(0),
+        calls: parking_lot::Mutex::default(),
+        idempotency_key: OnceLock::new(),
+    })
+}
+
+/// Runs a function with its tries, one right after the other. Gives the outcome and how many tries it took.
+///
+/// # Errors
+/// If a failed try cannot be recorded.
+pub(super) fn run(
+    context: &Arc<EffectContext>,
+    definition: &'static TraceDefinition,
+    run: &mut dyn FnMut() -> Output,
+) -> Result<(Output, u32)> {
+    let shared = &context.shared;
+    let clock = &shared.environment.clock;
+    let mut tries = shared.state.lock().replay.tries(context.sequence).map_or(0, |tries| tries.count);
+    loop {
+        tries += 1;
+        context.begin_try();
+        context.tries.store(tries, Ordering::Relaxed);
+        let (started_at, since) = (clock.now(), clock.elapsed());
+        let output = {
+            let _entered = context::enter(Context::Effect(Arc::clone(context)));
+            let _runtime = shared.environment.runtime.enter();
+            effect::unpanicked(definition.name, &mut *run).unwrap_or_else(Err)
+        };
+        let record = match output {
+            Err(record) if tries <= definition.policy.retry.retries && !record.terminal => record,
+            output => return Ok((output, tries)),
+        };
+        let retried = TraceRetried {
+            trace: context.sequence,
+            tries,
+            error: record,
+            due: clock.now(),
+            started_at,
+            duration_micros: micros(clock.elapsed().saturating_sub(since)),
+        };
+        let end = {
+            let mut state = shared.state.lock();
+            state.replay.aside(Event::TraceRetried(retried));
+            shared.append_aside(&mut state, context.is_inline && context.outer.is_none())?
+        };
+        if !shared.mailbox.block_until(end.0) {
+            return Err(super::drive::closed(shared.run));
+        }
+    }
+}
+
+fn output(outcome: TraceOutcome) -> Output {
+    match outcome {
+        TraceOutcome::Ok(payload) => Ok(payload),
+        TraceOutcome::Err(record) => Err(record),
+        TraceOutcome::Dropped => resume_unwind(Box::new(Unwind)),
+    }
+}
