@@ -1,9 +1,13 @@
 //! The smallest thing that can stand in for `relive`: a log of JSON, no engine. Also the list of what an expansion needs.
 
+mod definition;
+mod effect;
+
 use std::marker::PhantomData;
 use std::panic::Location;
 use std::task::{Context, Poll, Waker};
 
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use self::__private::{ErrorRecord, TaskMeta, TraceMeta};
@@ -13,20 +17,70 @@ type Future<T> = std::pin::Pin<Box<dyn std::future::Future<Output = T> + Send>>;
 #[derive(Debug, PartialEq)]
 pub(crate) struct Error(pub(crate) String);
 
-#[must_use = "a trace does nothing until it is awaited"]
-pub(crate) struct Trace<T, E> {
+/// What every call of a trace holds.
+pub(crate) struct Described {
     pub(crate) meta: &'static TraceMeta,
     /// The arguments as they would be in the log.
     pub(crate) recorded: Value,
+    /// What tells this call from others, if not its arguments.
+    pub(crate) key: Option<Value>,
     pub(crate) caller: &'static Location<'static>,
-    effect: Future<Result<T, ErrorRecord>>,
+}
+
+#[must_use = "a trace does nothing until it is awaited"]
+pub(crate) struct Trace<T, E> {
+    described: Described,
+    effect: Box<dyn FnMut() -> Future<Result<T, ErrorRecord>>>,
     error: PhantomData<fn() -> E>,
 }
 
+impl<T, E> std::ops::Deref for Trace<T, E> {
+    type Target = Described;
+
+    fn deref(&self) -> &Described {
+        &self.described
+    }
+}
+
 impl<T, E> Trace<T, E> {
-    /// Runs the effect: all there is to a trace without a log.
-    pub(crate) fn run(self) -> Result<T, String> {
-        finished(self.effect).map_err(|record| record.0)
+    /// Runs the effect, again as long as there are retries left: all there is to a trace without a log.
+    pub(crate) fn run(mut self) -> Result<T, String> {
+        let mut left = self.meta.policy.retry.retries;
+        loop {
+            match finished((self.effect)()) {
+                Err(_) if left > 0 => left -= 1,
+                result => return result.map_err(|record| record.0),
+            }
+        }
+    }
+}
+
+type Source = Box<dyn FnOnce(u64, __private::Sink) -> Future<Result<(), ErrorRecord>> + Send>;
+
+/// The items of a stream or an iterator.
+pub(crate) struct Items<T, E, const ASYNC: bool> {
+    described: Described,
+    source: Source,
+    result: PhantomData<fn() -> (T, E)>,
+}
+
+pub(crate) type TraceStream<T, E> = Items<T, E, true>;
+pub(crate) type TraceIterator<T, E> = Items<T, E, false>;
+
+impl<T, E, const ASYNC: bool> std::ops::Deref for Items<T, E, ASYNC> {
+    type Target = Described;
+
+    fn deref(&self) -> &Described {
+        &self.described
+    }
+}
+
+impl<T: DeserializeOwned, E, const ASYNC: bool> Items<T, E, ASYNC> {
+    /// What the source hands on if so many items were handed on before, and how it ends.
+    pub(crate) fn run(self, from: u64) -> (Vec<T>, Result<(), String>) {
+        let sink = __private::Sink::default();
+        let end = finished((self.source)(from, sink.clone())).map_err(|record| record.0);
+        (sink.taken().into_iter().map(|item| serde_json::from_value(item).unwrap()).collect(), end)
     }
 }
 
@@ -38,7 +92,7 @@ pub(crate) struct Call<T, E> {
     result: PhantomData<fn() -> (T, E)>,
 }
 
-impl<T: serde::de::DeserializeOwned, E> Call<T, E> {
+impl<T: DeserializeOwned, E> Call<T, E> {
     /// Runs the task as recovery does: from the log and the static alone.
     pub(crate) fn run(self) -> Result<T, String> {
         let value = finished((self.meta.body)(&self.input)).map_err(|record| record.0)?;
@@ -58,52 +112,16 @@ fn finished<T>(mut future: Future<T>) -> T {
 }
 
 pub(crate) mod __private {
+    pub(crate) use std::time::Duration;
+
     pub(crate) use ::inventory;
     pub(crate) use ::serde;
     use serde::Serialize;
     use serde::de::DeserializeOwned;
 
+    pub(crate) use super::definition::*;
+    pub(crate) use super::effect::*;
     use super::*;
-
-    pub(crate) struct TraceMeta {
-        pub(crate) name: &'static str,
-        pub(crate) code: CodeHash,
-        pub(crate) file: &'static str,
-        pub(crate) line: u32,
-        pub(crate) module: &'static str,
-        pub(crate) outside_call: bool,
-    }
-
-    pub(crate) struct TaskMeta {
-        pub(crate) name: &'static str,
-        pub(crate) code: CodeHash,
-        pub(crate) file: &'static str,
-        pub(crate) line: u32,
-        pub(crate) module: &'static str,
-        pub(crate) cache: CacheMode,
-        pub(crate) canonical: fn(&[u8]) -> Value,
-        pub(crate) body: fn(&[u8]) -> Future<Result<Value, ErrorRecord>>,
-    }
-
-    pub(crate) struct TraceEntry(pub(crate) &'static TraceMeta);
-    pub(crate) struct TaskEntry(pub(crate) &'static TaskMeta);
-    inventory::collect!(TraceEntry);
-    inventory::collect!(TaskEntry);
-
-    #[derive(Debug, PartialEq)]
-    pub(crate) enum CacheMode {
-        Auto,
-        Off,
-    }
-
-    #[derive(Debug, PartialEq)]
-    pub(crate) struct CodeHash([u8; 16]);
-
-    impl CodeHash {
-        pub(crate) const fn from_bytes(bytes: [u8; 16]) -> Self {
-            CodeHash(bytes)
-        }
-    }
 
     #[derive(Debug)]
     pub(crate) struct ErrorRecord(pub(crate) String);
@@ -142,14 +160,27 @@ pub(crate) mod __private {
         }
     }
 
-    pub(crate) struct Arguments(Value);
+    pub(crate) struct Arguments {
+        pub(crate) recorded: Value,
+        pub(crate) key: Option<Value>,
+    }
+
+    #[derive(Debug)]
+    pub(crate) struct PayloadError;
 
     impl Arguments {
-        pub(crate) fn encode<L: ArgumentList>(list: &L) -> Self {
+        pub(crate) fn of<L: ArgumentList>(_: &'static TraceMeta, list: &L) -> Result<Self, PayloadError> {
             let mut recorded = vec![];
             list.push(&mut recorded);
-            Arguments(recorded.into())
+            Ok(Arguments { recorded: recorded.into(), key: None })
         }
+    }
+
+    pub(crate) fn keyed<K: Serialize + ?Sized>(
+        arguments: Result<Arguments, PayloadError>,
+        key: &K,
+    ) -> Result<Arguments, PayloadError> {
+        Ok(Arguments { key: Some(serde_json::to_value(key).unwrap()), ..arguments? })
     }
 
     /// Opaque, so that an argument that is no data is reported where it stands, and nowhere else.
@@ -161,38 +192,23 @@ pub(crate) mod __private {
         borrowed.to_owned()
     }
 
-    pub(crate) fn trace<T, E, C, F>(
-        meta: &'static TraceMeta,
-        arguments: Arguments,
-        caller: &'static Location<'static>,
-        effect: C,
-    ) -> Trace<T, E>
-    where
-        T: Serialize + DeserializeOwned + Send + 'static,
-        E: From<Error>,
-        C: FnOnce() -> F + Send + 'static,
-        F: std::future::Future<Output = Result<T, ErrorRecord>> + Send + 'static,
-    {
-        let effect = Box::pin(async { effect().await });
-        Trace { meta, recorded: arguments.0, caller, effect, error: PhantomData }
+    pub(crate) fn canonical_input<I: Serialize + DeserializeOwned>(payload: &[u8], without: &[&str]) -> Value {
+        let mut value = serde_json::to_value(serde_json::from_slice::<I>(payload).unwrap()).unwrap();
+        value.as_object_mut().unwrap().retain(|name, _| !without.contains(&name.as_str()));
+        value
     }
 
-    pub(crate) fn canonical_input<I: Serialize + DeserializeOwned>(payload: &[u8]) -> Value {
-        serde_json::to_value(serde_json::from_slice::<I>(payload).unwrap()).unwrap()
-    }
-
-    pub(crate) fn task_body<I, T, C, F>(payload: &[u8], body: C) -> Future<Result<Value, ErrorRecord>>
+    pub(crate) fn task_body<I, T, F>(payload: &[u8], body: impl FnOnce(I) -> F) -> Future<Result<Value, ErrorRecord>>
     where
         I: DeserializeOwned,
         T: Serialize + DeserializeOwned,
-        C: FnOnce(I) -> F,
         F: std::future::Future<Output = Result<T, ErrorRecord>> + Send + 'static,
     {
         let body = body(serde_json::from_slice(payload).unwrap());
         Box::pin(async { body.await.map(|value| serde_json::to_value(value).unwrap()) })
     }
 
-    pub(crate) fn call<I, T, E>(meta: &'static TaskMeta, input: &I) -> Call<T, E>
+    pub(crate) fn call<T, E, I>(meta: &'static TaskMeta, input: &I) -> Call<T, E>
     where
         I: Serialize + DeserializeOwned,
         E: From<Error>,

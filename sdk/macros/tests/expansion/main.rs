@@ -8,6 +8,9 @@
 // `::relive` in an expansion is this file.
 extern crate self as relive;
 
+mod forms;
+mod methods;
+mod settings;
 mod standin;
 
 use std::borrow::Cow;
@@ -18,7 +21,7 @@ use relive_macros::{task, trace};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-pub(crate) use standin::{__private, Call, Error, Trace};
+pub(crate) use standin::{__private, Call, Error, Trace, TraceIterator, TraceStream};
 
 type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -134,7 +137,7 @@ mod arguments {
         let call = lent(&["a".into(), "b".into()], "c", &Page { title: "d".into() }, 4, true);
         let input = json!({"words": ["a", "b"], "text": "c", "page": {"title": "d"}, "count": 4, "type": true});
         assert_eq!(call.recorded(), input);
-        assert_eq!((call.meta.canonical)(&call.input), input);
+        assert_eq!((call.meta.canonical)(&call.input, &[]), input);
         assert_eq!(call.run(), Ok("a+b c d 5".into()));
     }
 }
@@ -253,7 +256,10 @@ fn settings_reach_the_static() {
     assert!(elsewhere::with_path().meta.outside_call);
     assert_eq!(elsewhere::with_path().run(), Ok(1));
     let call = elsewhere::with_path_too(2);
-    assert_eq!((call.meta.name, &call.meta.cache), ("moved", &__private::CacheMode::Off));
+    assert_eq!(
+        (call.meta.name, &call.meta.cache),
+        ("moved", &__private::CachePolicy { mode: __private::CacheMode::Off, ..__private::CachePolicy::DEFAULT })
+    );
     assert_eq!(call.run(), Ok(2));
 }
 
