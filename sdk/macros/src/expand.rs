@@ -9,12 +9,14 @@
 
 mod effect;
 mod policy;
+mod typed_error;
 
 use proc_macro2::{Ident, Literal, Span, TokenStream};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::ext::IdentExt;
 use syn::{Attribute, GenericParam};
 
+pub(crate) use self::typed_error::typed_error;
 use crate::check::{Argument, Checked};
 use crate::form::Form;
 use crate::parse::Source;

@@ -1,6 +1,6 @@
-//! The attributes `#[task]` and `#[trace]`. Import them from `relive`, which exports both.
+//! The attributes `#[task]` and `#[trace]`, and the derive `TypedError`. Import them from `relive`, which exports all.
 //!
-//! They turn a function inside out: calling it no longer runs it, but describes the call to the engine, which runs the
+//! The attributes turn a function inside out: calling it no longer runs it, but describes the call to the engine, which runs the
 //! body, or hands back what the log holds. What they write refers to `::relive::__private` and to nothing else, and is
 //! what one would write by hand: `cargo expand` shows it.
 //!
@@ -12,6 +12,7 @@
 //! expand         all of it        → the code that replaces the function
 //! place          a type           → calls that the compiler complains about there
 //! hash           the tokens       → which code this is: the cache and the replay ask
+//! typed_error    an error type    → its variants, or every complaint at once
 //! select         a task's body    → the same body, its `tokio::select!` made repeatable
 //! ```
 
@@ -26,6 +27,7 @@ mod place;
 mod select;
 mod setting;
 mod settings;
+mod typed_error;
 
 use proc_macro::TokenStream;
 
@@ -143,6 +145,37 @@ pub fn trace(settings: TokenStream, item: TokenStream) -> TokenStream {
 #[proc_macro_attribute]
 pub fn task(settings: TokenStream, item: TokenStream) -> TokenStream {
     attribute(Kind::Task, settings, item)
+}
+
+/// Lets an error come out of the log as the type and the value that went in, live and replayed alike.
+///
+/// For an enum or a struct that is a `std::error::Error` and derives `Serialize` and `Deserialize`. Functions that are
+/// `#[trace]` or `#[task]` may return it: the derive writes `From<relive::Error>`. The engine reports its own errors (a
+/// cancelled run, a payload over the limit) as the type that a function says it returns, so an enum has one variant that
+/// holds a `relive::Error`, marked `engine`; a struct names a function that makes one of it.
+///
+/// ```text
+/// #[derive(Debug, Serialize, Deserialize, relive::TypedError)]
+/// enum FetchError {
+///     Status(u16),
+///     #[relive(terminal)]
+///     NotFound { url: String },
+///     #[relive(engine)]
+///     Engine(relive::Error),
+/// }
+/// ```
+///
+/// | setting | on | meaning |
+/// |---|---|---|
+/// | `engine` | a variant | Holds the engine's own errors. There is one, with one field. |
+/// | `terminal` | a variant or the type | Another try is of no use: no retry follows, and a resumed run meets it again. |
+/// | `name = "…"` | the type | The name on record, else the type's. Keep it over a rename, and old logs still fit. |
+/// | `from = path` | the type | A `fn(relive::Error) -> Self` in place of the variant marked `engine`. |
+/// | `crate = path` | the type | Where `relive` is found, if not at `::relive`. |
+#[proc_macro_derive(TypedError, attributes(relive))]
+pub fn typed_error(item: TokenStream) -> TokenStream {
+    let read = syn::parse(item).and_then(|input| typed_error::TypedError::read(&input));
+    read.map_or_else(syn::Error::into_compile_error, |error| expand::typed_error(&error)).into()
 }
 
 /// The expansion, or the errors followed by the function as it was: so that one mistake is not reported again wherever

@@ -12,6 +12,7 @@ mod forms;
 mod methods;
 mod settings;
 mod standin;
+mod typed_errors;
 
 use std::borrow::Cow;
 use std::fmt::Display;
@@ -21,7 +22,7 @@ use relive_macros::{task, trace};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-pub(crate) use standin::{__private, Call, Error, Trace, TraceIterator, TraceStream};
+pub(crate) use standin::{__private, Call, Error, Trace, TraceIterator, TraceStream, TypedError};
 
 type Result<T, E = Error> = std::result::Result<T, E>;
 

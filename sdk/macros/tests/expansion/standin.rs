@@ -8,14 +8,43 @@ use std::panic::Location;
 use std::task::{Context, Poll, Waker};
 
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use self::__private::{ErrorRecord, TaskMeta, TraceMeta};
 
 type Future<T> = std::pin::Pin<Box<dyn std::future::Future<Output = T> + Send>>;
 
-#[derive(Debug, PartialEq)]
+/// An error: of a typed one, its type's name and its value.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Error(pub(crate) String);
+
+impl Error {
+    pub(crate) fn of<E: TypedError>(error: &E) -> Self {
+        Error(format!("{} {}", E::NAME, serde_json::to_string(error).unwrap()))
+    }
+
+    pub(crate) fn typed<E: TypedError>(self) -> Result<E, Self> {
+        let value = self.0.strip_prefix(E::NAME).and_then(|value| serde_json::from_str(value).ok());
+        value.ok_or(self)
+    }
+
+    pub(crate) fn is_terminal(&self) -> bool {
+        self.0.contains("terminal")
+    }
+}
+
+pub(crate) trait TypedError: std::error::Error + Serialize + DeserializeOwned + Send + Sync + 'static {
+    const NAME: &'static str;
+
+    fn is_terminal(&self) -> bool {
+        false
+    }
+
+    fn engine_error(&self) -> Option<&Error> {
+        None
+    }
+}
 
 /// What every call of a trace holds.
 pub(crate) struct Described {

@@ -134,3 +134,12 @@ pub(crate) struct TraceEntry(pub(crate) &'static TraceMeta);
 pub(crate) struct TaskEntry(pub(crate) &'static TaskMeta);
 inventory::collect!(TraceEntry);
 inventory::collect!(TaskEntry);
+
+pub(crate) struct TypedErrorEntry(pub(crate) &'static str);
+inventory::collect!(TypedErrorEntry);
+
+impl TypedErrorEntry {
+    pub(crate) const fn of<E: super::TypedError>() -> Self {
+        TypedErrorEntry(E::NAME)
+    }
+}
