@@ -136,7 +136,7 @@ impl TypedError {
                 }
             }
         }
-        if let (Some(terminal), true) = (&terminal, self.terminal) {
+        if let (Some(terminal), None, true) = (&terminal, &engine, self.terminal) {
             errors.push(terminal, "the type is marked `terminal`, and all its variants are: leave one of them out");
         }
         let Some(engine) = engine else {

@@ -20,7 +20,9 @@ pub(super) fn check(source: &Source, form: Form, errors: &mut Errors) {
         Kind::Task => check_cache(source, errors),
         Kind::Trace => {
             check_form(source, form, errors);
-            check_once(source, errors);
+            if !form.is_many() {
+                check_once(source, errors);
+            }
             check_skipped(source, errors);
             check_redacted(source, errors);
             check_resume(source, form, errors);
@@ -102,7 +104,7 @@ fn check_form(source: &Source, form: Form, errors: &mut Errors) {
                 ("backoff", "try again inside it, or let it go on where it stopped by `resume`"),
                 ("timeout", "put the limit on what it waits for"),
                 ("deadline", "put the limit on what it waits for"),
-                ("pure", "leave it out"),
+                ("pure", "its source begins when its start is on disk. Leave it out"),
                 ("at_most_once", "let it go on where it stopped by `resume`, or make its effect a trace of its own"),
                 ("spawn", "spawn inside it what takes long"),
                 ("blocking", "move to another thread inside it what takes long"),
