@@ -19,7 +19,7 @@ use syn::{Attribute, GenericParam};
 pub(crate) use self::typed_error::typed_error;
 use crate::check::{Argument, Checked};
 use crate::form::Form;
-use crate::parse::Source;
+use crate::parse::{Kind, Source};
 use crate::place::Place;
 use crate::select;
 
@@ -147,7 +147,7 @@ impl<'a> Parts<'a> {
     fn returned(&self) -> TokenStream {
         let name = match (self.source.kind, self.checked.form) {
             (_, Form::Inline) => return self.checked.result.to_token_stream(),
-            (crate::parse::Kind::Task, _) => "Call",
+            (Kind::Task, _) => "Call",
             (_, Form::Async | Form::Blocking) => "Trace",
             (_, Form::Stream) => "TraceStream",
             (_, Form::Iterator) => "TraceIterator",
@@ -171,8 +171,14 @@ impl<'a> Parts<'a> {
         });
         quote! {
             #beside
-            // What clippy has to say of the signature it says of the new function.
-            #[allow(clippy::too_many_arguments, clippy::type_complexity, clippy::unused_async)]
+            // What clippy has to say of the signature it says of the new function; and what that one must be, this one is.
+            #[allow(
+                clippy::too_many_arguments,
+                clippy::type_complexity,
+                clippy::unused_async,
+                clippy::unnecessary_wraps,
+                clippy::missing_const_for_fn
+            )]
             #signature #block
         }
     }

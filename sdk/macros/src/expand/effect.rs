@@ -142,6 +142,8 @@ impl Parts<'_> {
         let span = self.source.function.sig.ident.span();
         let dot_await = quote_spanned!(span=> .await);
         let future = self.future(quote!(async move { #from #lent #forwarded #dot_await }));
-        self.future(quote!(move |#unused, __sink| #future))
+        // The parameters are not marked: a name is looked up where it stands.
+        let start = self.future(quote!(move));
+        quote!(#start |#unused, __sink| #future)
     }
 }

@@ -153,3 +153,38 @@ impl<T: Clone + Serialize + Send + Sync + 'static> Generic<T> {
 fn of_a_generic_type_may_be_generic_themselves() {
     assert_eq!(Generic(1).fetch("a").run(), Ok("[1,\"a\"]".into()));
 }
+
+macro_rules! method {
+    ($name:ident, $settings:tt, $argument:ty, $result:ty, $body:expr) => {
+        impl Client {
+            #[trace $settings]
+            fn $name(&self, from: $argument) -> $result {
+                let base = self.base.len() as $argument;
+                let body: fn($argument) -> $result = $body;
+                body(base + from)
+            }
+        }
+    };
+}
+method!(in_place_from_a_macro, (retries = 1), u32, Result<u32>, |from| Ok(from + 1));
+method!(blocking_from_a_macro, (blocking), u32, Result<u32>, |from| Ok(from + 2));
+
+macro_rules! items {
+    ($name:ident, $argument:ty, $result:ty) => {
+        impl Client {
+            #[trace(resume = "from")]
+            fn $name(&self, from: $argument) -> $result {
+                let base = self.base.clone();
+                (from..3).map(move |number| Ok(format!("{base}{number}")))
+            }
+        }
+    };
+}
+items!(items_from_a_macro, u8, impl Iterator<Item = Result<String>>);
+
+#[test]
+fn may_come_from_another_macro() {
+    assert_eq!(client().in_place_from_a_macro(1), Ok(5));
+    assert_eq!(client().blocking_from_a_macro(1).run(), Ok(6));
+    assert_eq!(client().items_from_a_macro(0).run(2).0, ["abc2"]);
+}
