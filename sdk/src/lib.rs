@@ -66,7 +66,7 @@ pub use relive_engine::inspect::{Events, LoggedEvent, Runs, StoredRun};
 pub use relive_engine::payload::Payload;
 pub use relive_engine::run::{Grouped, grouped as group, idempotency_key, provided};
 pub use relive_engine::value::Value;
-pub use relive_macros::{task, trace};
+pub use relive_macros::{TypedError, task, trace};
 pub use relive_storage::Durability;
 pub use uuid::Uuid;
 

@@ -4,52 +4,55 @@
 //! argument has a name and an owner, and nothing borrowed comes back. What the compiler says well by itself (a missing
 //! `Serialize`, an argument that is not `Send`) is left to it.
 
-use proc_macro2::{Ident, TokenStream};
-use quote::ToTokens;
-use syn::ext::IdentExt;
-use syn::visit::{self, Visit};
-use syn::{FnArg, GenericParam, ItemFn, Pat, PatIdent, ReturnType, Safety, Type, parse_quote};
+mod argument;
+mod contradictions;
+mod found;
 
-use crate::Errors;
+use syn::ext::IdentExt;
+use syn::{GenericParam, ItemFn, ReturnType, Safety, Type, parse_quote};
+
+pub(crate) use self::argument::Argument;
+use self::found::Found;
+use crate::errors::Errors;
+use crate::form::{Form, Many, is_boxed_many, ungrouped};
 use crate::parse::{Kind, Source};
 
 /// What `expand` needs to know about a function that is in order.
 pub(crate) struct Checked {
     /// The name on record.
     pub(crate) name: String,
+    pub(crate) form: Form,
     pub(crate) arguments: Vec<Argument>,
-    pub(crate) returns: Type,
-}
-
-pub(crate) struct Argument {
-    pub(crate) ident: Ident,
-    pub(crate) ty: Type,
-    /// The `T` of an argument `&T`, which the effect owns as `<T as ToOwned>::Owned`.
-    pub(crate) referent: Option<Type>,
-    /// Left out of key and record.
-    pub(crate) skipped: bool,
+    /// The `Result` that is recorded: what the function returns, or each item that it yields.
+    pub(crate) result: Type,
 }
 
 impl Checked {
     /// Adds every complaint to `errors`; if there is none, the function is in order.
     pub(crate) fn check(source: &Source, errors: &mut Errors) -> Self {
-        let (kind, function) = (source.kind, &source.function);
-        check_form(kind, function, errors);
+        let (kind, function, form) = (source.kind, &source.function, Form::of(source));
+        check_words(kind, function, errors);
         check_generics(kind, function, errors);
-        let arguments = function.sig.inputs.iter().filter_map(|input| argument(source, input, errors)).collect();
-        check_skipped(source, errors);
-        let returns = returned(kind, function, errors);
+        let inputs = function.sig.inputs.iter();
+        let arguments = inputs.filter_map(|input| Argument::check(source, form, input, errors)).collect();
+        contradictions::check(source, form, errors);
+        let result = recorded(kind, form, function, errors);
         let name = source.settings.name.clone().unwrap_or_else(|| function.sig.ident.unraw().to_string());
-        Checked { name, arguments, returns }
+        Checked { name, form, arguments, result }
+    }
+
+    /// Whether it is a method, whose body only a method can be.
+    pub(crate) fn is_method(&self) -> bool {
+        self.arguments.iter().any(|argument| argument.receiver.is_some())
     }
 }
 
 /// The words before `fn`.
-fn check_form(kind: Kind, function: &ItemFn, errors: &mut Errors) {
+fn check_words(kind: Kind, function: &ItemFn, errors: &mut Errors) {
     let signature = &function.sig;
-    if signature.asyncness.is_none() {
-        let done = if kind == Kind::Task { "is a task" } else { "is traced" };
-        errors.push(signature.fn_token, format!("only an `async fn` {done} in this version of relive"));
+    if kind == Kind::Task && signature.asyncness.is_none() {
+        errors
+            .push(signature.fn_token, "a task is an `async fn`, as it awaits what it calls: write `async` before `fn`");
     }
     if let Some(word) = &signature.constness {
         errors.push(word, format!("a {kind} function cannot be `const`: it runs when the engine says so"));
@@ -80,169 +83,65 @@ fn check_generics(kind: Kind, function: &ItemFn, errors: &mut Errors) {
     }
 }
 
-fn argument(source: &Source, input: &FnArg, errors: &mut Errors) -> Option<Argument> {
-    let kind = source.kind;
-    let input = match input {
-        FnArg::Typed(input) => input,
-        FnArg::Receiver(receiver) => {
-            errors.push(
-                receiver,
-                if kind == Kind::Task {
-                    "a task takes no `self`: the engine runs it from its log alone. Make it a function"
-                } else {
-                    "methods are not traced in this version of relive. Make it a function that takes what it needs"
-                },
-            );
-            return None;
-        }
-    };
-    for attribute in &input.attrs {
-        if attribute.path().is_ident("cfg") || attribute.path().is_ident("cfg_attr") {
-            errors.push(
-                attribute,
-                format!("a {kind} function takes the same arguments in every build: another build reads its log"),
-            );
-        }
-    }
-    let ty = ungrouped(&input.ty);
-    let referent = match ty {
-        Type::Reference(reference) if reference.mutability.is_some() => {
-            errors
-                .push(ty, "a body owns its arguments, so it cannot take `&mut`: take the value and return the new one");
-            None
-        }
-        Type::Reference(reference) => {
-            let forever = reference.lifetime.as_ref().is_some_and(|lifetime| lifetime.ident == "static");
-            if forever && kind == Kind::Task {
-                errors.push(ty, "a task's arguments are read back from its log, so none is `'static`: leave it out");
-            }
-            check_type(kind, &reference.elem, errors);
-            (!forever).then(|| reference.elem.as_ref().clone())
-        }
-        _ => {
-            check_type(kind, ty, errors);
-            None
-        }
-    };
-    let Pat::Ident(PatIdent { by_ref: None, subpat: None, ident, .. }) = input.pat.as_ref() else {
-        errors.push(&input.pat, "give this argument a name, which it is recorded under; take it apart in the body");
-        return None;
-    };
-    let skipped = source.settings.skip.contains(ident);
-    Some(Argument { ident: ident.clone(), ty: ty.clone(), referent, skipped })
-}
-
-/// The type of an argument, below its outermost `&`.
-fn check_type(kind: Kind, ty: &Type, errors: &mut Errors) {
-    let found = Found::within(ty);
-    for borrow in found.borrows {
-        errors.push(
-            borrow,
-            "only the outermost `&` of an argument can be owned for you: take an owned type here, as `String` for `&str`",
-        );
-    }
-    for unnamed in found.unnamed {
-        errors.push(
-            unnamed,
-            match kind {
-                Kind::Task => {
-                    "a task takes no `impl Trait`: its log, which the engine runs it from, holds values, not types"
-                }
-                Kind::Trace => "give this type a name: `fn f<T: Trait>(argument: T)` for `impl Trait`",
-            },
-        );
-    }
-}
-
-fn check_skipped(source: &Source, errors: &mut Errors) {
-    let signature = &source.function.sig;
-    for (index, skip) in source.settings.skip.iter().enumerate() {
-        let is_skipped = |input: &FnArg| match input {
-            FnArg::Typed(input) => matches!(input.pat.as_ref(), Pat::Ident(name) if name.ident == *skip),
-            FnArg::Receiver(_) => false,
-        };
-        if !signature.inputs.iter().any(is_skipped) {
-            errors.push(skip, format!("`{}` has no argument `{skip}`", signature.ident));
-        } else if source.settings.skip[..index].contains(skip) {
-            errors.push(skip, format!("`{skip}` is skipped twice"));
-        }
-    }
-}
-
-fn returned(kind: Kind, function: &ItemFn, errors: &mut Errors) -> Type {
+/// The type of what is recorded.
+fn recorded(kind: Kind, form: Form, function: &ItemFn, errors: &mut Errors) -> Type {
+    let name = &function.sig.ident;
     let ReturnType::Type(_, ty) = &function.sig.output else {
         let message = format!(
             "a {kind} function returns `Result<T, E>`, since the engine may have to report an error of its own"
         );
-        errors.push(&function.sig.ident, message);
+        errors.push(name, message);
         return parse_quote!(());
     };
-    let found = Found::within(ty);
-    for borrow in found.borrows {
-        errors.push(borrow, "a result is recorded and read back, so it cannot borrow: return an owned type");
-    }
-    for unnamed in found.unnamed {
-        errors.push(unnamed, "a result is recorded and read back, so its type needs a name, not `impl Trait`");
+    match Many::of(ty) {
+        Some(Many { item: Some(item), .. }) if form.is_many() && kind == Kind::Trace => {
+            check_recorded("an item", item, errors);
+            return ungrouped(item).clone();
+        }
+        Some(many) => {
+            let what = if many.form == Form::Stream { "Stream" } else { "Iterator" };
+            let message = match (kind, form.is_many()) {
+                (Kind::Task, _) => {
+                    "a task returns one result: collect the items, or give each to a trace or to another task".to_owned()
+                }
+                (Kind::Trace, true) => format!("say what it yields: `impl {what}<Item = Result<T, E>>`"),
+                (Kind::Trace, false) => format!(
+                    "an `async fn` returns one result: write `fn {name}(…) -> impl Stream<Item = Result<T, E>>` without \
+                     `async`, and await inside the stream, as `async_stream::try_stream!` or `try_flatten_stream` does"
+                ),
+            };
+            errors.push(ty, message);
+        }
+        None if form == Form::Inline && is_boxed_many(ty) => errors.push(
+            ty,
+            "write `impl Stream<Item = Result<T, E>>` or `impl Iterator<Item = Result<T, E>>` for what is in the box: the \
+             caller gets a `TraceStream` or `TraceIterator` in its place",
+        ),
+        None if form != Form::Async && is_future(ty) => {
+            errors.push(ty, "write `async fn` in place of a `fn` that returns a future");
+        }
+        None => check_recorded("a result", ty, errors),
     }
     ungrouped(ty).clone()
 }
 
-/// The type without the parentheses, or the invisible ones that another macro left, around it.
-fn ungrouped(ty: &Type) -> &Type {
-    match ty {
-        Type::Group(group) => ungrouped(&group.elem),
-        Type::Paren(paren) => ungrouped(&paren.elem),
-        other => other,
+/// A type that is recorded and read back.
+fn check_recorded(what: &str, ty: &Type, errors: &mut Errors) {
+    let found = Found::within(ty);
+    for borrow in found.borrows {
+        errors.push(borrow, format!("{what} is recorded and read back, so it cannot borrow: return an owned type"));
+    }
+    for unnamed in found.unnamed {
+        errors.push(unnamed, format!("{what} is recorded and read back, so its type needs a name, not `impl Trait`"));
     }
 }
 
-/// What a type must not hold, where it stands.
-#[derive(Default)]
-struct Found {
-    /// References and lifetimes, other than `'static`.
-    borrows: Vec<TokenStream>,
-    /// `impl Trait`.
-    unnamed: Vec<TokenStream>,
-}
-
-impl Found {
-    fn within(ty: &Type) -> Self {
-        let mut found = Found::default();
-        found.visit_type(ty);
-        found
-    }
-}
-
-impl<'ast> Visit<'ast> for Found {
-    fn visit_type_reference(&mut self, reference: &'ast syn::TypeReference) {
-        if reference.lifetime.as_ref().is_none_or(|lifetime| lifetime.ident != "static") {
-            self.borrows.push(reference.to_token_stream());
-        } else {
-            visit::visit_type_reference(self, reference);
-        }
-    }
-
-    fn visit_lifetime(&mut self, lifetime: &'ast syn::Lifetime) {
-        if lifetime.ident != "static" {
-            self.borrows.push(lifetime.to_token_stream());
-        }
-    }
-
-    fn visit_type_impl_trait(&mut self, unnamed: &'ast syn::TypeImplTrait) {
-        self.unnamed.push(unnamed.to_token_stream());
-    }
-
-    // The lifetimes in `fn(&str)`, `Fn(&str)` and `for<'a> Trait<'a>` belong to a later call, not to this one.
-
-    fn visit_type_fn_ptr(&mut self, _: &'ast syn::TypeFnPtr) {}
-
-    fn visit_parenthesized_generic_arguments(&mut self, _: &'ast syn::ParenthesizedGenericArguments) {}
-
-    fn visit_trait_bound(&mut self, bound: &'ast syn::TraitBound) {
-        if bound.lifetimes.is_none() {
-            visit::visit_trait_bound(self, bound);
-        }
-    }
+fn is_future(ty: &Type) -> bool {
+    let Type::ImplTrait(unnamed) = ungrouped(ty) else { return false };
+    unnamed.bounds.iter().any(|bound| match bound {
+        syn::TypeParamBound::Trait(bound) => bound.path.segments.last().is_some_and(|last| last.ident == "Future"),
+        _ => false,
+    })
 }
 
 #[cfg(test)]
@@ -252,15 +151,14 @@ mod tests {
 
     #[test]
     fn every_bad_argument_is_reported_at_once() {
-        let function = "async fn f(&self, _: u32, (a, b): (u32, u32), ref c: u32, d: &mut u32, e: Vec<&str>,
+        let function = "async fn f(_: u32, (a, b): (u32, u32), ref c: u32, d: &mut u32, e: Vec<&str>,
             g: Cow<'_, str>, h: impl Serialize, i: &[&str], #[cfg(unix)] j: u32) -> Result<(), E> {}";
         let messages = messages(Trace, "skip(d, z, d)", function);
         let starts = [
-            "methods are not traced in this version",
             "give this argument a name",
             "give this argument a name",
             "give this argument a name",
-            "a body owns its arguments, so it cannot take `&mut`",
+            "a replay does not run the body, so what it did through `&mut`",
             "only the outermost `&`",
             "only the outermost `&`",
             "give this type a name",
@@ -289,10 +187,12 @@ mod tests {
     #[test]
     fn every_word_before_fn_has_its_own_complaint() {
         let messages = messages(Trace, "", "const unsafe extern \"C\" fn f(x: u32, ...) {}");
-        for part in ["only an `async fn`", "`const`", "`unsafe`", "`extern`", "variadic", "Result<T, E>"] {
+        for part in ["`const`", "`unsafe`", "`extern`", "variadic", "Result<T, E>"] {
             assert!(messages.iter().any(|message| message.contains(part)), "{part}: {messages:#?}");
         }
-        assert_eq!(messages.len(), 6);
+        assert_eq!(messages.len(), 5);
+        let task = crate::testing::messages(Task, "", "fn f() -> Result<(), E> {}");
+        assert_eq!(task, ["a task is an `async fn`, as it awaits what it calls: write `async` before `fn`"]);
     }
 
     #[test]
@@ -302,6 +202,42 @@ mod tests {
         let unnamed = messages(Task, "", "async fn f() -> Result<impl Trait, E> {}");
         assert_eq!(unnamed, ["a result is recorded and read back, so its type needs a name, not `impl Trait`"]);
         assert!(messages(Task, "", "async fn f() {}")[0].starts_with("a #[task] function returns `Result<T, E>`"));
+    }
+
+    #[test]
+    fn a_receiver_is_owned() {
+        for receiver in ["&mut self", "self: &mut Self", "self: Pin<&mut Self>"] {
+            for word in ["async fn", "fn"] {
+                let said = messages(Trace, "", &format!("{word} f({receiver}) -> Result<(), E> {{}}"));
+                assert!(said.len() == 1 && said[0].contains("through `&mut`"), "{receiver}: {said:?}");
+            }
+        }
+        let borrowed = messages(Trace, "", "async fn f(self: Pin<&Self>) -> Result<(), E> {}");
+        assert_eq!(borrowed, ["an effect owns its `self`: take `self`, `&self` or `self: Arc<Self>`"]);
+        expansion(Trace, "", "fn f(self: Pin<&Self>) -> Result<(), E> {}");
+    }
+
+    #[test]
+    fn what_runs_in_place_is_lent_what_is_borrowed() {
+        let function = "fn f(a: &[&str], b: Option<&str>, c: Cow<'_, str>) -> Result<(), E> {}";
+        expansion(Trace, "", function);
+        assert_eq!(messages(Trace, "blocking", function).len(), 3);
+        assert!(messages(Trace, "", "fn f(a: Option<&mut u32>) -> Result<(), E> {}")[0].contains("through `&mut`"));
+    }
+
+    #[test]
+    fn a_stream_or_an_iterator_says_what_it_yields() {
+        let said = |function: &str| messages(Trace, "", function).join(" + ");
+        assert_eq!(said("fn f() -> impl Stream + Send {}"), "say what it yields: `impl Stream<Item = Result<T, E>>`");
+        assert_eq!(said("fn f() -> impl Iterator {}"), "say what it yields: `impl Iterator<Item = Result<T, E>>`");
+        assert!(said("fn f(a: &str) -> impl Stream<Item = Result<&str, E>> {}").starts_with("an item is recorded"));
+        assert!(said("async fn f() -> impl Stream<Item = R> {}").contains("write `fn f(…) -> impl Stream<Item"));
+        for boxed in ["BoxStream<'static, R>", "Pin<Box<dyn Stream<Item = R>>>", "Box<dyn Iterator<Item = R>>"] {
+            assert!(said(&format!("fn f() -> {boxed} {{}}")).starts_with("write `impl Stream"), "{boxed}");
+        }
+        assert!(said("fn f() -> impl Future<Output = R> {}").starts_with("write `async fn`"));
+        let task = messages(Task, "", "async fn f() -> impl Stream<Item = R> {}");
+        assert!(task[0].starts_with("a task returns one result"), "{task:?}");
     }
 
     #[test]

@@ -121,7 +121,7 @@ fn is_doc(token: &TokenTree) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Errors;
+    use crate::errors::Errors;
     use crate::parse::{Kind, Source};
 
     fn hash(settings: &str, function: &str) -> [u8; BYTES] {

@@ -1,55 +1,107 @@
-//! The attributes `#[task]` and `#[trace]`. Import them from `relive`, which exports both.
+//! The attributes `#[task]` and `#[trace]`, and the derive `TypedError`. Import them from `relive`, which exports all.
 //!
-//! They turn a function inside out: calling it no longer runs it, but describes the call to the engine, which runs the
+//! The attributes turn a function inside out: calling it no longer runs it, but describes the call to the engine, which runs the
 //! body, or hands back what the log holds. What they write refers to `::relive::__private` and to nothing else, and is
 //! what one would write by hand: `cargo expand` shows it.
 //!
 //! ```text
-//! parse    the tokens       → settings and a function
-//! check    the function     → arguments to record, or every complaint at once
-//! expand   both             → the code that replaces the function
-//! place    a type           → calls that the compiler complains about there
-//! hash     the tokens       → which code this is: the cache and the replay ask
-//! select   a task's body    → the same body, its `tokio::select!` made repeatable
+//! parse          the tokens       → settings and a function
+//! settings       the settings     → what each says; `setting`, `duration`: how one is written
+//! form           the signature    → which kind of function it is
+//! check          the function     → arguments to record, or every complaint at once
+//! expand         all of it        → the code that replaces the function
+//! place          a type           → calls that the compiler complains about there
+//! hash           the tokens       → which code this is: the cache and the replay ask
+//! typed_error    an error type    → its variants, or every complaint at once
+//! select         a task's body    → the same body, its `tokio::select!` made repeatable
 //! ```
-//!
-//! Deliberately missing in this version: everything but `async fn`. A plain `fn`, a method, an iterator or a stream is a
-//! compile error that says so.
 
 mod check;
+mod duration;
+mod errors;
 mod expand;
+mod form;
 mod hash;
 mod parse;
 mod place;
 mod select;
+mod setting;
+mod settings;
+mod typed_error;
 
 use proc_macro::TokenStream;
 
 use crate::check::Checked;
+use crate::errors::Errors;
 use crate::parse::{Kind, Source};
 
-/// Makes an `async fn` one recorded operation of a task: an API call, a computation worth a checkpoint.
+/// Makes a function one recorded operation of a task: an API call, a computation worth a checkpoint.
 ///
-/// Inside a task, awaiting a call runs the body and records its result; after a crash the same call returns the recorded
-/// result at once. The body may run more than once (at-least-once), the result is recorded once. Outside a task the call
-/// returns an error of kind `OutsideTask`.
+/// Inside a task the call runs the body and records its result; after a crash the same call returns the recorded result at
+/// once. The body may run more than once (at-least-once), the result is recorded once. Outside a task the call returns an
+/// error of kind `OutsideTask`.
 ///
 /// ```text
-/// #[trace(skip(client))]
-/// async fn fetch(client: Client, url: &str) -> relive::Result<String> {
+/// #[trace(skip(client), retries = 3, timeout = "30s")]
+/// async fn fetch(client: &Client, url: &str) -> relive::Result<String> {
 ///     Ok(client.get(url).send().await?.text().await?)
 /// }
 /// ```
 ///
-/// The function returns `Result<T, E>` with `E: From<relive::Error>`. Arguments are `Serialize`, `Send` and `'static`; an
-/// argument `&T` is owned for you by `ToOwned`.
+/// # Functions
+///
+/// | function | its call returns | its effect |
+/// |---|---|---|
+/// | `async fn -> Result<T, E>` | `Trace<T, E>` | A future. `spawn` makes it a task of the runtime's own. |
+/// | `fn -> Result<T, E>` | `Result<T, E>` | Runs where it is called, and is recorded before the call returns. |
+/// | `fn -> Result<T, E>` with `blocking` | `Trace<T, E>` | Runs on a thread where it may take its time. |
+/// | `fn -> impl Stream<Item = Result<T, E>>` | `TraceStream<T, E>` | Each item is recorded. |
+/// | `fn -> impl Iterator<Item = Result<T, E>>` | `TraceIterator<T, E>` | Each item is recorded. |
+///
+/// `T` is `Serialize + DeserializeOwned + 'static`, `E: From<relive::Error>`. Streams and iterators are told by the name
+/// `Stream` or `Iterator`, by any path; further bounds, as `+ Send`, may follow. A source is polled inside an effect that
+/// is `Send`, so it is, too.
+///
+/// # Arguments
+///
+/// Arguments are `Serialize`, which generic ones say by a bound. An effect is `Send + 'static`: it owns its arguments and
+/// lends them to the body, so an argument `&T` is cloned by `ToOwned`. A plain `fn` without `blocking` runs in place: it
+/// clones nothing, and may borrow as it likes. With `retries`, an argument that the body takes by value is `Clone`.
+///
+/// A method is traced like a function. `&self` is cloned (`Clone`), or lent to what runs in place; `self` and
+/// `self: Arc<Self>` are moved; `&mut self` is an error. `self` is neither in the key nor in the record, as if it were
+/// skipped: what a result depends on is an argument. The body becomes a hidden method beside the new one, named
+/// `__relive_` and the method's name; so a method of a trait cannot be traced. A function without `self` in an `impl` block
+/// is traced if it does not name `Self`. Names on record are the methods' own: where two types have methods of one name,
+/// give one of them another by `name`.
+///
+/// # Settings
 ///
 /// | setting | meaning |
 /// |---|---|
 /// | `name = "…"` | The name on record, else the function's. Keep it over a rename, and old logs still fit. |
 /// | `skip(a, b)` | Arguments that are no data (clients, pools): neither in the key nor in the record. |
+/// | `redact(a, user.password)` | Arguments, or fields of them, that count in the key and are masked in the record. |
+/// | `key = expression` | What tells this call from others in place of its arguments, over which it is an expression: `order.id`, or `(&a, b)`. It only borrows them. |
 /// | `outside = "call"` | Outside a task, just call the function. The default is `"error"`. |
+/// | `codec = "json"` | How arguments and results are written: `"messagepack"`, `"json"` or `"bincode"`. Else as the engine says. |
+/// | `retries = 3` | How many tries may follow a failed one. |
+/// | `backoff = "1s"` | The wait before the second try, else 100 ms; each next wait is twice as long, up to 5 min, and partly random. |
+/// | `backoff(first = "1s", factor = 1.5, max = "1m", jitter = false)` | The same in full. Each part may be left out. |
+/// | `timeout = "30s"` | Longest that one try may take. |
+/// | `deadline = "5m"` | Longest that all tries and the waits between them may take. |
+/// | `pure` | It has no effect outside, so it need not wait until what came before it is on disk. |
+/// | `at_most_once` | Its effect never begins twice: if it is not known how it ended, the call returns an error of kind `Interrupted`. |
+/// | `spawn` | An `async fn` may run on another core. |
+/// | `blocking` | A plain `fn` runs on another thread. |
+/// | `resume = "from"` | A stream or an iterator goes on after a crash: its integer argument `from` is then greater by the number of items that were handed on. Without it, a source starts over and its first items are passed over. |
 /// | `crate = path` | Where `relive` is found, if not at `::relive`. |
+///
+/// A duration is whole numbers with units: `"150ms"`, `"30s"`, `"5m"`, `"1h30m"`, `"2d"`.
+///
+/// What runs in place can neither be left nor waited for: a plain `fn` takes `timeout`, `deadline` and `backoff` only with
+/// `blocking`, and is tried again at once. Streams and iterators take neither those nor `retries`, `pure`, `at_most_once`,
+/// `spawn` or `blocking`. `at_most_once` excludes `retries` and `pure`.
 #[proc_macro_attribute]
 pub fn trace(settings: TokenStream, item: TokenStream) -> TokenStream {
     attribute(Kind::Trace, settings, item)
@@ -75,11 +127,55 @@ pub fn trace(settings: TokenStream, item: TokenStream) -> TokenStream {
 /// | setting | meaning |
 /// |---|---|
 /// | `name = "…"` | The name on record, else the function's. Keep it over a rename, and old logs still fit. |
-/// | `cache = "off"` | Run every call, and never join an unfinished one. The default is `"auto"`. |
+/// | `cache = "off"` | Run every call, and never join an unfinished one. The default is `"auto"`: a result holds as long as the code is what it was. |
+/// | `version = "2"` | A result holds as long as this version is what it was, whatever the code. |
+/// | `ttl = "1h"` | How long a cached result holds. |
+/// | `ignore(a, b)` | Arguments that calls may differ in and still be equal. |
+/// | `salt = "…"` | Another salt makes other calls of the same. |
+/// | `codec = "json"` | How arguments and results are written: `"messagepack"`, `"json"` or `"bincode"`. Else as the engine says. |
+/// | `retries = 3` | How many attempts may follow a failed one. |
+/// | `backoff = "1s"`, `backoff(…)` | The waits between them, as for `#[trace]`. |
+/// | `timeout = "5m"` | Longest that one attempt may take. |
+/// | `deadline = "1h"` | Longest that all attempts and the waits between them may take. |
+/// | `on_divergence = "new_attempt"` | A run that no longer fits its log goes on as a new attempt. The default is `"wait"`. |
 /// | `crate = path` | Where `relive` is found, if not at `::relive`. |
+///
+/// A duration is written as for `#[trace]`. With `cache = "off"` there is nothing for `version`, `ttl`, `ignore` and `salt`
+/// to say.
 #[proc_macro_attribute]
 pub fn task(settings: TokenStream, item: TokenStream) -> TokenStream {
     attribute(Kind::Task, settings, item)
+}
+
+/// Lets an error come out of the log as the type and the value that went in, live and replayed alike.
+///
+/// For an enum or a struct that is a `std::error::Error` and derives `Serialize` and `Deserialize`. Functions that are
+/// `#[trace]` or `#[task]` may return it: the derive writes `From<relive::Error>`. The engine reports its own errors (a
+/// cancelled run, a payload over the limit) as the type that a function says it returns, so an enum has one variant that
+/// holds a `relive::Error`, marked `engine`; a struct names a function that makes one of it.
+///
+/// ```text
+/// #[derive(Debug, Serialize, Deserialize, relive::TypedError)]
+/// enum FetchError {
+///     Status(u16),
+///     #[relive(terminal)]
+///     NotFound { url: String },
+///     #[relive(engine)]
+///     Engine(relive::Error),
+/// }
+/// ```
+///
+/// | setting | on | meaning |
+/// |---|---|---|
+/// | `engine` | a variant | Holds the engine's own errors. There is one, with one field. |
+/// | `terminal` | a variant or the type | Another try is of no use: no retry follows, and a resumed run meets it again. |
+/// | `name = "…"` | the type | The name on record, else the type's. Keep it over a rename, and old logs still fit. |
+/// | `from = path` | the type | A `fn(relive::Error) -> Self` in place of the variant marked `engine`. |
+/// | `crate = path` | the type | Where `relive` is found, if not at `::relive`. |
+#[proc_macro_derive(TypedError, attributes(relive))]
+pub fn typed_error(item: TokenStream) -> TokenStream {
+    let read = syn::parse(item).and_then(|input| typed_error::TypedError::read(&input));
+    read.map_or_else(syn::Error::into_compile_error, |error| expand::typed_error(&error)).into()
 }
 
 /// The expansion, or the errors followed by the function as it was: so that one mistake is not reported again wherever
@@ -102,36 +198,6 @@ fn expanded(
         Kind::Trace => expand::trace(&source, &checked),
         Kind::Task => expand::task(&source, &checked),
     })
-}
-
-/// Every complaint about one function, reported at once.
-#[derive(Default)]
-struct Errors(Option<syn::Error>);
-
-impl Errors {
-    /// Adds a complaint at the user's tokens.
-    fn push(&mut self, at: impl quote::ToTokens, message: impl std::fmt::Display) {
-        self.add(syn::Error::new_spanned(at, message));
-    }
-
-    fn add(&mut self, error: syn::Error) {
-        self.0 = Some(self.with(error));
-    }
-
-    /// Takes all of them, with a last one.
-    fn with(&mut self, last: syn::Error) -> syn::Error {
-        match self.0.take() {
-            Some(mut errors) => {
-                errors.combine(last);
-                errors
-            }
-            None => last,
-        }
-    }
-
-    fn finish(self) -> syn::Result<()> {
-        self.0.map_or(Ok(()), Err)
-    }
 }
 
 /// What the unit tests of every file use: from source text, so that they read as a user's.

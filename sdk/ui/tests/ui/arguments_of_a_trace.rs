@@ -1,6 +1,7 @@
 #![allow(unused)]
 
 use std::borrow::Cow;
+use std::pin::Pin;
 
 use relive::trace;
 use serde::Serialize;
@@ -9,7 +10,12 @@ struct Client;
 
 impl Client {
     #[trace]
-    async fn method(&self) -> relive::Result<()> {
+    async fn mutable(&mut self) -> relive::Result<()> {
+        Ok(())
+    }
+
+    #[trace]
+    async fn pinned(self: Pin<&Self>) -> relive::Result<()> {
         Ok(())
     }
 }
@@ -23,6 +29,11 @@ async fn unnamed(_: u32, (a, b): (u32, u32), ref c: u32) -> relive::Result<u32> 
 #[trace]
 async fn mutable(list: &mut Vec<u32>) -> relive::Result<()> {
     Ok(list.push(1))
+}
+
+#[trace]
+fn mutable_in_place(list: Option<&mut Vec<u32>>) -> relive::Result<()> {
+    Ok(())
 }
 
 #[trace]

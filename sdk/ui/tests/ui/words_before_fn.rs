@@ -2,11 +2,6 @@
 
 use relive::{task, trace};
 
-#[trace]
-fn plain_trace() -> relive::Result<()> {
-    Ok(())
-}
-
 #[task]
 fn plain_task() -> relive::Result<()> {
     Ok(())

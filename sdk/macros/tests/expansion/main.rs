@@ -8,7 +8,11 @@
 // `::relive` in an expansion is this file.
 extern crate self as relive;
 
+mod forms;
+mod methods;
+mod settings;
 mod standin;
+mod typed_errors;
 
 use std::borrow::Cow;
 use std::fmt::Display;
@@ -18,7 +22,7 @@ use relive_macros::{task, trace};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-pub(crate) use standin::{__private, Call, Error, Trace};
+pub(crate) use standin::{__private, Call, Error, Trace, TraceIterator, TraceStream, TypedError};
 
 type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -134,7 +138,7 @@ mod arguments {
         let call = lent(&["a".into(), "b".into()], "c", &Page { title: "d".into() }, 4, true);
         let input = json!({"words": ["a", "b"], "text": "c", "page": {"title": "d"}, "count": 4, "type": true});
         assert_eq!(call.recorded(), input);
-        assert_eq!((call.meta.canonical)(&call.input), input);
+        assert_eq!((call.meta.canonical)(&call.input, &[]), input);
         assert_eq!(call.run(), Ok("a+b c d 5".into()));
     }
 }
@@ -253,7 +257,10 @@ fn settings_reach_the_static() {
     assert!(elsewhere::with_path().meta.outside_call);
     assert_eq!(elsewhere::with_path().run(), Ok(1));
     let call = elsewhere::with_path_too(2);
-    assert_eq!((call.meta.name, &call.meta.cache), ("moved", &__private::CacheMode::Off));
+    assert_eq!(
+        (call.meta.name, &call.meta.cache),
+        ("moved", &__private::CachePolicy { mode: __private::CacheMode::Off, ..__private::CachePolicy::DEFAULT })
+    );
     assert_eq!(call.run(), Ok(2));
 }
 
