@@ -19,6 +19,7 @@ use relive_engine::handle::{Cancellation, Handle, RunStatus};
 use relive_engine::id::RunId;
 use relive_engine::inspect::{self, Events, Runs};
 use relive_engine::options::Options;
+use relive_engine::payload::{Encoding, PayloadCodec, PayloadHook};
 use relive_storage::{Durability, Store};
 use serde::de::DeserializeOwned;
 
@@ -77,6 +78,39 @@ impl Builder {
         self
     }
 
+    /// How inputs and results are written, where an attribute (`codec = "json"`) says nothing else. Default:
+    /// [`PayloadCodec::MESSAGE_PACK`]. What another codec wrote before stays readable.
+    #[must_use]
+    pub fn payload_codec(mut self, codec: PayloadCodec) -> Self {
+        self.0.encoding = self.0.encoding.with_codec(Some(codec));
+        self
+    }
+
+    /// Largest input, result or item, in bytes as they are stored; one that is larger is an error of kind `Payload`. 1
+    /// byte to 32 MiB; default 4 MiB.
+    #[must_use]
+    pub fn payload_bytes_max(mut self, bytes_max: usize) -> Self {
+        self.0.encoding = self.0.encoding.with_bytes_max(bytes_max);
+        self
+    }
+
+    /// Seals every payload before it is stored, and opens it when it is read: a compression, an encryption. What was
+    /// stored before, sealed by nothing, stays readable.
+    ///
+    /// Hooks are known to the whole process from when the engine opens, by their ids.
+    #[must_use]
+    pub fn payload_hook(mut self, hook: impl PayloadHook) -> Self {
+        self.0.encoding = self.0.encoding.with_hook(Arc::new(hook));
+        self
+    }
+
+    /// Opens payloads that this hook has sealed, and seals none: for what stood in [`Builder::payload_hook`] before.
+    #[must_use]
+    pub fn payload_hook_for_reading(mut self, hook: impl PayloadHook) -> Self {
+        self.0.payload_hooks.push(Arc::new(hook));
+        self
+    }
+
     /// Is told of every event once it is durable, before anyone who waits for it is woken. Runs on the committer's
     /// thread: keep it short.
     #[must_use]
@@ -106,7 +140,7 @@ impl Builder {
     ///
     /// # Errors
     /// If another process holds the directory, it is not readable and writable, is no Relive store, is of a newer format
-    /// or damaged; if two tasks or two traces of this program have one name.
+    /// or damaged; if two tasks or two traces of this program have one name, or two payload hooks one id.
     #[cfg(feature = "rocks")]
     pub async fn open(self, directory: impl AsRef<Path>) -> Result<Engine> {
         let directory = directory.as_ref().to_owned();
@@ -125,6 +159,7 @@ impl Builder {
         let tasks = inventory::iter::<TaskEntry>().map(|entry| entry.0);
         let traces = inventory::iter::<TraceEntry>().map(|entry| entry.0);
         let registry = Registry::new(tasks, traces)?;
+        self.0.register_payload_hooks()?;
         Ok(Engine(engine::Engine::open(store, registry, self.0).await?))
     }
 }
@@ -166,7 +201,7 @@ impl Engine {
     where
         T: DeserializeOwned,
     {
-        let handle = self.0.start(call.into_request()?).await?;
+        let handle = self.0.start(call.into_request(&Encoding::DEFAULT)?).await?;
         Ok(RunHandle { handle, engine: self.0.clone(), result: PhantomData })
     }
 

@@ -10,7 +10,7 @@ use relive_engine::definition::TaskDefinition;
 use relive_engine::engine::Request;
 use relive_engine::error::{Error, ErrorKind};
 use relive_engine::event::ErrorRecord;
-use relive_engine::payload::{Payload, PayloadError};
+use relive_engine::payload::{Encoding, Payload, PayloadError};
 use relive_engine::run::BoxedFuture;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -22,7 +22,9 @@ use crate::trace::encoded;
 #[must_use = "a task does nothing until it is given to an engine"]
 pub struct Call<T, E> {
     definition: &'static TaskDefinition,
+    /// In memory, until an engine says how it is to be written; and its canonical form.
     input: Result<(Payload, Vec<u8>), PayloadError>,
+    rewrite: fn(&Payload, &Encoding) -> Result<Payload, PayloadError>,
     id: Option<String>,
     result: PhantomData<fn() -> Result<T, E>>,
 }
@@ -44,12 +46,16 @@ impl<T, E> Call<T, E> {
         self
     }
 
-    pub(crate) fn into_request(self) -> Result<Request, Error>
+    /// The call as an engine takes it, whose payloads are written like this where the task says nothing else.
+    pub(crate) fn into_request(self, encoding: &Encoding) -> Result<Request, Error>
     where
         T: DeserializeOwned,
     {
         let name = self.definition.name;
-        let (input, canonical) = self.input.map_err(|error| {
+        let encoding = encoding.clone().with_codec(self.definition.policy.codec);
+        let written =
+            self.input.and_then(|(input, canonical)| Ok((rewritten(input, &encoding, self.rewrite)?, canonical)));
+        let (input, canonical) = written.map_err(|error| {
             Error::new(ErrorKind::Payload, format!("the arguments of task {name} cannot be recorded: {error}"))
         })?;
         if let Some(id) = &self.id
@@ -69,11 +75,23 @@ impl<T, E> Call<T, E> {
 #[doc(hidden)]
 pub fn call<T, E, I>(definition: &'static TaskDefinition, input: &I) -> Call<T, E>
 where
-    I: Serialize,
+    I: Serialize + DeserializeOwned,
     E: From<Error>,
 {
-    let input = Payload::encode(input).and_then(|payload| Ok((payload, canonical(input)?)));
-    Call { definition, input, id: None, result: PhantomData }
+    let payload = Payload::encode_with(&Encoding::IN_MEMORY, input);
+    let input = payload.and_then(|payload| Ok((payload, canonical(input)?)));
+    let rewrite = |payload: &Payload, encoding: &Encoding| Payload::encode_with(encoding, &payload.decode::<I>()?);
+    Call { definition, input, rewrite, id: None, result: PhantomData }
+}
+
+/// An input that is in memory, written as an engine wants it. Nothing to do in the usual case.
+fn rewritten(
+    input: Payload,
+    encoding: &Encoding,
+    rewrite: fn(&Payload, &Encoding) -> Result<Payload, PayloadError>,
+) -> Result<Payload, PayloadError> {
+    let as_it_is = encoding.codec() == input.codec() && encoding.hook().is_none();
+    if as_it_is && input.bytes().len() <= encoding.bytes_max() { Ok(input) } else { rewrite(&input, encoding) }
 }
 
 /// The canonical form of a recorded input, without the arguments of these names. Called by the macro's expansion.
