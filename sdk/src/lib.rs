@@ -51,7 +51,7 @@ pub mod __private;
 pub use relive_engine::clock::Clock;
 pub use relive_engine::commit::Acknowledged;
 pub use relive_engine::divergence::{CallSite, Divergence, Side};
-pub use relive_engine::error::{Error, ErrorKind, Result};
+pub use relive_engine::error::{Error, ErrorKind, Result, TypedError};
 pub use relive_engine::event::{
     Cause, ErrorRecord, Event, TaskCompleted, TaskOutcome, TaskStarted, TraceCompleted, TraceOutcome, TraceStarted,
 };
@@ -59,7 +59,8 @@ pub use relive_engine::handle::{Cancellation, RunStatus};
 pub use relive_engine::id::{CodeHash, Epoch, InputHash, RunId, Sequence, Timestamp};
 pub use relive_engine::index::{RunRecord, RunState};
 pub use relive_engine::inspect::{Events, LoggedEvent, Runs, StoredRun};
-pub use relive_engine::payload::Payload;
+pub use relive_engine::payload::unordered::{self, Unordered, unordered};
+pub use relive_engine::payload::{Payload, PayloadCodec, PayloadError, PayloadHook};
 pub use relive_engine::run::{idempotency_key, provided};
 pub use relive_engine::value::Value;
 pub use relive_macros::{task, trace};

@@ -6,14 +6,16 @@ pub use relive_engine::definition::{
     CacheMode, CachePolicy, RetryPolicy, TaskDefinition as TaskMeta, TaskPolicy, TraceDefinition as TraceMeta,
     TracePolicy,
 };
-pub use relive_engine::error::Error;
+pub use relive_engine::error::{Error, TypedError, TypedErrorEntry};
 pub use relive_engine::event::ErrorRecord;
 pub use relive_engine::id::CodeHash;
+pub use relive_engine::payload::PayloadCodec;
+pub use std::time::Duration;
 pub use tokio::select as tokio_select;
 pub use {inventory, serde};
 
 pub use crate::__record_error as record_error;
-pub use crate::error::{RecordDebug, RecordDisplay, RecordRelive, RecordStd, Recorded};
+pub use crate::error::{RecordDebug, RecordDisplay, RecordRelive, RecordStd, RecordTyped, Recorded};
 pub use crate::task::{call, canonical_input, task_body};
 pub use crate::trace::{Arguments, recordable, trace};
 
