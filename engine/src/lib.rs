@@ -17,6 +17,7 @@ pub mod index;
 pub mod inspect;
 pub mod log;
 pub mod options;
+pub mod panic;
 pub mod payload;
 mod recover;
 pub mod replay;
