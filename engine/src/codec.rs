@@ -25,8 +25,9 @@ const CODEC_BINCODE: u8 = 1;
 /// Length of the envelope before the body.
 const HEADER_BYTES: usize = 16;
 
-/// Largest body: 64 MiB. A batch is cut at 1 MiB and one payload is smaller than that by far, so more is damage.
-const BODY_BYTES_MAX: usize = 64 << 20;
+/// Largest body: 256 MiB, more is damage. A batch is cut at 1 MiB; beyond that it holds a few payloads of at most 32 MiB,
+/// and an entry of the cache one, with the canonical form of another, which is up to three times as large.
+const BODY_BYTES_MAX: usize = 256 << 20;
 
 const CONFIGURATION: Configuration<LittleEndian, Varint, Limit<BODY_BYTES_MAX>> =
     bincode::config::standard().with_limit::<BODY_BYTES_MAX>();
@@ -83,7 +84,7 @@ impl std::fmt::Display for CodecError {
 /// Writes a record: the envelope and the body. Returns the checksum that the next record of the run chains to.
 ///
 /// # Errors
-/// If the body is larger than 64 MiB.
+/// If the body is larger than 256 MiB.
 pub fn seal<T: Serialize>(key: &[u8], chain: Chain, body: &T) -> Result<(Vec<u8>, Chain), CodecError> {
     let mut record = Vec::with_capacity(320);
     record.extend_from_slice(&MAGIC);

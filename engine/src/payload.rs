@@ -46,7 +46,8 @@ impl PayloadCodec {
     /// bincode 2: small and fast, and it says nothing of what it holds. `relive show` prints bytes, and a value is only
     /// as good as the type it is read into: one of the same shape (a `u32` that has become an `f32`) is read as another
     /// value without an error, so change such a type together with its function's name. Types that serde reads by looking
-    /// ahead (`flatten`, `untagged`, `tag`) cannot be read back.
+    /// ahead (`flatten`, `untagged`, `tag`) cannot be read back. A task's result should hold no `HashMap`: replay compares
+    /// its bytes, as it cannot tell maps in them.
     pub const BINCODE: Self = Self(3);
 
     /// Its number on disk.
@@ -110,6 +111,7 @@ impl Payload {
         let mut scratch = SCRATCH.take();
         scratch.clear();
         write(encoding.codec(), value, &mut scratch)?;
+        encoding.writable(scratch.len())?;
         let payload = match encoding.hook() {
             None => Self { codec: encoding.codec(), hook: 0, bytes: encoding.fitting(&scratch)?.into() },
             Some(hook) => {
@@ -143,8 +145,9 @@ impl Payload {
             id => match hook::open(id, &self.bytes) {
                 Ok(bytes) => Some(bytes),
                 Err(_) => {
-                    let key = Value::Text(format!("sealed by hook {id}"));
-                    return Value::Map(vec![(key, Value::Bytes(self.bytes.to_vec()))]);
+                    // All of it, so that two payloads that differ show differently.
+                    let content = (Value::Text("content".into()), Value::Bytes(self.bytes.to_vec()));
+                    return Value::Map(vec![(Value::Text("sealed_by".into()), Value::Unsigned(id.into())), content]);
                 }
             },
         };

@@ -4,6 +4,7 @@
 
 use std::future::Future;
 use std::marker::PhantomData;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use relive_engine::canonical::{canonical, canonical_without};
 use relive_engine::definition::TaskDefinition;
@@ -91,7 +92,11 @@ fn rewritten(
     rewrite: fn(&Payload, &Encoding) -> Result<Payload, PayloadError>,
 ) -> Result<Payload, PayloadError> {
     let as_it_is = encoding.codec() == input.codec() && encoding.hook().is_none();
-    if as_it_is && input.bytes().len() <= encoding.bytes_max() { Ok(input) } else { rewrite(&input, encoding) }
+    if as_it_is && input.bytes().len() <= encoding.bytes_max() {
+        return Ok(input);
+    }
+    let rewritten = catch_unwind(AssertUnwindSafe(|| rewrite(&input, encoding)));
+    rewritten.unwrap_or_else(|_| Err(PayloadError::panicked()))
 }
 
 /// The canonical form of a recorded input, without the arguments of these names. Called by the macro's expansion.

@@ -4,8 +4,12 @@
 
 use super::{kind, put_unsigned};
 
-/// Sorts the elements of a list's form, which begins at `at` and goes to the end. Any other form stays as it is.
-pub(super) fn sort(out: &mut Vec<u8>, at: usize) {
+/// Sorts the elements of a list's form (also of one in an `Option`), which begins at `at` and goes to the end. Any other
+/// form stays as it is.
+pub(super) fn sort(out: &mut Vec<u8>, mut at: usize) {
+    while out.get(at) == Some(&kind::SOME) {
+        at += 1;
+    }
     let Some((&kind::LIST, rest)) = out[at..].split_first() else { return };
     let (count, mut rest) = unsigned(rest);
     let mut elements = Vec::with_capacity(count.min(rest.len()));
@@ -71,6 +75,7 @@ mod tests {
     fn order_of_a_declared_set_does_not_matter_and_its_elements_do() {
         assert_eq!(canonical(&unordered(vec![3, 1, 2])).unwrap(), canonical(&unordered([1, 2, 3])).unwrap());
         assert_ne!(canonical(&unordered(vec![1, 1, 2])).unwrap(), canonical(&unordered([1, 2, 2])).unwrap());
+        assert_eq!(canonical(&unordered(Some([3, 1]))).unwrap(), canonical(&Some([1, 3])).unwrap());
         assert_ne!(canonical(&vec![2, 1]).unwrap(), canonical(&vec![1, 2]).unwrap());
         assert_eq!(canonical(&unordered(vec![1, 2])).unwrap(), canonical(&vec![1, 2]).unwrap());
     }

@@ -47,7 +47,10 @@ impl ErrorRecord {
         };
         record.type_name = Cow::Borrowed(E::NAME);
         record.terminal |= error.is_terminal();
-        record.value = match Payload::recordable(error, encoding, RoundTrip::Checked) {
+        // Read back in every build: errors are rare, and one that is known by its message is better than one that is lost.
+        let written = Payload::recordable(error, encoding, RoundTrip::of(false))
+            .and_then(|payload| payload.decode::<E>().map(|_| payload));
+        record.value = match written {
             Ok(payload) => Some(payload),
             Err(why) => {
                 tracing::warn!(error = E::NAME, %why, "an error is recorded without its value");

@@ -15,7 +15,8 @@ use super::{PayloadCodec, PayloadError};
 /// Largest payload, if the engine is told nothing else: 4 MiB. A log is for what happened, not for bulk data.
 pub const PAYLOAD_BYTES_MAX: usize = 4 << 20;
 
-/// The most that an engine can be told to take: 32 MiB, half of what a record can hold.
+/// The most that an engine can be told to take: 32 MiB, so that a step and an entry of the cache fit into a record. What a
+/// hook makes smaller must not be larger before, either.
 pub const PAYLOAD_BYTES_LIMIT: usize = 32 << 20;
 
 /// How values are written. Clones are cheap.
@@ -82,6 +83,18 @@ impl Encoding {
             None => SealedBytes { hook: 0, bytes: bytes.clone() },
             Some(hook) => SealedBytes { hook: hook.id(), bytes: hook::seal(hook, bytes)?.into() },
         })
+    }
+
+    /// Refuses what is too large even if a hook makes it smaller.
+    pub(super) fn writable(&self, length: usize) -> Result<(), PayloadError> {
+        if length <= PAYLOAD_BYTES_LIMIT {
+            return Ok(());
+        }
+        let why = format!(
+            "it takes {length} bytes, more than the {PAYLOAD_BYTES_LIMIT} that can be recorded: store it elsewhere and \
+             record where"
+        );
+        Err(PayloadError::new(why))
     }
 
     /// The bytes, if they are not too many.

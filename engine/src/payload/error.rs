@@ -27,6 +27,11 @@ impl PayloadError {
         Self { field: Some(field).filter(|field| !field.is_empty()), why: why.into() }
     }
 
+    /// Code of the value's type panicked while it was read.
+    pub fn panicked() -> Self {
+        Self::new("its type's own code panicked when it was read back")
+    }
+
     pub(crate) fn why(&self) -> &str {
         &self.why
     }

@@ -155,7 +155,34 @@ fn what_is_too_large_is_refused_with_size_limit_and_advice() {
         assert!(error.contains(part), "{error}");
     }
     assert!(Payload::encode_with(&encoding, "short").is_ok());
+    let most = Encoding::DEFAULT.with_bytes_max(usize::MAX);
+    let huge = Bytes::from(vec![0; PAYLOAD_BYTES_LIMIT]);
+    for encoding in [most.clone(), most.with_hook(Arc::new(Shrinking))] {
+        let error = Payload::encode_with(&encoding, &huge).unwrap_err().to_string();
+        assert!(error.contains("more than the 33554432"), "{error}");
+    }
     assert_eq!(Encoding::DEFAULT.with_bytes_max(usize::MAX).bytes_max(), PAYLOAD_BYTES_LIMIT);
+}
+
+/// Makes everything small.
+struct Shrinking;
+
+impl PayloadHook for Shrinking {
+    fn id(&self) -> u8 {
+        220
+    }
+
+    fn name(&self) -> &str {
+        "shrinking"
+    }
+
+    fn seal(&self, _bytes: &[u8]) -> Result<Vec<u8>, String> {
+        Ok(Vec::new())
+    }
+
+    fn open(&self, _bytes: &[u8]) -> Result<Vec<u8>, String> {
+        Err("nothing is left".to_owned())
+    }
 }
 
 /// Flips all bits, and marks what it sealed.
@@ -203,7 +230,7 @@ fn sealed_payloads_open_where_their_hook_is_known() {
     let unknown = Payload { hook: 201, ..payload.clone() };
     let error = unknown.decode::<String>().unwrap_err().to_string();
     assert!(error.contains("payload hook 201") && error.contains("payload_hook_for_reading"), "{error}");
-    assert!(unknown.to_value().to_string().starts_with(r#"{"sealed by hook 201":"#));
+    assert!(unknown.to_value().to_string().starts_with(r#"{"sealed_by":201,"content":{"bytes":""#));
     let damaged = Payload { bytes: [1, 2][..].into(), ..payload };
     assert_eq!(damaged.decode::<String>().unwrap_err().to_string(), "payload hook `flipping` cannot open it: not mine");
 }
