@@ -24,6 +24,7 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::canonical::canonical;
 use crate::codec;
 use crate::value::Value;
 
@@ -46,8 +47,7 @@ impl PayloadCodec {
     /// bincode 2: small and fast, and it says nothing of what it holds. `relive show` prints bytes, and a value is only
     /// as good as the type it is read into: one of the same shape (a `u32` that has become an `f32`) is read as another
     /// value without an error, so change such a type together with its function's name. Types that serde reads by looking
-    /// ahead (`flatten`, `untagged`, `tag`) cannot be read back. A task's result should hold no `HashMap`: replay compares
-    /// its bytes, as it cannot tell maps in them.
+    /// ahead (`flatten`, `untagged`, `tag`) cannot be read back.
     pub const BINCODE: Self = Self(3);
 
     /// Its number on disk.
@@ -154,6 +154,27 @@ impl Payload {
         let bytes = opened.as_deref().unwrap_or(&self.bytes);
         let read = if self.codec == PayloadCodec::BINCODE { None } else { read(self.codec, bytes).ok() };
         read.unwrap_or_else(|| Value::Bytes(bytes.to_vec()))
+    }
+
+    /// Whether a reader would get the same of both, as far as that can be told without their type: maps in any order. Of
+    /// bincode, in which maps cannot be told, only whether both consist of the same bytes; values of different codecs
+    /// (the engine was set up anew between them) pass for the same.
+    pub fn is_like(&self, other: &Self) -> bool {
+        if self == other || self.codec != other.codec {
+            return true;
+        }
+        let (a, b) = (self.to_value(), other.to_value());
+        match (&a, &b) {
+            (Value::Bytes(a), Value::Bytes(b)) if self.codec == PayloadCodec::BINCODE => {
+                let sorted = |bytes: &[u8]| {
+                    let mut bytes = bytes.to_vec();
+                    bytes.sort_unstable();
+                    bytes
+                };
+                sorted(a) == sorted(b)
+            }
+            _ => canonical(&a).is_ok_and(|a| canonical(&b).is_ok_and(|b| a == b)),
+        }
     }
 
     /// The same payload, sealed by the encoding's hook if it has one and nothing has sealed the payload yet.

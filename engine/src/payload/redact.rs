@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use relive_storage::{Outcome, Precondition, Read, Write};
+use relive_storage::{Operation, Precondition, Read};
 
 use super::PayloadError;
 use crate::entropy::Entropy;
@@ -78,20 +78,17 @@ impl fmt::Debug for RedactionKey {
 /// Where a store keeps its key, in the keyspace `meta`.
 const KEY: &[u8] = b"redaction-key";
 
-/// A store's key; drawn, and made durable by `commit`, when the store is first opened to write.
+/// A store's key, and what is to be written to keep it if it was drawn just now: with the write that counts the opening,
+/// so that nothing is hashed with a key that is not durable.
 ///
 /// # Errors
-/// If the store cannot be read or written, or the operating system has no randomness.
-pub async fn redaction_key<F>(
+/// If the store cannot be read, or the operating system has no randomness.
+pub fn redaction_key(
     store: &dyn Read,
     entropy: &dyn Entropy,
-    commit: impl FnOnce(Write) -> F,
-) -> Result<RedactionKey>
-where
-    F: Future<Output = Result<Outcome>>,
-{
+) -> Result<(RedactionKey, Option<(Precondition, Operation)>)> {
     if let Some(bytes) = index::read(store, META, KEY)? {
-        return Ok(RedactionKey(bytes));
+        return Ok((RedactionKey(bytes), None));
     }
     let mut bytes = [0; 32];
     entropy
@@ -99,11 +96,5 @@ where
         .map_err(|why| Error::new(ErrorKind::Storage, format!("no randomness for the store's redaction key: {why}")))?;
     let absent = Precondition::Absent { keyspace: META, key: KEY.to_vec() };
     let put = index::put(META, KEY.to_vec(), &bytes)?;
-    match commit(Write { preconditions: vec![absent], operations: vec![put] }).await? {
-        Outcome::Applied => Ok(RedactionKey(bytes)),
-        // Somebody else's write was first.
-        _ => index::read(store, META, KEY)?.map(RedactionKey).ok_or_else(|| {
-            Error::new(ErrorKind::Corrupt, "the store's redaction key is neither there nor can it be written")
-        }),
-    }
+    Ok((RedactionKey(bytes), Some((absent, put))))
 }
