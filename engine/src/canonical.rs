@@ -276,11 +276,11 @@ impl<'a> ser::Serializer for Canonical<'a> {
     }
 
     fn serialize_newtype_struct<T: Serialize + ?Sized>(self, name: &'static str, value: &T) -> Result<(), Refused> {
-        let at = self.out.len();
-        value.serialize(Canonical { out: self.out })?;
-        if name == MARKER {
-            unordered::sort(self.out, at);
+        if name != MARKER {
+            return value.serialize(self);
         }
+        let form = canonical(value).map_err(|error| Refused(error.to_string()))?;
+        self.out.extend_from_slice(&unordered::sorted(form));
         Ok(())
     }
 

@@ -79,7 +79,11 @@ pub struct Payload {
 
 impl fmt::Debug for Payload {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Payload({})", self.to_value())
+        match self.hook {
+            0 => write!(f, "Payload({})", self.to_value()),
+            // Sealed perhaps for a reason.
+            hook => write!(f, "Payload(sealed by hook {hook}, {} bytes)", self.bytes.len()),
+        }
     }
 }
 

@@ -97,7 +97,9 @@ impl Builder {
     /// Seals every payload before it is stored, and opens it when it is read: a compression, an encryption. What was
     /// stored before, sealed by nothing, stays readable.
     ///
-    /// Hooks are known to the whole process from when the engine opens, by their ids.
+    /// Payloads are inputs, results, items, signals and the values of typed errors. Not sealed are names, ids, tags and the
+    /// messages of errors; and the hash of a trace's input, from which a short input could be guessed, stands beside it
+    /// (`redact` keys that hash). Hooks are known to the whole process from when the engine opens, by their ids.
     #[must_use]
     pub fn payload_hook(mut self, hook: impl PayloadHook) -> Self {
         self.0.encoding = self.0.encoding.with_hook(Arc::new(hook));

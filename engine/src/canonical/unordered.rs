@@ -2,15 +2,12 @@
 //!
 //! A form is its own measure, so the elements are found again in what was written.
 
-use super::{kind, put_unsigned};
+use super::kind;
 
-/// Sorts the elements of a list's form (also of one in an `Option`), which begins at `at` and goes to the end. Any other
-/// form stays as it is.
-pub(super) fn sort(out: &mut Vec<u8>, mut at: usize) {
-    while out.get(at) == Some(&kind::SOME) {
-        at += 1;
-    }
-    let Some((&kind::LIST, rest)) = out[at..].split_first() else { return };
+/// The form with the elements of its list sorted, also of one in an `Option`. Any other form stays as it is.
+pub(super) fn sorted(mut form: Vec<u8>) -> Vec<u8> {
+    let at = form.iter().take_while(|byte| **byte == kind::SOME).count();
+    let Some((&kind::LIST, rest)) = form[at..].split_first() else { return form };
     let (count, mut rest) = unsigned(rest);
     let mut elements = Vec::with_capacity(count.min(rest.len()));
     for _ in 0..count {
@@ -19,11 +16,10 @@ pub(super) fn sort(out: &mut Vec<u8>, mut at: usize) {
         rest = behind;
     }
     elements.sort_unstable();
-    let mut sorted = vec![kind::LIST];
-    put_unsigned(&mut sorted, count as u128);
-    elements.iter().for_each(|element| sorted.extend_from_slice(element));
-    out.truncate(at);
-    out.extend_from_slice(&sorted);
+    let list = elements.concat();
+    form.truncate(form.len() - list.len());
+    form.extend_from_slice(&list);
+    form
 }
 
 /// Length of the form at the front of these bytes, which `canonical` itself has written.

@@ -85,6 +85,17 @@ proptest! {
     }
 
     #[test]
+    fn any_elements_make_one_set_in_any_order(values in prop::collection::vec(whole(), 0..5).prop_flat_map(|values| {
+        (Just(values.clone()), Just(values).prop_shuffle())
+    })) {
+        let form = |values: &Vec<Whole>| crate::canonical::canonical(&unordered(values)).unwrap();
+        prop_assert_eq!(form(&values.0), form(&values.1));
+        let mut more = values.1;
+        more.extend(values.0.first().cloned());
+        prop_assert_eq!(form(&more) == form(&values.0), values.0.is_empty());
+    }
+
+    #[test]
     fn any_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..200), codec in 0u8..5, hook in any::<bool>()) {
         let payload = Payload { codec: PayloadCodec(codec), hook: u8::from(hook) * 200, bytes: bytes.into() };
         let _ = payload.decode::<Whole>();
@@ -246,6 +257,7 @@ fn sealed_payloads_open_where_their_hook_is_known() {
     assert_eq!((payload.hook(), payload.decode::<String>()), (Some(200), Ok("secret".to_owned())));
     assert!(!payload.bytes().windows(6).any(|bytes| bytes == b"secret"));
     assert_eq!(payload.to_value(), Value::Text("secret".into()));
+    assert_eq!(format!("{payload:?}"), "Payload(sealed by hook 200, 8 bytes)");
 
     let late = Payload::encode("secret").unwrap().sealed(&encoding).unwrap();
     assert_eq!(late, payload);
