@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::error::ErrorKind;
-use crate::payload::{PAYLOAD_BYTES_LIMIT, PayloadError, exact, explain};
+use crate::payload::{InBounds, PAYLOAD_BYTES_LIMIT, PayloadError, exact, explain};
 
 /// First bytes of every record.
 const MAGIC: [u8; 2] = *b"RL";
@@ -154,11 +154,11 @@ pub(crate) fn write_payload<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>)
 
 /// Reads a user's value from the whole of a payload.
 pub(crate) fn read_payload<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, PayloadError> {
-    match bincode::serde::decode_from_slice(bytes, PAYLOAD_CONFIGURATION) {
-        Ok((value, used)) => exact(value, bytes.len() - used),
+    match bincode::serde::decode_from_slice::<InBounds<T>, _>(bytes, PAYLOAD_CONFIGURATION) {
+        Ok((value, used)) => exact(value.0, bytes.len() - used),
         Err(error) => {
             let mut decoder = BorrowedSerdeDecoder::from_slice(bytes, PAYLOAD_CONFIGURATION, ());
-            Err(explain::<_, T>(decoder.as_deserializer(), &error))
+            Err(explain::<_, InBounds<T>>(decoder.as_deserializer(), &error))
         }
     }
 }

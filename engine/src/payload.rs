@@ -6,6 +6,7 @@
 //! Invariant: bytes carry the codec and the hook that wrote them, and are never read by another.
 
 mod arguments;
+mod bounded;
 mod encoding;
 mod error;
 pub mod hook;
@@ -29,6 +30,7 @@ use crate::codec;
 use crate::value::Value;
 
 pub use arguments::Arguments;
+pub(crate) use bounded::InBounds;
 pub use encoding::{Encoding, PAYLOAD_BYTES_LIMIT, PAYLOAD_BYTES_MAX, SealedBytes};
 pub use error::PayloadError;
 pub(crate) use error::{exact, explain};

@@ -362,6 +362,22 @@ fn what_passes_the_bound_on_depth_is_read_by_every_codec() {
 type Set = std::collections::HashSet<u32>;
 
 #[test]
+fn bytes_that_nest_without_end_are_an_error() {
+    #[derive(Debug, Serialize, Deserialize)]
+    struct Chain(Option<Box<Chain>>);
+    let bincode = Payload { codec: PayloadCodec::BINCODE, hook: 0, bytes: vec![1; 1 << 20].into() };
+    let error = bincode.decode::<Chain>().unwrap_err().to_string();
+    assert!(error.contains("levels deep"), "{error}");
+    #[derive(Debug, Serialize, Deserialize)]
+    struct Tree(Vec<Tree>);
+    for (codec, byte) in [(CODECS[0], 0x91), (CODECS[1], b'['), (CODECS[2], 1)] {
+        let payload = Payload { codec, hook: 0, bytes: vec![byte; 1 << 20].into() };
+        assert!(payload.decode::<Tree>().is_err(), "{codec}");
+        let _ = payload.to_value();
+    }
+}
+
+#[test]
 fn a_value_that_would_change_is_refused_and_the_field_is_named() {
     #[derive(Serialize, Deserialize)]
     struct Half {
