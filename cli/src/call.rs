@@ -136,6 +136,9 @@ impl fmt::Display for OneLine<'_> {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
+    use std::sync::Arc;
+
+    use relive_engine::payload::{Encoding, PayloadCodec, PayloadHook};
 
     use super::*;
 
@@ -150,6 +153,38 @@ mod tests {
         let two = input(&[("a", "0123456789012345678901234567890123456789"), ("b", "x")]);
         assert_eq!(call("f", &two, 40), "f(a: \"012345678901…90123456789\", b: \"x\")");
         assert_eq!(whole_call("f", &two), "f(a: \"0123456789012345678901234567890123456789\", b: \"x\")");
+    }
+
+    /// A hook that this program does not have when it reads.
+    struct Foreign;
+
+    impl PayloadHook for Foreign {
+        fn id(&self) -> u8 {
+            199
+        }
+
+        fn name(&self) -> &str {
+            "foreign"
+        }
+
+        fn seal(&self, bytes: &[u8]) -> Result<Vec<u8>, String> {
+            Ok(bytes.iter().map(|byte| !byte).collect())
+        }
+
+        fn open(&self, _bytes: &[u8]) -> Result<Vec<u8>, String> {
+            unreachable!("it is not registered")
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_read_without_its_program_shows_as_what_it_is() {
+        let bincode = Encoding::DEFAULT.with_codec(Some(PayloadCodec::BINCODE));
+        let positional = Payload::encode_with(&bincode, &("a", 7u8)).unwrap();
+        assert_eq!(call("fetch", &positional, 40), "fetch({\"bytes\":\"016107\"})");
+        assert_eq!(whole_call("fetch", &positional), "fetch({\"bytes\":\"016107\"})");
+        let sealed = Payload::encode_with(&Encoding::DEFAULT.with_hook(Arc::new(Foreign)), "a").unwrap();
+        assert_eq!(call("fetch", &sealed, 60), "fetch(sealed_by: 199, content: {\"bytes\":\"5e9e\"})");
+        assert_eq!(whole_call("fetch", &sealed), "fetch(sealed_by: 199, content: {\"bytes\":\"5e9e\"})");
     }
 
     #[test]

@@ -1,14 +1,21 @@
 //! The canonical form of a call's input: equal inputs have equal bytes, whatever the order of their maps.
 //!
 //! Called when a trace starts (its hash is part of the trace's key) and when a task is called (hash and bytes are the
-//! cache's key). Rules: maps and structs sorted by their keys' form; integers without width; floats by bits; a struct,
-//! a map with text keys of the same entries, and newtypes around a value are not told apart.
+//! cache's key). Rules: maps and structs sorted by their keys' form; integers without width; floats by bits; declared
+//! sets sorted; a struct, a map with text keys of the same entries, and newtypes around a value are not told apart.
 //!
 //! Invariant: different values of one type have different bytes (every part carries its kind and length).
+
+mod unordered;
 
 use serde::ser::{self, Serialize};
 
 use crate::payload::PayloadError;
+use crate::payload::unordered::MARKER;
+
+/// Why an `Option` that holds nothing is refused.
+pub(crate) const HOLDS_NOTHING: &str =
+    "an Option that holds None or () cannot be told from None when it is read back: use a type of your own";
 
 /// Writes the canonical form of a value.
 ///
@@ -249,10 +256,7 @@ impl<'a> ser::Serializer for Canonical<'a> {
         value.serialize(Canonical { out: self.out })?;
         match self.out.get(at) {
             // MessagePack has one nil for all three.
-            Some(&(kind::NONE | kind::UNIT)) => Err(Refused(
-                "an Option that holds None or () cannot be told from None when it is read back: use a type of your own"
-                    .to_owned(),
-            )),
+            Some(&(kind::NONE | kind::UNIT)) => Err(Refused(HOLDS_NOTHING.to_owned())),
             _ => Ok(()),
         }
     }
@@ -271,8 +275,13 @@ impl<'a> ser::Serializer for Canonical<'a> {
         self.serialize_unit()
     }
 
-    fn serialize_newtype_struct<T: Serialize + ?Sized>(self, _name: &'static str, value: &T) -> Result<(), Refused> {
-        value.serialize(self)
+    fn serialize_newtype_struct<T: Serialize + ?Sized>(self, name: &'static str, value: &T) -> Result<(), Refused> {
+        if name != MARKER {
+            return value.serialize(self);
+        }
+        let form = canonical(value).map_err(|error| Refused(error.to_string()))?;
+        self.out.extend_from_slice(&unordered::sorted(form));
+        Ok(())
     }
 
     fn serialize_newtype_variant<T: Serialize + ?Sized>(

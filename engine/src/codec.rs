@@ -6,10 +6,12 @@
 //! bytes. Decoding allocates at most in proportion to the bytes it is given.
 
 use bincode::config::{Configuration, Limit, LittleEndian, Varint};
+use bincode::serde::BorrowedSerdeDecoder;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::error::ErrorKind;
+use crate::payload::{InBounds, PAYLOAD_BYTES_LIMIT, PayloadError, exact, explain};
 
 /// First bytes of every record.
 const MAGIC: [u8; 2] = *b"RL";
@@ -23,11 +25,20 @@ const CODEC_BINCODE: u8 = 1;
 /// Length of the envelope before the body.
 const HEADER_BYTES: usize = 16;
 
-/// Largest body: 64 MiB. A batch is cut at 1 MiB and one payload is smaller than that by far, so more is damage.
-const BODY_BYTES_MAX: usize = 64 << 20;
+/// Largest body: 256 MiB, more is damage. A batch is cut at 1 MiB; beyond that it holds a few payloads of at most 32 MiB,
+/// and an entry of the cache one, with the canonical form of another, which is up to three times as large.
+const BODY_BYTES_MAX: usize = 256 << 20;
 
 const CONFIGURATION: Configuration<LittleEndian, Varint, Limit<BODY_BYTES_MAX>> =
     bincode::config::standard().with_limit::<BODY_BYTES_MAX>();
+
+/// As for records, with the limit that payloads need.
+const PAYLOAD_CONFIGURATION: Configuration<LittleEndian, Varint, Limit<PAYLOAD_READ_MAX>> =
+    bincode::config::standard().with_limit::<PAYLOAD_READ_MAX>();
+
+/// What a value may claim to take in memory while it is read: 512 MiB. An integer of 16 bytes is written in one if it is
+/// small, so less could refuse what was written. What it really takes depends on the bytes that are there.
+const PAYLOAD_READ_MAX: usize = 16 * PAYLOAD_BYTES_LIMIT;
 
 /// Checksum of a record's predecessor in its run; 0 for the first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -73,7 +84,7 @@ impl std::fmt::Display for CodecError {
 /// Writes a record: the envelope and the body. Returns the checksum that the next record of the run chains to.
 ///
 /// # Errors
-/// If the body is larger than 64 MiB.
+/// If the body is larger than 256 MiB.
 pub fn seal<T: Serialize>(key: &[u8], chain: Chain, body: &T) -> Result<(Vec<u8>, Chain), CodecError> {
     let mut record = Vec::with_capacity(320);
     record.extend_from_slice(&MAGIC);
@@ -132,6 +143,24 @@ pub fn open<T: DeserializeOwned>(key: &[u8], record: &[u8]) -> Result<(T, Chain,
         return damaged("the record's body is longer than what it holds");
     }
     Ok((value, Chain(word(8)), own))
+}
+
+/// Writes a user's value for a payload.
+pub(crate) fn write_payload<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Result<(), PayloadError> {
+    bincode::serde::encode_into_std_write(value, out, PAYLOAD_CONFIGURATION)
+        .map(|_| ())
+        .map_err(|error| PayloadError::new(format!("bincode cannot write it: {error}")))
+}
+
+/// Reads a user's value from the whole of a payload.
+pub(crate) fn read_payload<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, PayloadError> {
+    match bincode::serde::decode_from_slice::<InBounds<T>, _>(bytes, PAYLOAD_CONFIGURATION) {
+        Ok((value, used)) => exact(value.0, bytes.len() - used),
+        Err(error) => {
+            let mut decoder = BorrowedSerdeDecoder::from_slice(bytes, PAYLOAD_CONFIGURATION, ());
+            Err(explain::<_, InBounds<T>>(decoder.as_deserializer(), &error))
+        }
+    }
 }
 
 /// Covers the key, so that a record at another's place is found out, and all bytes but the checksum itself.

@@ -25,6 +25,7 @@ use crate::id::{Epoch, RunId, Sequence};
 use crate::log::last_event;
 use crate::options::Options;
 use crate::payload::Payload;
+use crate::payload::redact::redaction_key;
 use crate::reserve::Reservations;
 use crate::run::{Company, Environment, Settings, Stop};
 
@@ -96,7 +97,8 @@ impl Engine {
         let acknowledges = options.on_durable.is_some();
         let (committer, thread) = Committer::start(Arc::clone(&store), options.durability, options.on_durable)?;
         let store: Arc<dyn Read> = store;
-        let epoch = crate::recover::next_epoch(store.as_ref(), &committer).await?;
+        let (redaction, drawn) = redaction_key(store.as_ref(), options.entropy.as_ref())?;
+        let epoch = crate::recover::next_epoch(store.as_ref(), &committer, drawn).await?;
         let (alive, ended) = mpsc::channel(1);
         // On a runtime of one thread, everybody else would wait with the run.
         let has_threads = runtime.runtime_flavor() != tokio::runtime::RuntimeFlavor::CurrentThread;
@@ -108,6 +110,8 @@ impl Engine {
                 clock: options.clock,
                 entropy: options.entropy,
                 provided: options.provided,
+                encoding: options.encoding,
+                redaction,
                 decoy: options.strict.then(decoy),
                 lingering: Arc::default(),
                 runtime: runtime.clone(),
@@ -128,6 +132,11 @@ impl Engine {
         let engine = Self(Arc::new(Owner(Arc::clone(&inner))));
         crate::recover::take_up(&inner)?;
         Ok(engine)
+    }
+
+    /// How payloads are written, where an attribute says nothing else.
+    pub fn encoding(&self) -> &crate::payload::Encoding {
+        &self.inner().environment.encoding
     }
 
     fn inner(&self) -> &Arc<Inner> {

@@ -2,7 +2,9 @@
 //!
 //! Taken by `?` from any `std::error::Error`; recorded in logs as an `ErrorRecord` and rebuilt from it.
 //!
-//! Invariant: kind, message and the messages of the sources survive the log.
+//! Invariant: kind, message and the messages of the sources survive the log; of a typed error, also the value.
+
+mod typed;
 
 use std::borrow::Cow;
 use std::error::Error as StdError;
@@ -15,6 +17,8 @@ use serde::{Deserialize, Serialize};
 use crate::divergence::Divergence;
 use crate::event::ErrorRecord;
 use crate::payload::{Payload, PayloadError};
+
+pub use typed::{TypedError, TypedErrorEntry};
 
 /// `Result` with Relive's error, unless another is named.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -79,7 +83,7 @@ pub enum ErrorKind {
 
 /// Why something failed. `Display` is for an operator; [`Error::kind`] for the program.
 ///
-/// Any `std::error::Error` becomes one by `?`, with its message and sources. It dereferences to `dyn std::error::Error`
+/// Any `std::error::Error` becomes one by `?`, with its message and sources; a [`TypedError`] also with its value. It dereferences to `dyn std::error::Error`
 /// (as it cannot be one itself, for the sake of that `?`).
 pub struct Error(Box<Inner>);
 
@@ -258,7 +262,7 @@ impl Deref for Error {
 
 impl<E: StdError + Send + Sync + 'static> From<E> for Error {
     fn from(error: E) -> Self {
-        Self::from_record(ErrorRecord::of(&error))
+        Self::from_record(typed::recognized(&error).unwrap_or_else(|| ErrorRecord::of(&error)))
     }
 }
 

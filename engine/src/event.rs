@@ -268,7 +268,7 @@ pub struct ErrorRecord {
     pub message: String,
     /// The `Display` of each of its sources, nearest first.
     pub sources: Vec<String>,
-    /// The error's Rust type, where known; for people.
+    /// The error's Rust type, where known, for people; of a typed error its name on record.
     pub type_name: Cow<'static, str>,
     /// Whether another try is of no use.
     pub terminal: bool,

@@ -18,6 +18,7 @@ pub mod index;
 pub mod inspect;
 pub mod log;
 pub mod options;
+pub mod panic;
 mod past;
 pub mod payload;
 mod recover;

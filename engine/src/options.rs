@@ -11,6 +11,9 @@ use relive_storage::Durability;
 use crate::clock::{Clock, SystemClock};
 use crate::commit::OnDurable;
 use crate::entropy::{Entropy, SystemEntropy};
+use crate::error::Result;
+use crate::payload::Encoding;
+use crate::payload::hook::{self, PayloadHook};
 use crate::run::Provided;
 
 /// How an engine is set up.
@@ -23,6 +26,10 @@ pub struct Options {
     pub runs_max: usize,
     /// How long a shutdown waits for effects that have begun. Default: [`SHUTDOWN_GRACE_DEFAULT`].
     pub shutdown_grace: Duration,
+    /// How inputs and results are written, where a function's attribute says nothing else. Default: [`Encoding::DEFAULT`].
+    pub encoding: Encoding,
+    /// What seals payloads that are only read, beside the hook in `encoding`.
+    pub payload_hooks: Vec<Arc<dyn PayloadHook>>,
     /// Told of every event once it is durable.
     pub on_durable: Option<OnDurable>,
     /// Where time is from.
@@ -45,6 +52,8 @@ impl Default for Options {
             strict: cfg!(debug_assertions),
             runs_max: RUNS_MAX_DEFAULT,
             shutdown_grace: SHUTDOWN_GRACE_DEFAULT,
+            encoding: Encoding::DEFAULT,
+            payload_hooks: Vec::new(),
             on_durable: None,
             clock: Arc::new(SystemClock::default()),
             entropy: Arc::new(SystemEntropy),
@@ -54,6 +63,14 @@ impl Default for Options {
 }
 
 impl Options {
+    /// Makes what the hooks have sealed readable in this process. Called before the engine is opened.
+    ///
+    /// # Errors
+    /// If an id is out of range, or belongs to another hook in this process.
+    pub fn register_payload_hooks(&self) -> Result<()> {
+        self.encoding.shared_hook().into_iter().chain(&self.payload_hooks).try_for_each(hook::register)
+    }
+
     /// Gives tasks and traces a value of their own type, for `provided::<T>()`. A second of one type replaces the first.
     pub fn provide<T: Any + Send + Sync>(&mut self, value: Arc<T>) {
         self.provided.insert(TypeId::of::<T>(), value);

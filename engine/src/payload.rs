@@ -1,8 +1,22 @@
 //! Inputs and results as bytes: opaque to the log, readable by people.
 //!
-//! MessagePack with field names, because logs outlive the structs that wrote them.
+//! `message_pack`, `json` and (in `codec.rs`) bincode are the codecs; `encoding` says which of them writes, `hook` seals
+//! what they wrote; `arguments` and `redact` make a call's record, `recordable` a result's.
 //!
-//! Invariant: bytes carry the codec that wrote them, and are never read by another.
+//! Invariant: bytes carry the codec and the hook that wrote them, and are never read by another.
+
+mod arguments;
+mod bounded;
+mod encoding;
+mod error;
+pub mod hook;
+mod json;
+mod message_pack;
+mod recordable;
+pub mod redact;
+mod shared_bytes;
+mod survey;
+pub mod unordered;
 
 use std::cell::Cell;
 use std::fmt;
@@ -11,28 +25,67 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::canonical::canonical;
+use crate::codec;
 use crate::value::Value;
+
+pub use arguments::Arguments;
+pub(crate) use bounded::InBounds;
+pub use encoding::{Encoding, PAYLOAD_BYTES_LIMIT, PAYLOAD_BYTES_MAX, SealedBytes};
+pub use error::PayloadError;
+pub(crate) use error::{exact, explain};
+pub use hook::PayloadHook;
+pub use recordable::RoundTrip;
 
 /// Which format the bytes of a payload have. The number is on disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct PayloadCodec(u8);
 
 impl PayloadCodec {
-    /// MessagePack; structs as maps with their fields' names.
+    /// MessagePack; structs as maps with their fields' names. Survives fields that are added, and people can read it.
     pub const MESSAGE_PACK: Self = Self(1);
+    /// JSON. Larger and slower; for logs that other programs read. It has no bytes and no NaN.
+    pub const JSON: Self = Self(2);
+    /// bincode 2: small and fast, and it says nothing of what it holds. `relive show` prints bytes, and a value is only
+    /// as good as the type it is read into: one of the same shape (a `u32` that has become an `f32`) is read as another
+    /// value without an error, so change such a type together with its function's name. Types that serde reads by looking
+    /// ahead (`flatten`, `untagged`, `tag`) cannot be read back.
+    pub const BINCODE: Self = Self(3);
+
+    /// Its number on disk.
+    pub const fn id(self) -> u8 {
+        self.0
+    }
 }
 
-/// A value in the bytes of a codec. Clones share the bytes.
+impl fmt::Display for PayloadCodec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::MESSAGE_PACK => f.write_str("MessagePack"),
+            Self::JSON => f.write_str("JSON"),
+            Self::BINCODE => f.write_str("bincode"),
+            Self(other) => write!(f, "codec {other}"),
+        }
+    }
+}
+
+/// A value in the bytes of a codec, perhaps sealed by a hook. Clones share the bytes.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Payload {
     codec: PayloadCodec,
+    /// Which hook sealed the bytes; 0 for none.
+    hook: u8,
     #[serde(with = "shared_bytes")]
     bytes: Arc<[u8]>,
 }
 
 impl fmt::Debug for Payload {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Payload({})", self.to_value())
+        match self.hook {
+            0 => write!(f, "Payload({})", self.to_value()),
+            // Sealed perhaps for a reason.
+            hook => write!(f, "Payload(sealed by hook {hook}, {} bytes)", self.bytes.len()),
+        }
     }
 }
 
@@ -43,74 +96,115 @@ thread_local! {
 /// Largest buffer that a thread keeps: 64 KiB.
 const SCRATCH_BYTES_MAX: usize = 64 << 10;
 
-/// A value that could not be written as a payload or read back; `Display` says why and, where known, which field.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PayloadError(String);
-
-impl PayloadError {
-    pub(crate) fn new(why: impl Into<String>) -> Self {
-        Self(why.into())
-    }
-}
-
-impl fmt::Display for PayloadError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for PayloadError {}
+/// Deepest nesting that is read: 128, so that hostile bytes cannot exhaust the stack.
+const DEPTH_MAX: usize = 128;
 
 impl Payload {
-    /// Writes a value of at most [`PAYLOAD_BYTES_MAX`].
+    /// Writes a value as [`Encoding::DEFAULT`] says.
     ///
     /// # Errors
-    /// If the value's own `Serialize` fails, or it is larger.
+    /// If the value's own `Serialize` fails, or it is larger than [`PAYLOAD_BYTES_MAX`].
     pub fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Self, PayloadError> {
+        Self::encode_with(&Encoding::DEFAULT, value)
+    }
+
+    /// Writes a value: in the encoding's codec, sealed by its hook.
+    ///
+    /// # Errors
+    /// If the value's own `Serialize` or the hook fails, or the payload is larger than the encoding allows.
+    pub fn encode_with<T: Serialize + ?Sized>(encoding: &Encoding, value: &T) -> Result<Self, PayloadError> {
         // Written into a buffer that is used again, so that the payload itself is allocated once, at its size.
-        let mut bytes = SCRATCH.take();
-        bytes.clear();
-        let mut serializer = rmp_serde::Serializer::new(&mut bytes).with_struct_map();
-        value.serialize(&mut serializer).map_err(|error| PayloadError(error.to_string()))?;
-        if bytes.len() > PAYLOAD_BYTES_MAX {
-            return Err(PayloadError(format!(
-                "it takes {} bytes, more than the {PAYLOAD_BYTES_MAX} that are recorded: store it elsewhere and record where",
-                bytes.len()
-            )));
-        }
-        let payload = Self { codec: PayloadCodec::MESSAGE_PACK, bytes: bytes.as_slice().into() };
-        if bytes.capacity() <= SCRATCH_BYTES_MAX {
-            SCRATCH.set(bytes);
+        let mut scratch = SCRATCH.take();
+        scratch.clear();
+        write(encoding.codec(), value, &mut scratch)?;
+        encoding.writable(scratch.len())?;
+        let payload = match encoding.hook() {
+            None => Self { codec: encoding.codec(), hook: 0, bytes: encoding.fitting(&scratch)?.into() },
+            Some(hook) => {
+                let sealed = hook::seal(hook, &scratch)?;
+                Self { codec: encoding.codec(), hook: hook.id(), bytes: encoding.fitting(&sealed)?.into() }
+            }
+        };
+        if scratch.capacity() <= SCRATCH_BYTES_MAX {
+            SCRATCH.set(scratch);
         }
         Ok(payload)
     }
 
-    /// Reads a value; all bytes must be used.
+    /// Reads a value, by the codec and the hook that wrote it; all bytes must be used.
     ///
     /// # Errors
-    /// If the bytes are not of this type, or another codec wrote them.
+    /// If the bytes are not of this type (the error names the field, where that can be told), or this program does not
+    /// know their codec or hook.
     pub fn decode<T: DeserializeOwned>(&self) -> Result<T, PayloadError> {
-        if self.codec != PayloadCodec::MESSAGE_PACK {
-            return Err(PayloadError(format!("codec {} is not known to this version", self.codec.0)));
+        match self.hook {
+            0 => read(self.codec, &self.bytes),
+            id => read(self.codec, &hook::open(id, &self.bytes)?),
         }
-        let mut deserializer = rmp_serde::Deserializer::new(&self.bytes[..]);
-        deserializer.set_max_depth(DEPTH_MAX);
-        let value = T::deserialize(&mut deserializer).map_err(|error| PayloadError(error.to_string()))?;
-        let rest = deserializer.get_ref().len();
-        if rest > 0 {
-            return Err(PayloadError(format!("{rest} bytes are left over behind the value")));
-        }
-        Ok(value)
     }
 
-    /// The value without its type, for people; damaged or foreign bytes show as bytes.
+    /// The value without its type, for people. What does not say what it holds (bincode, damaged or foreign bytes) shows
+    /// as bytes, what is sealed by a hook that is not at hand as sealed.
     pub fn to_value(&self) -> Value {
-        self.decode().unwrap_or_else(|_| Value::Bytes(self.bytes.to_vec()))
+        let opened = match self.hook {
+            0 => None,
+            id => match hook::open(id, &self.bytes) {
+                Ok(bytes) => Some(bytes),
+                Err(_) => {
+                    // All of it, so that two payloads that differ show differently.
+                    let content = (Value::Text("content".into()), Value::Bytes(self.bytes.to_vec()));
+                    return Value::Map(vec![(Value::Text("sealed_by".into()), Value::Unsigned(id.into())), content]);
+                }
+            },
+        };
+        let bytes = opened.as_deref().unwrap_or(&self.bytes);
+        let read = if self.codec == PayloadCodec::BINCODE { None } else { read(self.codec, bytes).ok() };
+        read.unwrap_or_else(|| Value::Bytes(bytes.to_vec()))
+    }
+
+    /// Whether a reader would get the same of both, as far as that can be told without their type: maps in any order. Of
+    /// bincode, in which maps cannot be told, only whether both consist of the same bytes; values of different codecs
+    /// (the engine was set up anew between them) pass for the same.
+    pub fn is_like(&self, other: &Self) -> bool {
+        if self == other || self.codec != other.codec {
+            return true;
+        }
+        let (a, b) = (self.to_value(), other.to_value());
+        match (&a, &b) {
+            (Value::Bytes(a), Value::Bytes(b)) if self.codec == PayloadCodec::BINCODE => {
+                let sorted = |bytes: &[u8]| {
+                    let mut bytes = bytes.to_vec();
+                    bytes.sort_unstable();
+                    bytes
+                };
+                sorted(a) == sorted(b)
+            }
+            _ => canonical(&a).is_ok_and(|a| canonical(&b).is_ok_and(|b| a == b)),
+        }
+    }
+
+    /// The same payload, sealed by the encoding's hook if it has one and nothing has sealed the payload yet.
+    ///
+    /// # Errors
+    /// If the hook fails, or the payload is then larger than the encoding allows.
+    pub fn sealed(self, encoding: &Encoding) -> Result<Self, PayloadError> {
+        match encoding.hook() {
+            Some(hook) if self.hook == 0 => {
+                let sealed = hook::seal(hook, &self.bytes)?;
+                Ok(Self { codec: self.codec, hook: hook.id(), bytes: encoding.fitting(&sealed)?.into() })
+            }
+            _ => Ok(self),
+        }
     }
 
     /// The codec that wrote it.
     pub fn codec(&self) -> PayloadCodec {
         self.codec
+    }
+
+    /// The id of the hook that sealed it, if one did.
+    pub fn hook(&self) -> Option<u8> {
+        (self.hook != 0).then_some(self.hook)
     }
 
     /// The bytes, as they are stored.
@@ -119,88 +213,27 @@ impl Payload {
     }
 }
 
-/// Largest payload: 4 MiB. A log is for what happened, not for bulk data.
-pub const PAYLOAD_BYTES_MAX: usize = 4 << 20;
-
-/// Deepest nesting that is read: 128, so that hostile bytes cannot exhaust the stack.
-const DEPTH_MAX: usize = 128;
-
-/// Bytes as serde's bytes, not as a sequence of numbers.
-mod shared_bytes {
-    use std::fmt;
-    use std::sync::Arc;
-
-    use serde::de::{Deserializer, Error, SeqAccess, Visitor};
-    use serde::ser::Serializer;
-
-    pub(super) fn serialize<S: Serializer>(bytes: &Arc<[u8]>, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_bytes(bytes)
+fn write<T: Serialize + ?Sized>(codec: PayloadCodec, value: &T, out: &mut Vec<u8>) -> Result<(), PayloadError> {
+    match codec {
+        PayloadCodec::MESSAGE_PACK => message_pack::write(value, out),
+        PayloadCodec::JSON => json::write(value, out),
+        PayloadCodec::BINCODE => codec::write_payload(value, out),
+        unknown => Err(unknown_codec(unknown)),
     }
+}
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arc<[u8]>, D::Error> {
-        struct Bytes;
-
-        impl<'de> Visitor<'de> for Bytes {
-            type Value = Arc<[u8]>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("bytes")
-            }
-
-            fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<Self::Value, E> {
-                Ok(bytes.into())
-            }
-
-            fn visit_byte_buf<E: Error>(self, bytes: Vec<u8>) -> Result<Self::Value, E> {
-                Ok(bytes.into())
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Self::Value, A::Error> {
-                // What formats without bytes, such as JSON, make of them.
-                let mut bytes = Vec::new();
-                while let Some(byte) = access.next_element()? {
-                    bytes.push(byte);
-                }
-                Ok(bytes.into())
-            }
-        }
-
-        deserializer.deserialize_bytes(Bytes)
+fn read<T: DeserializeOwned>(codec: PayloadCodec, bytes: &[u8]) -> Result<T, PayloadError> {
+    match codec {
+        PayloadCodec::MESSAGE_PACK => message_pack::read(bytes),
+        PayloadCodec::JSON => json::read(bytes),
+        PayloadCodec::BINCODE => codec::read_payload(bytes),
+        unknown => Err(unknown_codec(unknown)),
     }
+}
+
+fn unknown_codec(codec: PayloadCodec) -> PayloadError {
+    PayloadError::new(format!("it is written in codec {}, which this version does not know: use a newer one", codec.0))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[derive(Debug, PartialEq, Serialize, Deserialize)]
-    struct Page {
-        url: String,
-        bytes: u32,
-    }
-
-    #[test]
-    fn a_value_comes_back() {
-        let page = Page { url: "a".into(), bytes: 7 };
-        assert_eq!(Payload::encode(&page).unwrap().decode::<Page>(), Ok(page));
-    }
-
-    #[test]
-    fn a_changed_type_is_an_error_that_names_the_field() {
-        #[derive(Debug, Deserialize)]
-        struct Page2 {
-            #[expect(dead_code)]
-            title: String,
-        }
-        let page = Payload::encode(&Page { url: "a".into(), bytes: 7 }).unwrap();
-        assert!(page.decode::<Page2>().unwrap_err().to_string().contains("title"));
-    }
-
-    #[test]
-    fn bytes_behind_the_value_are_an_error() {
-        let mut bytes = Payload::encode(&1u8).unwrap().bytes().to_vec();
-        bytes.push(0);
-        let payload = Payload { codec: PayloadCodec::MESSAGE_PACK, bytes: bytes.into() };
-        assert!(payload.decode::<u8>().is_err());
-    }
-}
+mod tests;

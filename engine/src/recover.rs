@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use relive_storage::{KeyRange, Order, PageLimit, Precondition, Read, Write, after};
+use relive_storage::{KeyRange, Operation, Order, PageLimit, Precondition, Read, Write, after};
 
 use crate::commit::Committer;
 use crate::definition::CacheMode;
@@ -23,8 +23,12 @@ use crate::reserve::call_key;
 /// Where the epoch stands in `meta`.
 const EPOCH_KEY: &[u8] = b"epoch";
 
-/// Counts this opening of the store, durably.
-pub(crate) async fn next_epoch(store: &dyn Read, committer: &Committer) -> Result<Epoch> {
+/// Counts this opening of the store, durably, together with the store's redaction key if that was drawn just now.
+pub(crate) async fn next_epoch(
+    store: &dyn Read,
+    committer: &Committer,
+    drawn: Option<(Precondition, Operation)>,
+) -> Result<Epoch> {
     let old = store.get(index::META, EPOCH_KEY).map_err(storage_error)?;
     let last = match &old {
         Some(bytes) => index::open::<Epoch>(index::META, EPOCH_KEY, bytes)?,
@@ -36,8 +40,12 @@ pub(crate) async fn next_epoch(store: &dyn Read, committer: &Committer) -> Resul
         Some(value) => Precondition::Equals { keyspace: index::META, key: key.clone(), value },
         None => Precondition::Absent { keyspace: index::META, key: key.clone() },
     };
-    let operations = vec![index::put(index::META, key, &epoch)?];
-    match committer.commit(Write { preconditions: vec![unchanged], operations }).await? {
+    let mut write = Write { preconditions: vec![unchanged], operations: vec![index::put(index::META, key, &epoch)?] };
+    if let Some((absent, put)) = drawn {
+        write.preconditions.push(absent);
+        write.operations.push(put);
+    }
+    match committer.commit(write).await? {
         relive_storage::Outcome::Applied => Ok(epoch),
         relive_storage::Outcome::Refused { .. } => {
             Err(Error::new(ErrorKind::InUse, "another engine opened the same store at the same time"))

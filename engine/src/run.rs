@@ -25,9 +25,12 @@ mod trace;
 mod turn;
 mod wait;
 
+pub use crate::payload::Arguments;
 pub(crate) use alone::Company;
 pub use child::ChildCall;
-pub use context::{Grouped, clock_and_entropy, grouped, idempotency_key, provided};
+pub use context::{
+    Grouped, clock_and_entropy, current_encoding, effect_codec, grouped, idempotency_key, is_strict, provided,
+};
 pub(crate) use drive::{Drive, Settings, closed, until};
 pub use effect::{Blocking, Effect};
 pub use inline::{InlineCall, inline};
@@ -37,6 +40,6 @@ pub(crate) use plan::Plan;
 pub use shared::{BoxedFuture, Output};
 pub(crate) use shared::{Environment, Parts, Provided, RunShared};
 pub use source::{MakeSource, Sink};
-pub use trace::{Arguments, BUILT_IN, CallWork, Item, TraceCall, TraceFuture, refuse, refuse_inline};
+pub use trace::{BUILT_IN, CallWork, Item, TraceCall, TraceFuture, refuse, refuse_inline};
 pub(crate) use turn::Turn;
 pub use wait::SignalWait;

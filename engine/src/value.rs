@@ -39,6 +39,34 @@ impl Value {
         entries.iter().find_map(|(k, v)| (matches!(k, Self::Text(text) if text == key)).then_some(v))
     }
 
+    /// The path of the first place where another value differs (`user.tags[3]`; empty: the values themselves), or `None`
+    /// if they are the same. Maps are compared in any order; floats by bits.
+    pub fn first_difference(&self, other: &Value) -> Option<String> {
+        let below = |part: String, path: String| match path.chars().next() {
+            None | Some('[') => Some(part + &path),
+            Some(_) => Some(part + "." + &path),
+        };
+        match (self, other) {
+            (Self::Map(a), Self::Map(b)) => {
+                let name = |key: &Value| if let Self::Text(text) = key { text.clone() } else { key.to_string() };
+                let find = |entries: &[(Value, Value)], key: &Value| entries.iter().position(|(k, _)| k == key);
+                let differs = a.iter().find_map(|(key, value)| match find(b, key) {
+                    None => Some(name(key)),
+                    Some(at) => value.first_difference(&b[at].1).and_then(|path| below(name(key), path)),
+                });
+                differs.or_else(|| b.iter().find(|(key, _)| find(a, key).is_none()).map(|(key, _)| name(key)))
+            }
+            (Self::List(a), Self::List(b)) => {
+                let differs = a.iter().zip(b).enumerate().find_map(|(index, (a, b))| {
+                    a.first_difference(b).and_then(|path| below(format!("[{index}]"), path))
+                });
+                differs.or_else(|| (a.len() != b.len()).then(|| format!("[{}]", a.len().min(b.len()))))
+            }
+            (Self::Float(a), Self::Float(b)) => (a.to_bits() != b.to_bits()).then(String::new),
+            (a, b) => (a != b).then(String::new),
+        }
+    }
+
     /// JSON on one line, cut to about `characters_max` with `…` where it was cut.
     pub fn excerpt(&self, characters_max: usize) -> String {
         let text = self.to_string();
@@ -125,6 +153,22 @@ impl Serialize for Value {
                 Self::Text(text) => (text.clone(), value),
                 other => (other.to_string(), value),
             })),
+        }
+    }
+}
+
+/// A value as the MessagePack it was read from: bytes as bytes, keys as they are. What people get is `Value`'s own form.
+pub(crate) struct Exact<'a>(pub(crate) &'a Value);
+
+impl Serialize for Exact<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            Value::Bytes(bytes) => serializer.serialize_bytes(bytes),
+            Value::List(items) => serializer.collect_seq(items.iter().map(Exact)),
+            Value::Map(entries) => {
+                serializer.collect_map(entries.iter().map(|(key, value)| (Exact(key), Exact(value))))
+            }
+            other => other.serialize(serializer),
         }
     }
 }
@@ -232,6 +276,17 @@ mod tests {
 
     fn serde_bytes_of(bytes: &'static [u8]) -> bytes::Bytes {
         bytes::Bytes::from_static(bytes)
+    }
+
+    #[test]
+    fn the_first_difference_is_named() {
+        let value = |text: &str| serde_json::from_str::<Value>(text).unwrap();
+        let differs = |a, b| value(a).first_difference(&value(b));
+        assert_eq!(differs(r#"{"a":1,"b":[{"c":[1,2]}]}"#, r#"{"b":[{"c":[1,3]}],"a":1}"#), Some("b[0].c[1]".into()));
+        assert_eq!(differs(r#"{"a":1}"#, r#"{"a":1,"b":2}"#), Some("b".into()));
+        assert_eq!(differs("[1,2]", "[1]"), Some("[1]".into()));
+        assert_eq!(differs("1", "2"), Some(String::new()));
+        assert_eq!(differs(r#"{"a":1,"b":2}"#, r#"{"b":2,"a":1}"#), None);
     }
 
     #[test]

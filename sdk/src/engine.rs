@@ -21,7 +21,7 @@ use relive_engine::handle::{Cancellation, Handle, RunStatus};
 use relive_engine::id::{RunId, Sequence};
 use relive_engine::inspect::{self, Events, Runs};
 use relive_engine::options::Options;
-use relive_engine::payload::Payload;
+use relive_engine::payload::{Payload, PayloadCodec, PayloadHook};
 use relive_engine::value::Value;
 use relive_storage::{Durability, Store};
 use serde::Serialize;
@@ -82,6 +82,41 @@ impl Builder {
         self
     }
 
+    /// How inputs and results are written, where an attribute (`codec = "json"`) says nothing else. Default:
+    /// [`PayloadCodec::MESSAGE_PACK`]. What another codec wrote before stays readable.
+    #[must_use]
+    pub fn payload_codec(mut self, codec: PayloadCodec) -> Self {
+        self.0.encoding = self.0.encoding.with_codec(Some(codec));
+        self
+    }
+
+    /// Largest input, result or item, in bytes as they are stored; one that is larger is an error of kind `Payload`. 1
+    /// byte to 32 MiB; default 4 MiB.
+    #[must_use]
+    pub fn payload_bytes_max(mut self, bytes_max: usize) -> Self {
+        self.0.encoding = self.0.encoding.with_bytes_max(bytes_max);
+        self
+    }
+
+    /// Seals every payload before it is stored, and opens it when it is read: a compression, an encryption. What was
+    /// stored before, sealed by nothing, stays readable.
+    ///
+    /// Payloads are inputs, results, items, signals and the values of typed errors. Not sealed are names, ids, tags and the
+    /// messages of errors; and the hash of a trace's input, from which a short input could be guessed, stands beside it
+    /// (`redact` keys that hash). Hooks are known to the whole process from when the engine opens, by their ids.
+    #[must_use]
+    pub fn payload_hook(mut self, hook: impl PayloadHook) -> Self {
+        self.0.encoding = self.0.encoding.with_hook(Arc::new(hook));
+        self
+    }
+
+    /// Opens payloads that this hook has sealed, and seals none: for what stood in [`Builder::payload_hook`] before.
+    #[must_use]
+    pub fn payload_hook_for_reading(mut self, hook: impl PayloadHook) -> Self {
+        self.0.payload_hooks.push(Arc::new(hook));
+        self
+    }
+
     /// Is told of every event once it is durable, before anyone who waits for it is woken. Runs on the committer's
     /// thread: keep it short.
     #[must_use]
@@ -111,7 +146,7 @@ impl Builder {
     ///
     /// # Errors
     /// If another process holds the directory, it is not readable and writable, is no Relive store, is of a newer format
-    /// or damaged; if two tasks or two traces of this program have one name.
+    /// or damaged; if two tasks or two traces of this program have one name, or two payload hooks one id.
     #[cfg(feature = "rocks")]
     pub async fn open(self, directory: impl AsRef<Path>) -> Result<Engine> {
         let directory = directory.as_ref().to_owned();
@@ -130,6 +165,7 @@ impl Builder {
         let tasks = inventory::iter::<TaskEntry>().map(|entry| entry.0);
         let traces = inventory::iter::<TraceEntry>().map(|entry| entry.0);
         let registry = Registry::new(tasks, traces)?;
+        self.0.register_payload_hooks()?;
         Ok(Engine(engine::Engine::open(store, registry, self.0).await?))
     }
 }
@@ -171,7 +207,7 @@ impl Engine {
     where
         T: DeserializeOwned,
     {
-        let handle = self.0.start(call.into_request()?).await?;
+        let handle = self.0.start(call.into_request(self.0.encoding())?).await?;
         Ok(RunHandle { handle, engine: self.0.clone(), result: PhantomData })
     }
 
@@ -206,7 +242,7 @@ impl Engine {
     /// Of kind `UnknownRun`; of kind `Ended` if the run has ended; of kind `Payload` if the run waits for another type (then
     /// nothing is recorded), or the value cannot be recorded.
     pub async fn signal<T: Serialize>(&self, run: RunId, name: &str, value: T) -> Result<()> {
-        let payload = Payload::encode(&value).map_err(|error| {
+        let payload = Payload::encode_with(self.0.encoding(), &value).map_err(|error| {
             Error::new(ErrorKind::Payload, format!("the value of signal {name} cannot be recorded: {error}"))
         })?;
         self.0.signal(run, name, payload).await

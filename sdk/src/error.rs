@@ -1,15 +1,16 @@
 //! How a user's error becomes a record: by what the error's type can do.
 //!
-//! Used by the macros' expansions through `record_error!`, which picks the first of: Relive's own error, any
-//! `std::error::Error`, anything that displays, anything else that has a debug form.
+//! Used by the macros' expansions through `record_error!`, which picks the first of: Relive's own error, a typed
+//! one, any `std::error::Error`, anything that displays, anything else that has a debug form.
 //!
 //! Invariant: the body gets the same error live and replayed, as both are made from the record.
 
 use std::borrow::Cow;
 use std::fmt::{Debug, Display};
 
-use relive_engine::error::{Error, ErrorKind};
+use relive_engine::error::{Error, ErrorKind, TypedError};
 use relive_engine::event::ErrorRecord;
+use relive_engine::run;
 
 /// An error whose type decides how it is recorded. The traits below are tried from the nearest reference on.
 #[derive(Debug)]
@@ -21,9 +22,21 @@ pub trait RecordRelive {
     fn record(&self) -> ErrorRecord;
 }
 
-impl RecordRelive for &&&Recorded<'_, Error> {
+impl RecordRelive for &&&&Recorded<'_, Error> {
     fn record(&self) -> ErrorRecord {
         self.0.to_record()
+    }
+}
+
+/// An error that keeps its type: message, sources and the value.
+pub trait RecordTyped {
+    /// The record.
+    fn record(&self) -> ErrorRecord;
+}
+
+impl<E: TypedError> RecordTyped for &&&Recorded<'_, E> {
+    fn record(&self) -> ErrorRecord {
+        ErrorRecord::typed(self.0, &run::current_encoding())
     }
 }
 
@@ -73,14 +86,37 @@ fn named<E>(message: String) -> ErrorRecord {
 macro_rules! __record_error {
     ($error:expr) => {{
         #[allow(unused_imports, reason = "which of them is used depends on the error's type")]
-        use $crate::__private::{RecordDebug as _, RecordDisplay as _, RecordRelive as _, RecordStd as _};
-        (&&&&$crate::__private::Recorded(&$error)).record()
+        use $crate::__private::{
+            RecordDebug as _, RecordDisplay as _, RecordRelive as _, RecordStd as _, RecordTyped as _,
+        };
+        (&&&&&$crate::__private::Recorded(&$error)).record()
     }};
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[derive(Debug, serde::Serialize, serde::Deserialize)]
+    struct Typed {
+        code: u8,
+    }
+
+    impl Display for Typed {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            write!(f, "code {}", self.code)
+        }
+    }
+
+    impl std::error::Error for Typed {}
+
+    impl TypedError for Typed {
+        const NAME: &'static str = "tests::Typed";
+
+        fn is_terminal(&self) -> bool {
+            true
+        }
+    }
 
     #[test]
     fn the_best_form_an_error_has_is_recorded() {
@@ -100,6 +136,9 @@ mod tests {
             (std.message.as_str(), &*std.type_name),
             ("invalid digit found in string", "core::num::error::ParseIntError")
         );
+        let typed = crate::__record_error!(Typed { code: 7 });
+        assert_eq!((typed.message.as_str(), &*typed.type_name, typed.terminal), ("code 7", "tests::Typed", true));
+        assert!(matches!(typed.to_error().typed(), Ok(Typed { code: 7 })));
         assert_eq!(crate::__record_error!(Shown).message, "shown");
         assert_eq!(crate::__record_error!(Debugged(1)).message, "Debugged(1)");
     }

@@ -54,7 +54,7 @@ where
 {
     let (file, line) = place(definition, location);
     let call = InlineCall { definition, arguments, file, line };
-    let output = run::inline(call, &mut || encoded(definition.name, effect()))?;
+    let output = run::inline(call, &mut || encoded(definition.name, definition.policy.codec, effect()))?;
     let payload = output.map_err(|record| record.to_error())?;
     payload.decode().map_err(|error| run::refuse_inline(unreadable::<T>(definition.name, &error)).into())
 }

@@ -54,7 +54,7 @@ pub mod __private;
 pub use relive_engine::clock::Clock;
 pub use relive_engine::commit::Acknowledged;
 pub use relive_engine::divergence::{CallSite, Divergence, Side};
-pub use relive_engine::error::{Error, ErrorKind, Result};
+pub use relive_engine::error::{Error, ErrorKind, Result, TypedError};
 pub use relive_engine::event::{
     Cause, ErrorRecord, Event, Parent, Rerun, SignalReceived, TaskCompleted, TaskOutcome, TaskStarted, TraceCompleted,
     TraceForm, TraceOutcome, TraceRetried, TraceStarted, TraceYielded,
@@ -63,7 +63,8 @@ pub use relive_engine::handle::{Cancellation, RunStatus};
 pub use relive_engine::id::{CodeHash, Epoch, InputHash, RunId, Sequence, Timestamp};
 pub use relive_engine::index::{RunRecord, RunState};
 pub use relive_engine::inspect::{Events, LoggedEvent, Runs, StoredRun};
-pub use relive_engine::payload::Payload;
+pub use relive_engine::payload::unordered::{self, Unordered, unordered};
+pub use relive_engine::payload::{Payload, PayloadCodec, PayloadError, PayloadHook};
 pub use relive_engine::run::{Grouped, grouped as group, idempotency_key, provided};
 pub use relive_engine::value::Value;
 pub use relive_macros::{TypedError, task, trace};

@@ -6,7 +6,7 @@ pub use relive_engine::definition::{
     CacheMode, CachePolicy, RetryPolicy, TaskDefinition as TaskMeta, TaskPolicy, TraceDefinition as TraceMeta,
     TracePolicy,
 };
-pub use relive_engine::error::Error;
+pub use relive_engine::error::{Error, TypedError, TypedErrorEntry};
 pub use relive_engine::event::ErrorRecord;
 pub use relive_engine::id::CodeHash;
 pub use relive_engine::payload::PayloadCodec;
@@ -16,7 +16,7 @@ pub use tokio::select as tokio_select;
 pub use {inventory, serde};
 
 pub use crate::__record_error as record_error;
-pub use crate::error::{RecordDebug, RecordDisplay, RecordRelive, RecordStd, Recorded};
+pub use crate::error::{RecordDebug, RecordDisplay, RecordRelive, RecordStd, RecordTyped, Recorded};
 pub use crate::inline::{inline, inline_again};
 pub use crate::recorded::{Arguments, keyed, recordable};
 pub use crate::stream::{forward_iterator, forward_stream, iterator, resumed_at, stream};

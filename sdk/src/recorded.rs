@@ -4,20 +4,22 @@
 //!
 //! Invariant: what is recorded can be read back; what cannot is refused when it is recorded.
 
-use relive_engine::canonical::canonical;
 use relive_engine::definition::TraceDefinition;
 use relive_engine::error::{Error, ErrorKind};
 use relive_engine::event::ErrorRecord;
-use relive_engine::id::InputHash;
-use relive_engine::payload::{Payload, PayloadError};
+use relive_engine::payload::{Payload, PayloadCodec, PayloadError, RoundTrip};
 use relive_engine::run;
 use serde::de::DeserializeOwned;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
 /// The recorded form of a result; one that cannot be recorded is a recorded failure that says so.
-pub(crate) fn encoded<T: Serialize + DeserializeOwned>(name: &str, result: Result<T, ErrorRecord>) -> run::Output {
+pub(crate) fn encoded<T: Serialize + DeserializeOwned>(
+    name: &str,
+    codec: Option<PayloadCodec>,
+    result: Result<T, ErrorRecord>,
+) -> run::Output {
     let value = result?;
-    recordable_result(&value).map_err(|error| {
+    recordable_result(codec, &value).map_err(|error| {
         let type_name = std::any::type_name::<T>();
         ErrorRecord::new(
             ErrorKind::Payload,
@@ -28,11 +30,11 @@ pub(crate) fn encoded<T: Serialize + DeserializeOwned>(name: &str, result: Resul
 
 /// The payload of a result that can be read back. What cannot is refused now, when it is known where it came from, and not
 /// after the effect is done and its record useless.
-pub(crate) fn recordable_result<T: Serialize + DeserializeOwned>(value: &T) -> Result<Payload, PayloadError> {
-    canonical(value)?;
-    let payload = Payload::encode(value)?;
-    payload.decode::<T>()?;
-    Ok(payload)
+pub(crate) fn recordable_result<T: Serialize + DeserializeOwned>(
+    codec: Option<PayloadCodec>,
+    value: &T,
+) -> Result<Payload, PayloadError> {
+    Payload::recordable(value, &run::current_encoding().with_codec(codec), RoundTrip::of(run::is_strict()))
 }
 
 /// A recorded result that today's type cannot read.
@@ -97,12 +99,9 @@ impl Arguments {
     ///
     /// # Errors
     /// If one's own `Serialize` fails.
-    pub fn of<L: ArgumentList>(
-        _definition: &'static TraceDefinition,
-        list: &L,
-    ) -> Result<run::Arguments, PayloadError> {
-        let named = Named(list);
-        Ok(run::Arguments { payload: Payload::encode(&named)?, hash: InputHash::of(&canonical(&named)?) })
+    pub fn of<L: ArgumentList>(definition: &'static TraceDefinition, list: &L) -> Result<run::Arguments, PayloadError> {
+        let encoding = run::current_encoding().with_codec(definition.policy.codec);
+        run::Arguments::of(&Named(list), &encoding, definition.policy.redact)
     }
 }
 
@@ -115,5 +114,5 @@ pub fn keyed<K: Serialize + ?Sized>(
     arguments: Result<run::Arguments, PayloadError>,
     key: &K,
 ) -> Result<run::Arguments, PayloadError> {
-    Ok(run::Arguments { hash: InputHash::of(&canonical(key)?), ..arguments? })
+    arguments?.keyed(key)
 }

@@ -151,7 +151,7 @@ where
 }
 
 fn item<T: Serialize + DeserializeOwned>(value: &T) -> Result<relive_engine::payload::Payload, ErrorRecord> {
-    recordable_result(value).map_err(|error| {
+    recordable_result(run::effect_codec(), value).map_err(|error| {
         let type_name = std::any::type_name::<T>();
         ErrorRecord::new(ErrorKind::Payload, format!("an item, a {type_name}, cannot be recorded: {error}"))
     })

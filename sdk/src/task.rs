@@ -4,7 +4,7 @@
 
 use std::future::Future;
 use std::marker::PhantomData;
-use std::panic::Location;
+use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -13,9 +13,8 @@ use relive_engine::definition::{TaskDefinition, as_trace};
 use relive_engine::engine::Request;
 use relive_engine::error::{Error, ErrorKind};
 use relive_engine::event::ErrorRecord;
-use relive_engine::id::InputHash;
-use relive_engine::payload::{Payload, PayloadError};
-use relive_engine::run::{Arguments, BoxedFuture, CallWork, ChildCall, TraceCall};
+use relive_engine::payload::{Encoding, Payload, PayloadError};
+use relive_engine::run::{Arguments, BoxedFuture, CallWork, ChildCall, TraceCall, current_encoding};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -31,7 +30,9 @@ use crate::trace::{Trace, place};
 #[must_use = "a task does nothing until it is given to an engine, or awaited in another task"]
 pub struct Call<T, E> {
     definition: &'static TaskDefinition,
+    /// In memory, until an engine says how it is to be written; and its canonical form.
     input: Result<(Payload, Vec<u8>), PayloadError>,
+    rewrite: fn(&Payload, &Encoding) -> Result<Payload, PayloadError>,
     id: Option<String>,
     tags: Vec<(String, String)>,
     location: &'static Location<'static>,
@@ -66,12 +67,16 @@ impl<T, E> Call<T, E> {
         self
     }
 
-    pub(crate) fn into_request(self) -> Result<Request, Error>
+    /// The call as an engine takes it, whose payloads are written like this where the task says nothing else.
+    pub(crate) fn into_request(self, encoding: &Encoding) -> Result<Request, Error>
     where
         T: DeserializeOwned,
     {
         let name = self.definition.name;
-        let (input, canonical) = self.input.map_err(|error| {
+        let encoding = encoding.clone().with_codec(self.definition.policy.codec);
+        let written =
+            self.input.and_then(|(input, canonical)| Ok((rewritten(input, &encoding, self.rewrite)?, canonical)));
+        let (input, canonical) = written.map_err(|error| {
             Error::new(ErrorKind::Payload, format!("the arguments of task {name} cannot be recorded: {error}"))
         })?;
         if let Some(id) = &self.id
@@ -109,21 +114,21 @@ impl<T: DeserializeOwned, E: From<Error>> Future for Call<T, E> {
         let this = &mut *self;
         if this.child.is_none() {
             let definition = as_trace(this.definition);
-            let arguments =
-                this.input.clone().map(|(payload, canonical)| Arguments { payload, hash: InputHash::of(&canonical) });
             let call = Call {
                 definition: this.definition,
                 input: this.input.clone(),
+                rewrite: this.rewrite,
                 id: this.id.take(),
                 tags: std::mem::take(&mut this.tags),
                 location: this.location,
                 child: None,
                 result: PhantomData,
             };
-            let request = match Call::<T, E>::into_request(call) {
+            let request = match Call::<T, E>::into_request(call, &current_encoding()) {
                 Ok(request) => request,
                 Err(error) => return Poll::Ready(Err(error.into())),
             };
+            let arguments = Ok(Arguments::encoded(request.input.clone(), &request.canonical));
             let (file, line) = place(definition, this.location);
             let work = CallWork::Child(Box::new(ChildCall { request }));
             this.child = Some(Trace::new(TraceCall { definition, arguments, file, line, work }));
@@ -140,12 +145,28 @@ impl<T: DeserializeOwned, E: From<Error>> Future for Call<T, E> {
 #[track_caller]
 pub fn call<T, E, I>(definition: &'static TaskDefinition, input: &I) -> Call<T, E>
 where
-    I: Serialize,
+    I: Serialize + DeserializeOwned,
     E: From<Error>,
 {
-    let input = Payload::encode(input).and_then(|payload| Ok((payload, canonical(input)?)));
+    let payload = Payload::encode_with(&Encoding::IN_MEMORY, input);
+    let input = payload.and_then(|payload| Ok((payload, canonical(input)?)));
+    let rewrite = |payload: &Payload, encoding: &Encoding| Payload::encode_with(encoding, &payload.decode::<I>()?);
     let (tags, location) = (Vec::new(), Location::caller());
-    Call { definition, input, id: None, tags, location, child: None, result: PhantomData }
+    Call { definition, input, rewrite, id: None, tags, location, child: None, result: PhantomData }
+}
+
+/// An input that is in memory, written as an engine wants it. Nothing to do in the usual case.
+fn rewritten(
+    input: Payload,
+    encoding: &Encoding,
+    rewrite: fn(&Payload, &Encoding) -> Result<Payload, PayloadError>,
+) -> Result<Payload, PayloadError> {
+    let as_it_is = encoding.codec() == input.codec() && encoding.hook().is_none();
+    if as_it_is && input.bytes().len() <= encoding.bytes_max() {
+        return Ok(input);
+    }
+    let rewritten = catch_unwind(AssertUnwindSafe(|| rewrite(&input, encoding)));
+    rewritten.unwrap_or_else(|_| Err(PayloadError::panicked()))
 }
 
 /// The canonical form of a recorded input, without the arguments of these names. Called by the macro's expansion.
@@ -172,5 +193,7 @@ where
     F: Future<Output = Result<T, ErrorRecord>> + Send + 'static,
 {
     let future = body(payload.decode()?);
-    Ok(Box::pin(async move { encoded("the task", future.await) }))
+    // The result is written as the input was.
+    let codec = Some(payload.codec());
+    Ok(Box::pin(async move { encoded("the task", codec, future.await) }))
 }

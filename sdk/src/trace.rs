@@ -93,7 +93,7 @@ where
     F: Future<Output = Result<T, ErrorRecord>> + Send + 'static,
 {
     let future = effect();
-    let effect = Box::pin(async move { encoded(definition.name, future.await) });
+    let effect = Box::pin(async move { encoded(definition.name, definition.policy.codec, future.await) });
     call(definition, arguments, location, Effect::Once(effect))
 }
 
@@ -112,7 +112,7 @@ where
 {
     let again = Box::new(move || -> run::BoxedFuture {
         let future = effect();
-        Box::pin(async move { encoded(definition.name, future.await) })
+        Box::pin(async move { encoded(definition.name, definition.policy.codec, future.await) })
     });
     call(definition, arguments, location, Effect::Again(again))
 }
@@ -134,7 +134,7 @@ where
     let again = Box::new(move || -> Blocking {
         let run = run.take();
         Box::new(move || match run {
-            Some(run) => encoded(definition.name, run()),
+            Some(run) => encoded(definition.name, definition.policy.codec, run()),
             None => Err(ErrorRecord::new(ErrorKind::Unsupported, "it was tried already")),
         })
     });
@@ -156,7 +156,7 @@ where
 {
     let again = Box::new(move || -> Blocking {
         let run = effect();
-        Box::new(move || encoded(definition.name, run()))
+        Box::new(move || encoded(definition.name, definition.policy.codec, run()))
     });
     call(definition, arguments, location, Effect::Blocking(again))
 }

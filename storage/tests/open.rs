@@ -42,6 +42,25 @@ fn what_was_committed_survives_reopening() {
 }
 
 #[test]
+fn values_from_16_kib_on_go_to_blob_files_and_smaller_ones_do_not() {
+    for (bytes, expected) in [(16 << 10, 1), ((16 << 10) - 1, 0)] {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let value: Vec<u8> =
+            (0..bytes as u32).flat_map(|n| n.wrapping_mul(0x9E37_79B1).to_be_bytes()).take(bytes).collect();
+        let operation = Operation::Put { keyspace: LOG, key: b"key".to_vec(), value: value.clone() };
+        let write = Write { preconditions: vec![], operations: vec![operation] };
+        open(directory.path()).commit(&[write], Durability::Sync).expect("a commit succeeds");
+        // Opening moves what is in the write-ahead log to files.
+        assert_eq!(open(directory.path()).get(LOG, b"key").expect("readable"), Some(value));
+        let files = fs::read_dir(directory.path().join("db")).expect("readable");
+        let blobs = files.filter(|file| {
+            file.as_ref().is_ok_and(|file| file.path().extension().is_some_and(|extension| extension == "blob"))
+        });
+        assert_eq!(blobs.count(), expected, "{bytes} bytes");
+    }
+}
+
+#[test]
 fn a_store_that_is_opened_and_closed_without_a_commit_opens_again() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     put(&open(directory.path()), LOG, "key", Durability::Sync);

@@ -4,7 +4,6 @@
 //!
 //! Invariant: a step that passes did what the log holds, no more and no less (more only where the log is open-ended).
 
-use crate::canonical::canonical;
 use crate::divergence::{CallSite, Divergence, Side};
 use crate::event::{TaskCompleted, TaskOutcome};
 use crate::id::Sequence;
@@ -66,9 +65,7 @@ impl Replay {
 /// Whether two outcomes are the same to a reader: maps in any order; errors of types that were moved or renamed.
 fn same_outcome(a: &TaskOutcome, b: &TaskOutcome) -> bool {
     match (a, b) {
-        (TaskOutcome::Ok(a), TaskOutcome::Ok(b)) => {
-            a == b || canonical(&a.to_value()).ok().is_some_and(|a| canonical(&b.to_value()).is_ok_and(|b| a == b))
-        }
+        (TaskOutcome::Ok(a), TaskOutcome::Ok(b)) => a.is_like(b),
         (TaskOutcome::Err(a), TaskOutcome::Err(b)) => {
             (a.kind, &a.message, &a.sources) == (b.kind, &b.message, &b.sources)
         }

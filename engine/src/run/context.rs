@@ -20,6 +20,7 @@ use crate::clock::Clock;
 use crate::entropy::Entropy;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{InputHash, RunId, Sequence, Timestamp};
+use crate::payload::{Encoding, PayloadCodec};
 use crate::replay::Scope;
 
 use super::shared::{Environment, RunShared};
@@ -39,6 +40,8 @@ pub(crate) struct EffectContext {
     pub(crate) name: Cow<'static, str>,
     pub(crate) input_hash: InputHash,
     pub(crate) occurrence: u32,
+    /// How its results are written, if not as the engine says.
+    pub(crate) codec: Option<PayloadCodec>,
     /// The position of its start.
     pub(crate) sequence: Sequence,
     /// When it was called first.
@@ -131,6 +134,28 @@ impl<F: Future + Unpin> Future for InContext<F> {
         let _entered = enter(Context::Effect(Arc::clone(&self.context)));
         Pin::new(&mut self.future).poll(cx)
     }
+}
+
+/// How the engine whose run is polled on this thread writes payloads; [`Encoding::DEFAULT`] outside of runs.
+pub fn current_encoding() -> Encoding {
+    CURRENT.with(|current| match &*current.borrow() {
+        Some(Context::Body(shared)) => shared.environment.encoding.clone(),
+        Some(Context::Effect(effect)) => effect.shared.environment.encoding.clone(),
+        None => Encoding::DEFAULT,
+    })
+}
+
+/// How the effect that is polled on this thread writes its items: as its trace's attribute says, else as its engine does.
+pub fn effect_codec() -> Option<PayloadCodec> {
+    CURRENT.with(|current| match &*current.borrow() {
+        Some(Context::Effect(effect)) => effect.codec,
+        _ => None,
+    })
+}
+
+/// Whether values are checked thoroughly before they are recorded on this thread.
+pub fn is_strict() -> bool {
+    environment().is_some_and(|environment| environment.decoy.is_some())
 }
 
 /// The groups that calls are made in, on this thread.

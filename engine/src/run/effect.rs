@@ -171,12 +171,13 @@ fn one(
 
 /// Catches a panic of user code as a recorded failure.
 pub(crate) fn unpanicked<T>(name: &str, run: impl FnOnce() -> T) -> Result<T, ErrorRecord> {
+    let _watch = crate::panic::watch();
     catch_unwind(AssertUnwindSafe(run)).map_err(|panic| panicked(name, panic.as_ref()))
 }
 
 /// The record of a panic in a trace.
 pub(crate) fn panicked(name: &str, panic: &(dyn Any + Send)) -> ErrorRecord {
-    ErrorRecord::new(ErrorKind::Panicked, format!("trace {name} panicked: {}", super::poll::panic_message(panic)))
+    ErrorRecord::new(ErrorKind::Panicked, format!("trace {name} panicked: {}", crate::panic::describe(panic)))
 }
 
 pub(super) struct Caught {
@@ -189,6 +190,7 @@ impl Future for Caught {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Output> {
         let this = &mut *self;
+        let _watch = crate::panic::watch();
         match catch_unwind(AssertUnwindSafe(|| this.future.as_mut().poll(cx))) {
             Ok(polled) => polled,
             Err(panic) => {

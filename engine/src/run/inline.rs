@@ -15,13 +15,13 @@ use crate::definition::TraceDefinition;
 use crate::error::{Error, ErrorKind, Result, payload_error};
 use crate::event::{Event, TraceCompleted, TraceForm, TraceOutcome, TraceRetried, TraceStarted};
 use crate::id::Sequence;
-use crate::payload::PayloadError;
+use crate::payload::{Arguments, PayloadError};
 use crate::replay::{Hit, Started};
 
 use super::context::{self, Context, EffectContext};
 use super::effect;
 use super::shared::{Output, RunShared, RunState};
-use super::trace::{Arguments, Unwind, micros};
+use super::trace::{Unwind, micros};
 
 /// A call of a plain function.
 pub struct InlineCall {
@@ -146,7 +146,7 @@ pub(super) fn begin(
     let mut call = TraceStarted {
         name: definition.name.into(),
         code: definition.code,
-        input_hash: arguments.hash,
+        input_hash: arguments.hash(&shared.environment.redaction),
         occurrence: 0,
         input: arguments.payload,
         file: file.into(),
@@ -260,6 +260,7 @@ pub(super) fn context_of(
         name: definition.name.into(),
         input_hash: started.input_hash,
         occurrence: started.occurrence,
+        codec: definition.policy.codec,
         sequence,
         called_at: started.at,
         outer: None,

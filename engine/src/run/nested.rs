@@ -14,12 +14,13 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use crate::error::{Error, ErrorKind, Result, payload_error};
 use crate::event::{Event, TraceCompleted, TraceForm, TraceOutcome, TraceStarted};
 use crate::id::Sequence;
+use crate::payload::Arguments;
 use crate::replay::{Hit, NestedCall};
 
 use super::context::{self, EffectContext, InContext};
 use super::effect::{self, Effect};
 use super::shared::Output;
-use super::trace::{Arguments, CallWork, TraceCall, micros};
+use super::trace::{CallWork, TraceCall, micros};
 
 /// A nested call under way.
 pub(super) type NestedFuture = Pin<Box<dyn Future<Output = Result<Output>> + Send>>;
@@ -112,11 +113,12 @@ fn start(
     outer: &Arc<EffectContext>,
 ) -> Result<TraceStarted> {
     let name = definition.name.into();
-    let occurrence = outer.count(&name, arguments.hash);
+    let input_hash = arguments.hash(&outer.shared.environment.redaction);
+    let occurrence = outer.count(&name, input_hash);
     Ok(TraceStarted {
         name,
         code: definition.code,
-        input_hash: arguments.hash,
+        input_hash,
         occurrence,
         input: arguments.payload,
         file: file.into(),
@@ -145,6 +147,7 @@ fn find(
             name: call.name.clone(),
             input_hash: call.input_hash,
             occurrence: call.occurrence,
+            codec: definition.policy.codec,
             sequence,
             called_at: call.at,
             outer: Some(Arc::clone(outer)),

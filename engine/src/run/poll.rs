@@ -43,6 +43,7 @@ pub(super) enum Polled {
 /// Polls a body until it rests.
 pub(super) fn poll_body(shared: &Arc<RunShared>, body: &mut Unconstrained<BoxedFuture>, waker: &Waker) -> Polled {
     let mut cx = TaskContext::from_waker(waker);
+    let _watch = crate::panic::watch();
     for _ in 0..POLLS_PER_STEP_MAX {
         shared.woke_itself.store(false, Ordering::Relaxed);
         let polled = {
@@ -67,7 +68,7 @@ pub(super) fn poll_body(shared: &Arc<RunShared>, body: &mut Unconstrained<BoxedF
 }
 
 fn panicked_body(shared: &RunShared, panic: &(dyn Any + Send)) -> Polled {
-    let message = panic_message(panic);
+    let message = crate::panic::describe(panic);
     // What tokio says when a timer or a socket is made in a runtime without time or I/O: in strict mode, that is the
     // decoy, and the body awaited what is no trace.
     if shared.environment.decoy.is_some() && message.contains("Tokio 1.x context was found, but") {
@@ -157,6 +158,7 @@ pub(super) fn poll_effect(shared: &Arc<RunShared>, index: TraceIndex) -> Option<
     let waker = Waker::from(waker);
     let mut cx = TaskContext::from_waker(&waker);
     let entered = context::enter(Context::Effect(Arc::clone(&context)));
+    let _watch = crate::panic::watch();
     let polled = catch_unwind(AssertUnwindSafe(|| poll_work(work, definition, handed_on, &mut cx)));
     drop(entered);
     let (sourced, rest) = match polled {
@@ -234,9 +236,4 @@ fn poll_work(
         Poll::Pending => Err(Work::Source(source)),
         Poll::Ready(sourced) => Ok((sourced, Work::Source(source))),
     }
-}
-
-pub(super) fn panic_message(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(ToString::to_string);
-    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "(a panic without a message)".to_owned())
 }

@@ -25,7 +25,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::event::{ErrorRecord, Event};
 use crate::id::{RunId, Sequence, Timestamp};
 use crate::log::{self, LogReader};
-use crate::payload::Payload;
+use crate::payload::redact::RedactionKey;
+use crate::payload::{Encoding, Payload};
 use crate::replay::{Replay, ReplayError, TraceIndex};
 
 use super::append::Appender;
@@ -51,6 +52,10 @@ pub(crate) struct Environment {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,
     pub(crate) provided: Provided,
+    /// How payloads are written, where an attribute says nothing else.
+    pub(crate) encoding: Encoding,
+    /// What hashes of redacted arguments are keyed with.
+    pub(crate) redaction: RedactionKey,
     /// A runtime without time and I/O, in strict mode: bodies are polled inside it, so that a timer or a socket in a
     /// body fails where it is made.
     pub(crate) decoy: Option<tokio::runtime::Handle>,

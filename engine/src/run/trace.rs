@@ -15,8 +15,8 @@ use std::time::Duration;
 use crate::definition::TraceDefinition;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{TraceCompleted, TraceForm, TraceOutcome, TraceStarted};
-use crate::id::{CodeHash, InputHash, RunId, Sequence, Timestamp};
-use crate::payload::{Payload, PayloadError};
+use crate::id::{CodeHash, RunId, Sequence, Timestamp};
+use crate::payload::{Arguments, Payload, PayloadError};
 use crate::replay::{Handed, HandedOn, Hit, TraceIndex};
 
 use super::child::{self, ChildCall};
@@ -27,15 +27,6 @@ use super::nested::{self, NestedFuture};
 use super::shared::{BoxedFuture, Output, RunShared, RunState, TraceSlot, Work};
 use super::source::{MakeSource, Source, Sourced};
 use super::wait;
-
-/// The arguments of a call: as they are recorded, and their hash.
-#[derive(Clone, Debug)]
-pub struct Arguments {
-    /// As they are recorded: a map from name to value.
-    pub payload: Payload,
-    /// Hash of their canonical form.
-    pub hash: InputHash,
-}
 
 /// A call of a trace.
 pub struct TraceCall {
@@ -153,7 +144,7 @@ impl TraceFuture {
         let start = TraceStarted {
             name: definition.name.into(),
             code: definition.code,
-            input_hash: arguments.hash,
+            input_hash: arguments.hash(&shared.environment.redaction),
             occurrence: 0,
             input: arguments.payload,
             file: call.file.into(),
@@ -262,6 +253,7 @@ fn open(
         name: definition.name.into(),
         input_hash: started.input_hash,
         occurrence: started.occurrence,
+        codec: definition.policy.codec,
         sequence: started.sequence.unwrap_or(Sequence(u64::MAX)),
         called_at: started.at,
         outer: None,

@@ -12,5 +12,6 @@ mod failing_store;
 mod foreign;
 mod ids;
 mod lifecycle;
+mod payloads;
 mod recorded;
 mod support;
