@@ -215,6 +215,11 @@ impl Registry {
         self.tasks.get(name).copied()
     }
 
+    /// All tasks.
+    pub(crate) fn tasks(&self) -> impl Iterator<Item = &'static TaskDefinition> {
+        self.tasks.values().copied()
+    }
+
     /// The trace of this name.
     pub fn trace(&self, name: &str) -> Option<&'static TraceDefinition> {
         self.traces.get(name).copied()

@@ -16,6 +16,7 @@ use relive_storage::{Outcome, Precondition, Read, Store, Write};
 use rustc_hash::FxHashMap;
 use tokio::sync::{Semaphore, mpsc};
 
+use crate::cache::Ledger;
 use crate::commit::{Committer, CommitterThread};
 use crate::definition::{Registry, TaskDefinition};
 use crate::error::{Error, ErrorKind, Result};
@@ -40,6 +41,8 @@ pub struct Request {
     pub canonical: Bytes,
     /// The caller's id for the run.
     pub id: Option<String>,
+    /// Whether it runs also if the cache holds its result.
+    pub refresh: bool,
     /// Whether a result can be read as the type that the caller wants: a cached one that cannot is none.
     pub readable: fn(&Payload) -> bool,
 }
@@ -69,6 +72,7 @@ pub(crate) struct Inner {
     pub(crate) runtime: tokio::runtime::Handle,
     pub(crate) runs: Mutex<FxHashMap<RunId, Arc<RunCell>>>,
     pub(crate) reservations: Reservations,
+    pub(crate) cache: Arc<Ledger>,
     /// Set by `close`; nothing is started after it.
     closed: AtomicBool,
     /// Cloned into each run's task: the receiver ends when all have ended.
@@ -87,6 +91,7 @@ impl Engine {
         let runtime = tokio::runtime::Handle::try_current().map_err(|_| {
             Error::new(ErrorKind::Unsupported, "an engine is opened inside a tokio runtime: its runs are tasks there")
         })?;
+        let cache = crate::cache::ledger(store.as_ref(), &options)?;
         let acknowledges = options.on_durable.is_some();
         let (committer, thread) = Committer::start(Arc::clone(&store), options.durability, options.on_durable)?;
         let store: Arc<dyn Read> = store;
@@ -109,6 +114,7 @@ impl Engine {
             runtime,
             runs: Mutex::default(),
             reservations: Reservations::default(),
+            cache,
             closed: AtomicBool::new(false),
             alive: Mutex::new(Some(alive)),
             ended: tokio::sync::Mutex::new(Some(ended)),
@@ -178,6 +184,11 @@ impl Engine {
         crate::execute::replay(&inner, run).await
     }
 
+    /// The cache: to list, evict, explain and rebuild.
+    pub fn cache(&self) -> crate::cache::Cache {
+        crate::cache::Cache::new(self.inner())
+    }
+
     /// Which life of the process this is: counts the times the store was opened to write.
     pub fn epoch(&self) -> Epoch {
         self.inner().settings.epoch
@@ -206,6 +217,7 @@ impl Engine {
             inner.close(Stop::Abort);
             ended.recv().await;
         }
+        inner.settle_cache().await;
         inner.settings.committer.close();
         let thread = inner.thread.lock().take();
         if let Some(thread) = thread {

@@ -200,17 +200,7 @@ fn prepare(
         || Error::new(ErrorKind::Corrupt, format!("run {run}: its log is empty, or begins with another event"));
     let batch = reader.next_batch()?.ok_or_else(missing)?;
     let Some(Event::TaskStarted(started)) = batch.events.first().cloned() else { return Err(missing()) };
-    let input = unpanicked(|| (definition.canonical)(&started.input, &[])).map_err(|error| {
-        payload_error(format!("run {run}: the input of task {} cannot be read", definition.name), &error)
-    })?;
-    let plan = Plan {
-        run,
-        definition,
-        code: started.code,
-        id: started.id.clone(),
-        input: input.into(),
-        started_at: started.at,
-    };
+    let plan = Plan::of_recorded(engine, run, definition, &started)?;
     let body = body(&plan, &started.input)?;
     let mut replay = Replay::new(run, started.task.clone());
     replay.feed(batch);

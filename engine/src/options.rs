@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use relive_storage::Durability;
 
+use crate::cache::{CACHE_BYTES_MAX_DEFAULT, InputHasher, blake3_of};
 use crate::clock::{Clock, SystemClock};
 use crate::commit::OnDurable;
 use crate::entropy::{Entropy, SystemEntropy};
@@ -23,6 +24,11 @@ pub struct Options {
     pub runs_max: usize,
     /// How long a shutdown waits for effects that have begun. Default: [`SHUTDOWN_GRACE_DEFAULT`].
     pub shutdown_grace: Duration,
+    /// Largest size of all cached results together, in bytes, with what is stored beside them; those used the longest ago
+    /// have to go. A result that is larger by itself is not cached. Default: [`CACHE_BYTES_MAX_DEFAULT`].
+    pub cache_bytes_max: u64,
+    /// What inputs are hashed with. Another than blake3 is for tests of what happens when hashes collide.
+    pub input_hasher: InputHasher,
     /// Told of every event once it is durable.
     pub on_durable: Option<OnDurable>,
     /// Where time is from.
@@ -45,6 +51,8 @@ impl Default for Options {
             strict: cfg!(debug_assertions),
             runs_max: RUNS_MAX_DEFAULT,
             shutdown_grace: SHUTDOWN_GRACE_DEFAULT,
+            cache_bytes_max: CACHE_BYTES_MAX_DEFAULT,
+            input_hasher: blake3_of,
             on_durable: None,
             clock: Arc::new(SystemClock::default()),
             entropy: Arc::new(SystemEntropy),

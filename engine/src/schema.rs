@@ -5,7 +5,7 @@
 use relive_storage::{KeyspaceOptions, Schema, Usage};
 
 pub use crate::error::storage_error;
-use crate::index::{CACHE, IDS, META, RUNS, UNFINISHED};
+use crate::index::{CACHE, CACHE_USE, IDS, META, RUNS, UNFINISHED};
 use crate::log::LOG;
 
 /// What an engine's store holds.
@@ -16,6 +16,7 @@ pub const SCHEMA: Schema = Schema {
         KeyspaceOptions { keyspace: UNFINISHED, usage: Usage::Queue },
         KeyspaceOptions { keyspace: IDS, usage: Usage::Index },
         KeyspaceOptions { keyspace: CACHE, usage: Usage::Index },
+        KeyspaceOptions { keyspace: CACHE_USE, usage: Usage::Index },
         KeyspaceOptions { keyspace: META, usage: Usage::Index },
     ],
     format: crate::codec::FORMAT_VERSION as u32,

@@ -23,6 +23,7 @@ use relive_storage::{Durability, Store};
 use serde::de::DeserializeOwned;
 
 use crate::__private::{TaskEntry, TraceEntry};
+use crate::cache::Cache;
 use crate::task::Call;
 
 /// Durable execution in this process. Clones are the same engine.
@@ -74,6 +75,14 @@ impl Builder {
     #[must_use]
     pub fn shutdown_grace(mut self, grace: Duration) -> Self {
         self.0.shutdown_grace = grace;
+        self
+    }
+
+    /// Largest size of all cached results together, in bytes; what was used the longest ago has to go. 0: nothing is cached.
+    /// A result that is larger by itself is not cached. Default: 1 GiB.
+    #[must_use]
+    pub fn cache_bytes_max(mut self, cache_bytes_max: u64) -> Self {
+        self.0.cache_bytes_max = cache_bytes_max;
         self
     }
 
@@ -192,6 +201,11 @@ impl Engine {
     /// If there is no such run, the engine is closed, or the store fails.
     pub async fn cancel(&self, run: RunId) -> Result<Cancellation> {
         self.0.cancel(run).await
+    }
+
+    /// The cached results: to list them, to see why a call would miss, and to throw some out.
+    pub fn cache(&self) -> Cache {
+        Cache::new(self.0.cache())
     }
 
     /// All runs of the store, the newest first; read a page at a time.

@@ -37,6 +37,7 @@
 //! In a task's body, await traces and nothing else: what is not a trace cannot be replayed, and is found out.
 
 mod builtin;
+mod cache;
 mod engine;
 mod error;
 #[cfg(feature = "rocks")]
@@ -48,6 +49,7 @@ mod trace;
 #[path = "private.rs"]
 pub mod __private;
 
+pub use relive_engine::cache::{Entries, Entry, EntryKey, Explanation, Reason, Rebuilt, Version};
 pub use relive_engine::clock::Clock;
 pub use relive_engine::commit::Acknowledged;
 pub use relive_engine::divergence::{CallSite, Divergence, Side};
@@ -57,7 +59,7 @@ pub use relive_engine::event::{
 };
 pub use relive_engine::handle::{Cancellation, RunStatus};
 pub use relive_engine::id::{CodeHash, Epoch, InputHash, RunId, Sequence, Timestamp};
-pub use relive_engine::index::{RunRecord, RunState};
+pub use relive_engine::index::{RunRecord, RunState, Used};
 pub use relive_engine::inspect::{Events, LoggedEvent, Runs, StoredRun};
 pub use relive_engine::payload::Payload;
 pub use relive_engine::run::{idempotency_key, provided};
@@ -67,6 +69,7 @@ pub use relive_storage::Durability;
 pub use uuid::Uuid;
 
 pub use crate::builtin::{Random, now, random, uuid};
+pub use crate::cache::Cache;
 pub use crate::engine::{Builder, Engine, RunHandle};
 pub use crate::task::{Call, ID_BYTES_MAX};
 pub use crate::trace::Trace;

@@ -24,6 +24,7 @@ pub struct Call<T, E> {
     definition: &'static TaskDefinition,
     input: Result<(Payload, Vec<u8>), PayloadError>,
     id: Option<String>,
+    refresh: bool,
     result: PhantomData<fn() -> Result<T, E>>,
 }
 
@@ -44,6 +45,16 @@ impl<T, E> Call<T, E> {
         self
     }
 
+    /// Runs the call also if the cache holds its result; what it finds replaces that.
+    ///
+    /// If an equal call is under way that was itself started by a refresh, it is joined; any other may have begun too long
+    /// ago, so this runs beside it, and the result of that one is not cached. Equal calls that come later join this run.
+    /// Where an id names a run already, that run is the answer all the same.
+    pub fn refresh(mut self) -> Self {
+        self.refresh = true;
+        self
+    }
+
     pub(crate) fn into_request(self) -> Result<Request, Error>
     where
         T: DeserializeOwned,
@@ -61,7 +72,14 @@ impl<T, E> Call<T, E> {
             ));
         }
         let readable = |payload: &Payload| payload.decode::<T>().is_ok();
-        Ok(Request { definition: self.definition, input, canonical: canonical.into(), id: self.id, readable })
+        Ok(Request {
+            definition: self.definition,
+            input,
+            canonical: canonical.into(),
+            id: self.id,
+            refresh: self.refresh,
+            readable,
+        })
     }
 }
 
@@ -73,7 +91,7 @@ where
     E: From<Error>,
 {
     let input = Payload::encode(input).and_then(|payload| Ok((payload, canonical(input)?)));
-    Call { definition, input, id: None, result: PhantomData }
+    Call { definition, input, id: None, refresh: false, result: PhantomData }
 }
 
 /// The canonical form of a recorded input, without the arguments of these names. Called by the macro's expansion.

@@ -18,6 +18,7 @@ use std::time::Duration;
 use relive_storage::Write;
 use tokio::task::coop::Unconstrained;
 
+use crate::cache::traces;
 use crate::commit::{Acknowledged, Committer, Submission, Waiter, failed};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{ErrorRecord, Event, TaskCompleted, TaskOutcome, TraceCompleted};
@@ -268,7 +269,7 @@ impl Drive {
         let mut write = if first.0 == 0 { self.plan.creation()? } else { Write::default() };
         if let Some(Event::TaskCompleted(completed)) = events.last() {
             let state = self.shared.state.lock();
-            write.operations.extend(self.plan.completion(completed, state.replay.used_traces())?);
+            write.operations.extend(self.plan.completion(completed, state.replay.used_traces().map(traces))?);
         }
         let acknowledged = if self.settings.acknowledges {
             let run = self.shared.run;
