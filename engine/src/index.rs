@@ -144,7 +144,7 @@ pub struct CacheUse {
     pub used_at: Timestamp,
 }
 
-/// Under `cache` in `meta`: the size of all entries. There only while the engine is shut down in order.
+/// Under `cache` in `meta`: the size of all entries. There only from a shutdown in order to the first change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CacheSize {
     /// The sum of [`CacheUse::bytes`].

@@ -35,7 +35,7 @@ pub struct Entry {
     pub bytes: u64,
     /// When the result was found.
     pub created_at: Timestamp,
-    /// When it last answered a call; when it was found, if it never did. After a crash, up to some seconds too early.
+    /// When it last answered a call, or was found if it never did. May lag by some seconds, as hits wait for no disk.
     pub used_at: Timestamp,
     /// From when on it no longer holds, by the time to live that the task has in this program.
     pub expires_at: Option<Timestamp>,
