@@ -5,10 +5,14 @@
 //! Invariant: a list holds each name once, in the order of first calls. Where one name had two codes, there is no list:
 //! such a result depends on no one version.
 
+#[cfg(test)]
+mod tests;
+
 use std::borrow::Cow;
 use std::sync::Arc;
 
 use relive_storage::Read;
+use rustc_hash::FxHashMap;
 
 use crate::definition::{Registry, TaskDefinition};
 use crate::error::Result;
@@ -16,7 +20,6 @@ use crate::event::{Cause, Event, TaskCompleted, TaskOutcome, TaskStarted, TraceO
 use crate::id::{CodeHash, Epoch, RunId, Sequence};
 use crate::index::Used;
 use crate::log::LogReader;
-use rustc_hash::FxHashMap;
 
 /// Deepest chain of child runs that is followed in logs: 64. A result found deeper is not proven.
 const DEPTH_MAX: u32 = 64;
@@ -155,28 +158,4 @@ fn proven_uses(
     let Some(proof) = proof_at(store, registry, child, depth + 1)? else { return Ok(None) };
     used.code = proof.started.code;
     Ok(Some(proof.uses))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn used(name: &str, code: u8) -> Used {
-        Used::trace(name, CodeHash::from_bytes([code; 16]))
-    }
-
-    #[test]
-    fn what_a_child_used_counts_once() {
-        let mut uses = vec![used("a", 1)];
-        assert!(merge(&mut uses, &[used("b", 2), used("a", 1), used("b", 2)]));
-        assert_eq!(uses, [used("a", 1), used("b", 2)]);
-    }
-
-    #[test]
-    fn two_codes_of_one_name_are_found_out() {
-        let mut uses = vec![used("a", 1)];
-        assert!(!merge(&mut uses, &[used("a", 2)]));
-        let task = Used { is_task: true, ..used("a", 2) };
-        assert!(merge(&mut uses, &[task]), "a task and a trace may have one name");
-    }
 }
