@@ -18,7 +18,7 @@ mod uses;
 
 use std::sync::Arc;
 
-use relive_storage::Read;
+use relive_storage::{KeyRange, Order, PageLimit, Read};
 
 pub use self::explain::{Explanation, Reason};
 pub(crate) use self::key::{CallKey, blake3_of};
@@ -31,8 +31,8 @@ pub(crate) use self::uses::traces;
 pub use self::uses::{child_uses, merge};
 
 use crate::engine::{Inner, Request};
-use crate::error::Result;
-use crate::index;
+use crate::error::{Result, storage_error};
+use crate::index::{self, CacheSize};
 use crate::options::Options;
 
 /// Largest size of all entries together, unless the engine's options say otherwise: 1 GiB, as large as a store may grow
@@ -41,7 +41,12 @@ pub const CACHE_BYTES_MAX_DEFAULT: u64 = 1 << 30;
 
 /// What is known of a store's cache when it is opened: its size, if it was shut down in order.
 pub(crate) fn ledger(store: &dyn Read, options: &Options) -> Result<Arc<Ledger>> {
-    let stored = index::read(store, index::META, ledger::SIZE_KEY)?;
+    let mut stored = index::read(store, index::META, ledger::SIZE_KEY)?;
+    let one = PageLimit { row_count: 1, ..PageLimit::default() };
+    let page = store.scan(index::CACHE_USE, &KeyRange::all(), Order::Ascending, one).map_err(storage_error)?;
+    if page.rows.is_empty() {
+        stored = Some(CacheSize { bytes: 0 });
+    }
     Ok(Arc::new(Ledger::new(options.input_hasher, options.cache_bytes_max, stored)))
 }
 

@@ -62,8 +62,12 @@ impl ReservedCall {
     /// The call is this run from now on.
     pub(crate) fn becomes(self, running: Running) {
         if let Some(previous) = &self.previous {
-            // It goes on, but what it finds is older than what is asked for.
-            self.inner.cache.supersede(previous.cell.run);
+            // It goes on, but what it finds is older than what is asked for. The lock is held, so that a run that ends at
+            // the same time is either gone already or is forgotten afterwards.
+            let runs = self.inner.runs.lock();
+            if runs.contains_key(&previous.cell.run) {
+                self.inner.cache.supersede(previous.cell.run);
+            }
         }
         self.inner.reservations.calls.lock().insert(self.key, Call::Run(running));
     }

@@ -19,7 +19,6 @@ use crate::id::Timestamp;
 use crate::index::{self, CacheUse};
 
 use super::key::EntryKey;
-use super::ledger::SIZE_KEY;
 use super::lookup::{expiry, removal};
 
 /// Entries that one scan can find to throw out: 16,384, some 2 MiB. If more have to go, another scan follows.
@@ -159,10 +158,7 @@ pub(super) fn remove_all(inner: &Arc<Inner>, prefix: &[u8]) -> Result<u64> {
 /// followed by a scan.
 fn within_size(inner: &Arc<Inner>) -> Result<u64> {
     let max = inner.cache.bytes_max;
-    let mut operations = inner.cache.take_used()?;
-    // Never empty, so that what hits wrote before is committed before the rows are read.
-    inner.cache.unstore_size();
-    operations.push(Operation::Delete { keyspace: index::META, key: SIZE_KEY.to_vec() });
+    let operations = inner.cache.take_used()?;
     commit(inner, vec![Write { preconditions: Vec::new(), operations }])?;
     let mut count = 0;
     loop {

@@ -53,6 +53,8 @@ struct State {
     is_size_stored: bool,
     used: FxHashMap<EntryKey, CacheUse>,
     uses_written_at: Duration,
+    /// Whether hits gave the committer something that nobody waited for.
+    are_uses_under_way: bool,
     evicted: VecDeque<(EntryKey, Timestamp)>,
     /// Runs whose results are no longer wanted, since the call was refreshed after they had begun.
     superseded: FxHashSet<RunId>,
@@ -96,15 +98,27 @@ impl Ledger {
             return Ok(Vec::new());
         }
         state.uses_written_at = elapsed;
+        state.are_uses_under_way = true;
         let used = std::mem::take(&mut state.used);
         drop(state);
         writes(used)
     }
 
-    /// The changes that write down what was used lately.
+    /// The changes that write down what was used lately. None, if the rows say so already.
+    ///
+    /// When they are committed, what hits gave the committer before is, too: therefore there are some also if nothing was
+    /// used since.
     pub(crate) fn take_used(&self) -> Result<Vec<Operation>> {
-        let used = std::mem::take(&mut self.state.lock().used);
-        writes(used)
+        let mut state = self.state.lock();
+        let used = std::mem::take(&mut state.used);
+        if used.is_empty() && !std::mem::take(&mut state.are_uses_under_way) {
+            return Ok(Vec::new());
+        }
+        state.is_size_stored = false;
+        drop(state);
+        let mut operations = writes(used)?;
+        operations.push(Operation::Delete { keyspace: index::META, key: SIZE_KEY.to_vec() });
+        Ok(operations)
     }
 
     /// When an entry was last used, if that is not written down yet.
@@ -118,7 +132,8 @@ impl Ledger {
         state.added > 0 && state.bytes.is_none_or(|bytes| bytes + state.added > self.bytes_max)
     }
 
-    /// Begins to count: what is added from here on may or may not be counted.
+    /// Begins to count. What is added from here on may be counted twice, and what is on its way to the store now not at
+    /// all: the next count finds out.
     pub(crate) fn begin_count(&self) {
         self.state.lock().added = 0;
     }

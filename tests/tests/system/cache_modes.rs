@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
+use futures::future::join_all;
 use relive::__private::CachePolicy;
 use relive::ErrorKind;
 use relive_engine::engine::Request;
 use relive_engine::index::{CACHE, CACHE_USE, RUNS};
 
 use super::cache_kit::{AUTO, Program, edited, task, value, version};
-use super::support::rows;
+use super::support::{guard, rows};
 
 #[tokio::test]
 async fn an_edited_task_runs_again_and_the_old_code_finds_its_own_result() {
@@ -232,4 +233,33 @@ async fn an_entry_of_another_type_is_not_returned() {
     assert_eq!(life.call("a").await, 1);
     let other = Request { readable: |payload| payload.decode::<String>().is_ok(), ..life.request("a", false) };
     assert_eq!(life.run(other).await.expect("runs"), 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn calls_refreshes_and_evictions_at_the_same_time_agree() {
+    let program = Program { bytes_max: Some(2000), ..Program::of(task("kit.task", 1, AUTO)) };
+    let life = program.open().await;
+    let callers = (0..8).map(|caller: usize| {
+        let (life, probe) = (life.clone(), program.probe.clone());
+        tokio::spawn(async move {
+            for step in 0..60 {
+                let label = ["a", "b", "c", "d", "e", "f", "g"][(caller + step) % 7];
+                let before = probe.count(label);
+                match (caller + step) % 5 {
+                    0 => assert!(life.refresh(label).await > 0),
+                    1 => drop(life.cache().evict_call(&life.request(label, false)).await.expect("evicts")),
+                    2 => drop(life.cache().trim().await.expect("trims")),
+                    _ => assert!((1..=before + 8).contains(&life.call(label).await)),
+                }
+            }
+        })
+    });
+    for caller in guard(join_all(callers)).await {
+        caller.expect("no panic");
+    }
+    for label in ["a", "b", "c", "d", "e", "f", "g"] {
+        let count = life.refresh(label).await;
+        assert_eq!(count, program.probe.count(label), "nothing is under way any more");
+        assert_eq!(life.call(label).await, count);
+    }
 }
