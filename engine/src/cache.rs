@@ -27,13 +27,16 @@ pub(crate) use self::ledger::Ledger;
 pub use self::list::{Entries, Entry};
 pub(crate) use self::lookup::Sought;
 pub use self::rebuild::Rebuilt;
+pub use self::uses::merge;
 pub(crate) use self::uses::traces;
-pub use self::uses::{child_uses, merge};
 
+use crate::definition::TaskDefinition;
 use crate::engine::{Inner, Request};
 use crate::error::{Result, storage_error};
-use crate::index::{self, CacheSize};
+use crate::id::RunId;
+use crate::index::{self, CacheSize, Used};
 use crate::options::Options;
+use crate::payload::Payload;
 
 /// Largest size of all entries together, unless the engine's options say otherwise: 1 GiB, as large as a store may grow
 /// by itself without anyone noticing on a laptop.
@@ -72,6 +75,22 @@ impl Cache {
     /// If the arguments cannot be recorded, the engine is closed, or the store cannot be read.
     pub fn explain(&self, request: &Request) -> Result<Explanation> {
         self.0.explain(request)
+    }
+
+    /// What the result of a child run depends on, for the list of the run that called it (by [`merge`], beside
+    /// [`Used::task`]): as its entry says, else as its log proves. A task with a version of the user's gives an empty list,
+    /// as its code plays no part. `None` if it is not known: then the caller's result is not to be cached.
+    ///
+    /// # Errors
+    /// If the store cannot be read, or the log is damaged.
+    pub fn child_uses(
+        &self,
+        child: &TaskDefinition,
+        run: RunId,
+        input: &Payload,
+        result: &Payload,
+    ) -> Result<Option<Vec<Used>>> {
+        self.0.child_uses(child, run, input, result)
     }
 
     /// Throws out one entry. It is gone, durably, when this returns; says whether it was there.

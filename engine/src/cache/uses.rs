@@ -15,11 +15,15 @@ use relive_storage::Read;
 use rustc_hash::FxHashMap;
 
 use crate::definition::{Registry, TaskDefinition};
+use crate::engine::Inner;
 use crate::error::Result;
 use crate::event::{Cause, Event, TaskCompleted, TaskOutcome, TaskStarted, TraceOutcome};
 use crate::id::{CodeHash, Epoch, RunId, Sequence};
 use crate::index::Used;
 use crate::log::LogReader;
+use crate::payload::Payload;
+
+use super::lookup::version_reason;
 
 /// Deepest chain of child runs that is followed in logs: 64. A result found deeper is not proven.
 const DEPTH_MAX: u32 = 64;
@@ -125,22 +129,30 @@ fn proof_at(store: &Arc<dyn Read>, registry: &Registry, run: RunId, depth: u32) 
     Ok(None)
 }
 
-/// What a finished child run used, by its log; for its parent's list, by [`merge`]. A child with a version of the user's
-/// gives an empty list: its code plays no part. `None` if the log does not prove it: then the parent's result is not to
-/// be cached.
-///
-/// # Errors
-/// If the log cannot be read, or is damaged.
-pub fn child_uses(
-    store: &Arc<dyn Read>,
-    registry: &Registry,
-    child: &TaskDefinition,
-    run: RunId,
-) -> Result<Option<Vec<Used>>> {
-    if child.cache.version().is_some() {
-        return Ok(Some(Vec::new()));
+impl Inner {
+    /// See `Cache::child_uses`.
+    pub(crate) fn child_uses(
+        &self,
+        child: &TaskDefinition,
+        run: RunId,
+        input: &Payload,
+        result: &Payload,
+    ) -> Result<Option<Vec<Used>>> {
+        if child.cache.version().is_some() {
+            return Ok(Some(Vec::new()));
+        }
+        if let Ok(counted) = child.counted_of(input)
+            && let Some((record, _)) = self.entry(&child.entry_key(&(self.cache.hasher)(&counted)))?
+            && record.task == child.name
+            && version_reason(child, &record).is_none()
+            && record.result == *result
+            && child.counted_of(&record.input).is_ok_and(|other| other == counted)
+        {
+            // Whichever run found it: as long as this holds, the call gives this result.
+            return Ok(Some(record.uses));
+        }
+        Ok(proof(&self.store()?, &self.registry, run)?.map(|proof| proof.uses))
     }
-    Ok(proof(store, registry, run)?.map(|proof| proof.uses))
 }
 
 /// What the log of a child run proves of its uses, if anything. Its code is what it was begun with.

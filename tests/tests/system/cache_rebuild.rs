@@ -5,6 +5,7 @@ use std::time::Duration;
 use relive::__private::CachePolicy;
 use relive_engine::engine::Request;
 use relive_engine::index::{CACHE, CACHE_USE};
+use relive_engine::payload::Payload;
 use relive_storage::Row;
 
 use super::cache_kit::{AUTO, Program, edited, task, value, version};
@@ -108,4 +109,23 @@ async fn inputs_with_one_hash_keep_their_own_results_when_rebuilt() {
     life.call("b").await;
     assert_eq!(life.cache().rebuild().await.expect("rebuilds").entries, 1);
     assert_eq!((life.call("b").await, life.call("a").await), (1, 2));
+}
+
+#[tokio::test]
+async fn what_a_call_depends_on_is_told_by_its_entry_and_by_its_log() {
+    let meta = task("kit.task", 1, AUTO);
+    let life = Program::of(meta).open().await;
+    let request = life.request("a", false);
+    let handle = life.start(life.request("a", false)).await;
+    let run = handle.run();
+    let result = Payload::encode(&value(handle).await.expect("ends")).expect("a number");
+    let uses = || life.cache().child_uses(meta, run, &request.input, &result).expect("is readable");
+    let by_entry = uses().expect("is known");
+    assert_eq!(by_entry.iter().map(|used| used.name.as_str()).collect::<Vec<_>>(), ["kit.work", "kit.rest"]);
+    life.refresh("a").await;
+    assert_eq!(uses().as_ref(), Some(&by_entry), "the entry holds another result, and the log is asked");
+    life.cache().evict_all().await.expect("evicts");
+    assert_eq!(uses(), Some(by_entry));
+    let versioned = task("kit.task", 1, version("1"));
+    assert_eq!(life.cache().child_uses(versioned, run, &request.input, &result).expect("is known"), Some(Vec::new()));
 }

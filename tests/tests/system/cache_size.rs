@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use relive::__private::CachePolicy;
 use relive::{Reason, Timestamp};
-use relive_engine::index::{CACHE, CACHE_USE, META};
-use relive_storage::Read;
+use relive_engine::codec;
+use relive_engine::index::{CACHE, CACHE_USE, CacheUse, META};
+use relive_storage::{Durability, Operation, Read, Row, Store, Write};
 
 use super::cache_kit::{AUTO, Life, Program, task, version};
 use super::support::{guard, rows};
@@ -208,4 +209,25 @@ async fn a_closed_engine_has_no_cache() {
     assert_eq!(cache.evict_all().await.expect_err("closed").kind(), relive::ErrorKind::Closed);
     assert_eq!(cache.list().next().expect("says why").expect_err("closed").kind(), relive::ErrorKind::Closed);
     assert_eq!(cache.list().count(), 1);
+}
+
+#[tokio::test]
+async fn more_may_have_to_go_than_one_scan_can_find() {
+    let program = Program { bytes_max: Some(2_000_000), ..Program::of(task("kit.task", 1, AUTO)) };
+    let entries = 40_000u32;
+    let put = |number: u32| {
+        // In no order of time.
+        let at = Timestamp(i64::from(number) * 7919 % i64::from(entries));
+        let key = [[0; 60].as_slice(), &number.to_be_bytes()].concat();
+        let usage = CacheUse { bytes: 100, created_at: at, used_at: at };
+        let (value, _) = codec::seal(&key, codec::Chain::default(), &usage).expect("is small");
+        Operation::Put { keyspace: CACHE_USE, key, value }
+    };
+    let write = Write { preconditions: Vec::new(), operations: (0..entries).map(put).collect() };
+    program.store.commit(&[write], Durability::Buffered).expect("memory does not fail");
+    let life = program.open().await;
+    assert_eq!(life.cache().trim().await.expect("trims"), 22_500);
+    let used = |row: &Row| codec::open::<CacheUse>(&row.key, &row.value).expect("is whole").0.used_at;
+    let oldest = rows(&program.store, CACHE_USE).iter().map(used).min();
+    assert_eq!(oldest, Some(Timestamp(22_500)), "those that were used last are left");
 }

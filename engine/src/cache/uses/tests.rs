@@ -145,11 +145,6 @@ fn a_log_proves_what_its_child_runs_used() {
     assert_eq!(proven(&store, task("other", CacheMode::Auto)), None, "what it is no one knows");
     let versioned = task("child", CacheMode::Version("1"));
     assert_eq!(proven(&store, versioned), None, "no log says which version it was");
-    let shared: Arc<dyn Read> = Arc::new(store.clone());
-    let registry = Registry::new([versioned], []).unwrap();
-    assert_eq!(child_uses(&shared, &registry, versioned, CHILD).unwrap(), Some(Vec::new()));
-    let auto = task("child", CacheMode::Auto);
-    assert_eq!(child_uses(&shared, &registry, auto, CHILD).unwrap(), Some(vec![used("b", 7)]));
 }
 
 fn used(name: &str, code: u8) -> Used {
