@@ -55,14 +55,39 @@ async fn a_run_that_two_versions_took_part_in_makes_no_entry() {
     let next = old.with(task("kit.task", 1, version("2"))).crashed();
     let life = next.open().await;
     next.probe.begun("held", 2).await;
-    let joined = life.start(life.request("held", false)).await;
-    assert_ne!(joined.run(), first.run(), "another version is another call");
     next.probe.open("held");
-    assert_eq!(value(life.engine.handle(first.run()).expect("is there")).await.expect("ends"), 3);
-    assert_eq!(value(joined).await.expect("ends"), 3);
-    let entries: Vec<_> = life.cache().list().map(|entry| entry.expect("readable")).collect();
-    assert_eq!(entries.len(), 1);
-    assert_eq!((entries[0].version.to_string().as_str(), entries[0].run != first.run()), ("version \"2\"", true));
+    assert_eq!(value(life.engine.handle(first.run()).expect("is there")).await.expect("ends"), 2);
+    assert_eq!(life.cache().list().count(), 0);
+    assert_eq!(life.call("held").await, 3);
+}
+
+#[tokio::test]
+async fn a_run_that_other_code_finished_makes_no_entry() {
+    let old = Program::of(task("kit.task", 1, AUTO));
+    let life = old.open().await;
+    let first = life.start(life.request("held", false)).await;
+    old.probe.begun("held", 1).await;
+    let next = old.with(task("kit.task", 2, AUTO)).crashed();
+    let life = next.open().await;
+    let joined = life.start(life.request("held", false)).await;
+    assert_eq!(joined.run(), first.run(), "but it is joined");
+    next.probe.open("held");
+    value(joined).await.expect("ends");
+    assert_eq!(life.cache().list().count(), 0);
+}
+
+#[tokio::test]
+async fn a_run_of_another_version_that_was_taken_up_is_not_joined() {
+    let old = Program::of(task("kit.task", 1, version("1")));
+    let life = old.open().await;
+    let first = life.start(life.request("held", false)).await;
+    old.probe.begun("held", 1).await;
+    let next = old.with(task("kit.task", 1, version("2"))).crashed();
+    let life = next.open().await;
+    let second = life.start(life.request("held", false)).await;
+    assert_ne!(second.run(), first.run());
+    next.probe.open("held");
+    value(second).await.expect("ends");
 }
 
 #[tokio::test]
