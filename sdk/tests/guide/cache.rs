@@ -25,6 +25,36 @@ async fn poll_sensor(place: String) -> relive::Result<usize> {
     measure(place).await
 }
 
+#[task(version = "2", ttl = "12h")]
+async fn forecast(place: String) -> relive::Result<usize> {
+    measure(place).await
+}
+
+#[task(ignore(verbose), salt = "survey of 2026")]
+async fn inspect(place: String, verbose: bool) -> relive::Result<usize> {
+    if verbose {
+        println!("at {place}");
+    }
+    measure(place).await
+}
+
+#[tokio::test]
+async fn what_counts_is_said_by_the_task() -> relive::Result<()> {
+    let effects = Effects::default();
+    let engine = crate::in_memory(Engine::builder().provide(effects.clone())).await?;
+    let place = || "Kew".to_owned();
+    assert_eq!((engine.run(inspect(place(), true)).await?, engine.run(inspect(place(), false)).await?), (3, 3));
+    assert_eq!(effects.0.load(Ordering::Relaxed), 1);
+    engine.run(forecast(place())).await?;
+    let mut entries = engine.cache().list().collect::<relive::Result<Vec<_>>>()?;
+    entries.sort_by(|a, b| a.task.cmp(&b.task));
+    let [forecast, inspect] = &entries[..] else { panic!("two entries: {entries:?}") };
+    assert_eq!((forecast.version.to_string().as_str(), inspect.salt.as_str()), ("version \"2\"", "survey of 2026"));
+    let twelve_hours = 12 * 3_600_000_000;
+    assert_eq!(forecast.expires_at.map(|at| at.0), Some(forecast.created_at.0 + twelve_hours));
+    engine.shutdown().await
+}
+
 #[tokio::test]
 async fn equal_calls_share_a_result_and_an_id_names_one_run() -> relive::Result<()> {
     let effects = Effects::default();
