@@ -22,20 +22,18 @@ pub(crate) const HOLDS_NOTHING: &str =
 /// # Errors
 /// If the value's own `Serialize` fails, or the value could not be told from another when it is read back (`Some(None)`).
 pub fn canonical<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, PayloadError> {
-    let mut out = Vec::with_capacity(64);
-    value.serialize(Canonical { out: &mut out }).map_err(|Refused(why)| PayloadError::new(why))?;
-    Ok(out)
+    canonical_without(value, &[])
 }
 
-/// Writes the canonical form of a map or struct, without the entries of these names.
+/// Writes the canonical form of a map or struct, without its own entries of these names; those further in stay. It is the
+/// form of the same value without these entries.
 ///
 /// # Errors
 /// As for [`canonical`].
 pub fn canonical_without<T: Serialize + ?Sized>(value: &T, without: &[&str]) -> Result<Vec<u8>, PayloadError> {
-    if without.is_empty() {
-        return canonical(value);
-    }
-    Err(PayloadError::new("arguments cannot be left out yet"))
+    let mut out = Vec::with_capacity(64);
+    value.serialize(Canonical { out: &mut out, without }).map_err(|Refused(why)| PayloadError::new(why))?;
+    Ok(out)
 }
 
 /// What kind of part follows. Part of the format: cache keys and trace keys are made of it.
@@ -56,6 +54,15 @@ mod kind {
 
 struct Canonical<'a> {
     out: &'a mut Vec<u8>,
+    /// Names of entries that are left out, if the value is a map.
+    without: &'a [&'a str],
+}
+
+impl<'a> Canonical<'a> {
+    /// For a part of a value: nothing of it is left out.
+    fn part(out: &'a mut Vec<u8>) -> Self {
+        Self { out, without: &[] }
+    }
 }
 
 struct Refused(String);
@@ -94,6 +101,13 @@ fn put_bytes(out: &mut Vec<u8>, kind: u8, bytes: &[u8]) {
     out.extend_from_slice(bytes);
 }
 
+/// The form of a text.
+fn text(text: &str) -> Vec<u8> {
+    let mut out = Vec::with_capacity(text.len() + 3);
+    put_bytes(&mut out, kind::TEXT, text.as_bytes());
+    out
+}
+
 fn put_variant(out: &mut Vec<u8>, variant: &str) {
     put_bytes(out, kind::VARIANT, variant.as_bytes());
 }
@@ -118,7 +132,7 @@ impl<'a> List<'a> {
 
     fn push<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Refused> {
         self.count += 1;
-        value.serialize(Canonical { out: self.body.as_mut().unwrap_or(self.out) })
+        value.serialize(Canonical::part(self.body.as_mut().unwrap_or(self.out)))
     }
 
     fn finish(self) -> Result<(), Refused> {
@@ -135,6 +149,7 @@ impl<'a> List<'a> {
 /// A map or struct in the making: entries are sorted at the end.
 struct Map<'a> {
     out: &'a mut Vec<u8>,
+    without: &'a [&'a str],
     /// All keys and values, as they come.
     body: Vec<u8>,
     /// Where each entry begins in the body, where its value does, and where it ends.
@@ -142,19 +157,19 @@ struct Map<'a> {
 }
 
 impl<'a> Map<'a> {
-    fn new(out: &'a mut Vec<u8>, count: usize) -> Self {
-        Self { out, body: Vec::with_capacity(64), entries: Vec::with_capacity(count.min(64)) }
+    fn new(out: &'a mut Vec<u8>, without: &'a [&'a str], count: usize) -> Self {
+        Self { out, without, body: Vec::with_capacity(64), entries: Vec::with_capacity(count.min(64)) }
     }
 
     fn key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), Refused> {
         let begin = self.body.len();
-        key.serialize(Canonical { out: &mut self.body })?;
+        key.serialize(Canonical::part(&mut self.body))?;
         self.entries.push((begin, self.body.len(), self.body.len()));
         Ok(())
     }
 
     fn value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Refused> {
-        value.serialize(Canonical { out: &mut self.body })?;
+        value.serialize(Canonical::part(&mut self.body))?;
         let Some((.., end)) = self.entries.last_mut() else {
             return Err(Refused("a map's value came before its key".to_owned()));
         };
@@ -169,6 +184,10 @@ impl<'a> Map<'a> {
 
     fn finish(mut self) {
         let body = &self.body;
+        if !self.without.is_empty() {
+            let names: Vec<_> = self.without.iter().map(|name| text(name)).collect();
+            self.entries.retain(|(begin, end, _)| !names.iter().any(|name| name == &body[*begin..*end]));
+        }
         self.entries.sort_unstable_by(|a, b| {
             let (key, value) =
                 (|e: &(usize, usize, usize)| &body[e.0..e.1], |e: &(usize, usize, usize)| &body[e.1..e.2]);
@@ -253,7 +272,7 @@ impl<'a> ser::Serializer for Canonical<'a> {
     fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<(), Refused> {
         self.out.push(kind::SOME);
         let at = self.out.len();
-        value.serialize(Canonical { out: self.out })?;
+        value.serialize(Canonical::part(self.out))?;
         match self.out.get(at) {
             // MessagePack has one nil for all three.
             Some(&(kind::NONE | kind::UNIT)) => Err(Refused(HOLDS_NOTHING.to_owned())),
@@ -292,7 +311,7 @@ impl<'a> ser::Serializer for Canonical<'a> {
         value: &T,
     ) -> Result<(), Refused> {
         put_variant(self.out, variant);
-        value.serialize(self)
+        value.serialize(Canonical::part(self.out))
     }
 
     fn serialize_seq(self, count: Option<usize>) -> Result<List<'a>, Refused> {
@@ -319,11 +338,11 @@ impl<'a> ser::Serializer for Canonical<'a> {
     }
 
     fn serialize_map(self, count: Option<usize>) -> Result<Map<'a>, Refused> {
-        Ok(Map::new(self.out, count.unwrap_or(0)))
+        Ok(Map::new(self.out, self.without, count.unwrap_or(0)))
     }
 
     fn serialize_struct(self, _name: &'static str, count: usize) -> Result<Map<'a>, Refused> {
-        Ok(Map::new(self.out, count))
+        Ok(Map::new(self.out, self.without, count))
     }
 
     fn serialize_struct_variant(
@@ -334,7 +353,7 @@ impl<'a> ser::Serializer for Canonical<'a> {
         count: usize,
     ) -> Result<Map<'a>, Refused> {
         put_variant(self.out, variant);
-        Ok(Map::new(self.out, count))
+        Ok(Map::new(self.out, &[], count))
     }
 
     fn is_human_readable(&self) -> bool {
@@ -405,7 +424,63 @@ impl ser::SerializeMap for Map<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
     use super::*;
+
+    /// Arguments of any names, some of them maps with the same names in them.
+    fn arguments() -> impl Strategy<Value = BTreeMap<String, BTreeMap<String, i64>>> {
+        let name = || "[a-d]{1,2}";
+        prop::collection::btree_map(name(), prop::collection::btree_map(name(), any::<i64>(), 0..4), 0..6)
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_left_out_is_left_out_and_nothing_else(
+            all in arguments(), names in prop::collection::vec("[a-d]{1,2}", 0..5),
+        ) {
+            let without: Vec<&str> = names.iter().map(String::as_str).collect();
+            let mut rest = all.clone();
+            rest.retain(|name, _| !names.contains(name));
+            prop_assert_eq!(canonical_without(&all, &without).unwrap(), canonical(&rest).unwrap());
+        }
+
+        #[test]
+        fn calls_that_differ_in_what_counts_differ(
+            one in arguments(), other in arguments(), names in prop::collection::vec("[a-d]{1,2}", 0..3),
+        ) {
+            let without: Vec<&str> = names.iter().map(String::as_str).collect();
+            let counts = |all: &BTreeMap<String, BTreeMap<String, i64>>| {
+                let mut all = all.clone();
+                all.retain(|name, _| !names.contains(name));
+                all
+            };
+            let same = canonical_without(&one, &without).unwrap() == canonical_without(&other, &without).unwrap();
+            prop_assert_eq!(same, counts(&one) == counts(&other));
+        }
+    }
+
+    #[test]
+    fn a_field_of_a_struct_is_left_out_but_not_one_further_in() {
+        #[derive(serde::Serialize)]
+        struct Inner {
+            verbose: bool,
+        }
+        #[derive(serde::Serialize)]
+        struct Call {
+            text: &'static str,
+            verbose: bool,
+            inner: Inner,
+        }
+        let form = |verbose, inner| {
+            let call = Call { text: "a", verbose, inner: Inner { verbose: inner } };
+            canonical_without(&call, &["verbose", "not there"]).unwrap()
+        };
+        assert_eq!(form(true, true), form(false, true));
+        assert_ne!(form(true, true), form(true, false));
+    }
 
     #[test]
     fn order_of_a_map_does_not_matter() {

@@ -9,10 +9,11 @@ use std::sync::Arc;
 
 use crate::engine::{Inner, Request};
 use crate::error::{Error, ErrorKind, Result};
-use crate::event::{Cause, ErrorRecord, Parent, Rerun, TaskOutcome};
+use crate::event::{Cause, ErrorRecord, Parent, Rerun, TaskOutcome, TraceStarted};
 use crate::handle::{RunCell, Target};
 use crate::id::RunId;
-use crate::index::{self, IdRecord};
+use crate::index::{self, IdRecord, Used};
+use crate::payload::Payload;
 use crate::run::Output;
 
 /// Removes a wait when it is over.
@@ -75,6 +76,13 @@ impl Inner {
         cell.holders.lock().parents.insert(parent);
         let outcome = cell.done().await?;
         Ok(child_output(name, cell.run, &outcome))
+    }
+
+    /// What a child's result depends on; `None` if that is not known.
+    pub(crate) fn uses_of_child(&self, call: &TraceStarted, result: &Payload) -> Option<Vec<Used>> {
+        let definition = self.registry.task(&call.name)?;
+        let run = self.known_child(call.child?).ok()??;
+        self.child_uses(definition, run, &call.input, result).ok()?
     }
 
     /// The run that a child's id leads to.

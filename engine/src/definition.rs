@@ -127,10 +127,10 @@ pub struct TaskDefinition {
 pub fn as_trace(task: &'static TaskDefinition) -> &'static TraceDefinition {
     static KNOWN: Mutex<BTreeMap<(&'static str, [u8; 16]), &'static TraceDefinition>> = Mutex::new(BTreeMap::new());
     // Leaked once per task of the program.
-    KNOWN.lock().entry((task.name, *task.code.as_bytes())).or_insert_with(|| {
+    KNOWN.lock().entry((task.name, *task.version_hash().as_bytes())).or_insert_with(|| {
         Box::leak(Box::new(TraceDefinition {
             name: task.name,
-            code: task.code,
+            code: task.version_hash(),
             file: task.file,
             line: task.line,
             module: task.module,
@@ -232,6 +232,11 @@ impl Registry {
     /// The task of this name.
     pub fn task(&self, name: &str) -> Option<&'static TaskDefinition> {
         self.tasks.get(name).copied()
+    }
+
+    /// All tasks.
+    pub(crate) fn tasks(&self) -> impl Iterator<Item = &'static TaskDefinition> {
+        self.tasks.values().copied()
     }
 
     /// The trace of this name.

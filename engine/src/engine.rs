@@ -16,6 +16,7 @@ use relive_storage::{Read, Store};
 use rustc_hash::FxHashMap;
 use tokio::sync::{Semaphore, mpsc};
 
+use crate::cache::Ledger;
 use crate::commit::{Committer, CommitterThread};
 use crate::definition::{Registry, TaskDefinition};
 use crate::error::{Error, ErrorKind, Result};
@@ -43,6 +44,8 @@ pub struct Request {
     pub tags: Vec<(String, String)>,
     /// If a task's body calls it: the run that it is to be, and for whom.
     pub child: Option<(RunId, Parent)>,
+    /// Whether it runs also if the cache holds its result.
+    pub refresh: bool,
     /// Whether a result can be read as the type that the caller wants: a cached one that cannot is none.
     pub readable: fn(&Payload) -> bool,
 }
@@ -76,6 +79,7 @@ pub(crate) struct Inner {
     pub(crate) waits: Mutex<FxHashMap<RunId, Vec<RunId>>>,
     /// Counts signals, to tell apart those of one moment.
     pub(crate) signal_count: AtomicU64,
+    pub(crate) cache: Arc<Ledger>,
     /// Set by `close`; nothing is started after it.
     closed: AtomicBool,
     /// Cloned into each run's task: the receiver ends when all have ended.
@@ -94,6 +98,7 @@ impl Engine {
         let runtime = tokio::runtime::Handle::try_current().map_err(|_| {
             Error::new(ErrorKind::Unsupported, "an engine is opened inside a tokio runtime: its runs are tasks there")
         })?;
+        let cache = crate::cache::ledger(store.as_ref(), &options)?;
         let acknowledges = options.on_durable.is_some();
         let (committer, thread) = Committer::start(Arc::clone(&store), options.durability, options.on_durable)?;
         let store: Arc<dyn Read> = store;
@@ -123,6 +128,7 @@ impl Engine {
             reservations: Reservations::default(),
             waits: Mutex::default(),
             signal_count: AtomicU64::new(0),
+            cache,
             closed: AtomicBool::new(false),
             alive: Mutex::new(Some(alive)),
             ended: tokio::sync::Mutex::new(Some(ended)),
@@ -230,6 +236,11 @@ impl Engine {
         crate::execute::preview(self.inner(), run, rerun).await
     }
 
+    /// The cache: to list, evict, explain and rebuild.
+    pub fn cache(&self) -> crate::cache::Cache {
+        crate::cache::Cache::new(self.inner())
+    }
+
     /// Which life of the process this is: counts the times the store was opened to write.
     pub fn epoch(&self) -> Epoch {
         self.inner().settings.epoch
@@ -258,6 +269,7 @@ impl Engine {
             inner.close(Stop::Abort);
             ended.recv().await;
         }
+        inner.settle_cache().await;
         inner.settings.committer.close();
         let thread = inner.thread.lock().take();
         if let Some(thread) = thread {

@@ -313,35 +313,9 @@ fn next_attempt(
         ..past.last.clone()
     };
     past.memo.observe(at, &Event::TaskStarted(started.clone()));
-    let mut plan = plan_of(run, definition, &past, &started, at)?;
+    let mut plan = Plan::of_recorded(engine, run, definition, &past, &started, at)?;
     plan.tries = if started.cause == Cause::Retried { past.tries + 1 } else { 1 };
     Ok((plan, started, past))
-}
-
-fn plan_of(
-    run: RunId,
-    definition: &'static TaskDefinition,
-    past: &Past,
-    started: &TaskStarted,
-    attempt_at: Sequence,
-) -> Result<Plan> {
-    let input = unpanicked(|| (definition.canonical)(&started.input, &[])).map_err(|error| {
-        payload_error(format!("run {run}: the input of task {} cannot be read", definition.name), &error)
-    })?;
-    Ok(Plan {
-        run,
-        definition,
-        code: started.code,
-        id: past.first.id.clone(),
-        input: input.into(),
-        started_at: past.first.at,
-        attempt_started_at: started.at,
-        attempt: started.attempt,
-        attempt_at,
-        tries: past.tries.max(1),
-        parent: started.parent,
-        tags: past.first.tags.clone(),
-    })
 }
 
 /// Runs a task's body against the last attempt in its log, without effects and without writes.
@@ -387,7 +361,7 @@ fn prepare(
     is_dry: bool,
 ) -> Result<(Arc<RunShared>, BoxedFuture)> {
     let mut past = Past::of_attempt(engine.store()?, run, attempt_at)?;
-    let plan = plan_of(run, definition, &past, &past.last, attempt_at)?;
+    let plan = Plan::of_recorded(engine, run, definition, &past, &past.last, attempt_at)?;
     let body = body(&plan, &past.last.input)?;
     let mut replay = Replay::new(run, past.last.task.clone(), past.memo);
     if let Some(batch) = past.batch.take() {

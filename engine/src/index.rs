@@ -21,12 +21,14 @@ pub const RUNS: Keyspace = Keyspace::new("runs");
 pub const UNFINISHED: Keyspace = Keyspace::new("unfinished");
 /// The caller's id of a run → [`IdRecord`].
 pub const IDS: Keyspace = Keyspace::new("ids");
-/// Task, code and input hash → [`CacheRecord`].
+/// Task, input hash and version → [`CacheRecord`].
 pub const CACHE: Keyspace = Keyspace::new("cache");
 /// Run id and when it was sent → a signal that is not yet in the run's log.
 pub const INBOX: Keyspace = Keyspace::new("inbox");
 /// Tag and run id → nothing.
 pub const TAGS: Keyspace = Keyspace::new("tags");
+/// The same keys → [`CacheUse`]: small rows, so that a pass over the cache need not read results.
+pub const CACHE_USE: Keyspace = Keyspace::new("cache_use");
 /// Name → what there is one of in a store.
 pub const META: Keyspace = Keyspace::new("meta");
 
@@ -74,8 +76,9 @@ pub struct UnfinishedRecord {
     pub task: String,
     /// The code it was started with.
     pub code: CodeHash,
-    /// Hash of the canonical form of its input, so that an equal call joins it.
-    pub input_hash: [u8; 32],
+    /// Which call it is, so that an equal one joins it: a hash of its task, of the part of its input that counts, and of the
+    /// salt and the user's version that the task had when the run began.
+    pub call_key: [u8; 32],
     /// The attempt under way.
     pub attempt: u32,
     /// Where in its log that attempt begins.
@@ -106,18 +109,51 @@ pub struct IdRecord {
 pub struct CacheRecord {
     /// The task's name.
     pub task: String,
-    /// The code that began and finished the run.
+    /// The code that finished the run; unless `version` counts, it began it, too.
     pub code: CodeHash,
-    /// The canonical form of the whole input: compared, as hashes may collide.
-    pub input: bytes::Bytes,
+    /// The user's version, if that counts and not the code.
+    pub version: Option<String>,
+    /// The task's salt.
+    pub salt: String,
+    /// The whole input, as it is recorded: compared, as hashes may collide.
+    pub input: Payload,
     /// The result.
     pub result: Payload,
-    /// The traces that the run called, with their code then.
-    pub traces: Vec<(String, CodeHash)>,
+    /// What the run called, directly or through child runs. Empty if `version` counts.
+    pub uses: Vec<Used>,
     /// The run that found the result.
     pub run: RunId,
     /// When.
     pub created_at: Timestamp,
+}
+
+/// A trace or a task that a run called, as it was then.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Used {
+    /// Its name.
+    pub name: String,
+    /// Its code; of a task with a version of the user's, what stands for that.
+    pub code: CodeHash,
+    /// Whether it is a task, called as a child run.
+    pub is_task: bool,
+}
+
+/// How large an entry of the cache is and when it was last used: what decides which entry has to go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CacheUse {
+    /// Bytes of the entry's key and record.
+    pub bytes: u64,
+    /// When the entry was made.
+    pub created_at: Timestamp,
+    /// When it last answered a call, as far as that is written down; at first, when it was made.
+    pub used_at: Timestamp,
+}
+
+/// Under `cache` in `meta`: the size of all entries. There only from a shutdown in order to the first change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CacheSize {
+    /// The sum of [`CacheUse::bytes`].
+    pub bytes: u64,
 }
 
 /// Reads one record.
@@ -203,14 +239,4 @@ pub(crate) fn child_key(child: RunId) -> Vec<u8> {
     let mut key = vec![0xff];
     key.extend_from_slice(child.as_bytes());
     key
-}
-
-/// The key of a cache entry: a hash over task, code and the canonical form of the input.
-pub(crate) fn cache_key(task: &str, code: CodeHash, input_hash: &[u8; 32]) -> [u8; 32] {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(&(task.len() as u64).to_le_bytes());
-    hasher.update(task.as_bytes());
-    hasher.update(code.as_bytes());
-    hasher.update(input_hash);
-    *hasher.finalize().as_bytes()
 }

@@ -1,5 +1,6 @@
 //! The engine of Relive: decides.
 
+pub mod cache;
 pub mod canonical;
 mod child;
 pub mod clock;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use relive_storage::Durability;
 
+use crate::cache::{CACHE_BYTES_MAX_DEFAULT, InputHasher, blake3_of};
 use crate::clock::{Clock, SystemClock};
 use crate::commit::OnDurable;
 use crate::entropy::{Entropy, SystemEntropy};
@@ -30,6 +31,11 @@ pub struct Options {
     pub encoding: Encoding,
     /// What seals payloads that are only read, beside the hook in `encoding`.
     pub payload_hooks: Vec<Arc<dyn PayloadHook>>,
+    /// Largest size of all cached results together, in bytes, with what is stored beside them; those used the longest ago
+    /// have to go. A result that is larger by itself is not cached. Default: [`CACHE_BYTES_MAX_DEFAULT`].
+    pub cache_bytes_max: u64,
+    /// What inputs are hashed with. Another than blake3 is for tests of what happens when hashes collide.
+    pub input_hasher: InputHasher,
     /// Told of every event once it is durable.
     pub on_durable: Option<OnDurable>,
     /// Where time is from.
@@ -54,6 +60,8 @@ impl Default for Options {
             shutdown_grace: SHUTDOWN_GRACE_DEFAULT,
             encoding: Encoding::DEFAULT,
             payload_hooks: Vec::new(),
+            cache_bytes_max: CACHE_BYTES_MAX_DEFAULT,
+            input_hasher: blake3_of,
             on_durable: None,
             clock: Arc::new(SystemClock::default()),
             entropy: Arc::new(SystemEntropy),

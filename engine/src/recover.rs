@@ -18,7 +18,6 @@ use crate::handle::{CellState, RunCell};
 use crate::id::{Epoch, RunId};
 use crate::index::{self, UnfinishedRecord};
 use crate::log::LogReader;
-use crate::reserve::call_key;
 
 /// Where the epoch stands in `meta`.
 const EPOCH_KEY: &[u8] = b"epoch";
@@ -83,7 +82,7 @@ fn take_up_run(inner: &Arc<Inner>, run: RunId, record: &UnfinishedRecord) {
     inner.runs.lock().insert(run, Arc::clone(&cell));
     let definition = inner.registry.task(&record.task);
     let joinable = definition.is_some_and(|definition| definition.cache.mode != CacheMode::Off);
-    let key = joinable.then(|| call_key(&record.task, &record.input_hash));
+    let key = joinable.then_some(record.call_key);
     if let Some(key) = key {
         inner.joinable(key, &cell);
     }

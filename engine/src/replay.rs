@@ -117,8 +117,12 @@ pub struct Replay {
     occurrences: FxHashMap<(u32, InputHash), u32>,
     names: FxHashMap<Cow<'static, str>, u32>,
     /// The traces and tasks that the body called, by `names`, with the code they have now.
-    used: Vec<Used>,
+    used: Vec<Called>,
     edited: bool,
+    /// Children whose results were handed over since this was last asked: their calls and results.
+    children: Vec<(TraceStarted, Payload)>,
+    /// Whether a child failed, or was cancelled: what that depends on is not known.
+    child_failed: bool,
     /// Delivered, not taken, and asked for: by the order of their deliveries.
     asked: BTreeMap<u64, TraceIndex>,
     delivered_count: u64,
@@ -130,7 +134,7 @@ pub struct Replay {
 
 /// A trace or task that a body called.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Used {
+pub struct Called {
     /// Its name.
     pub name: Cow<'static, str>,
     /// The code it has now.
@@ -213,6 +217,8 @@ impl Replay {
             names: FxHashMap::default(),
             used: Vec::new(),
             edited: false,
+            children: Vec::new(),
+            child_failed: false,
             asked: BTreeMap::new(),
             delivered_count: 0,
             asides: aside::Asides::with_signals(memo.take_signals()),
@@ -428,8 +434,13 @@ impl Replay {
 
     /// The traces and tasks that the body has called, with their code; `None` if the log holds a call of other code than
     /// today's.
-    pub fn used(&self) -> Option<&[Used]> {
-        (!self.edited).then_some(&self.used)
+    pub fn used(&self) -> Option<&[Called]> {
+        (!self.edited && !self.child_failed).then_some(&self.used)
+    }
+
+    /// The children whose results were handed over since this was last asked.
+    pub fn take_children(&mut self) -> Vec<(TraceStarted, Payload)> {
+        std::mem::take(&mut self.children)
     }
 
     /// Takes the next step from the history.
@@ -500,9 +511,17 @@ impl Replay {
     fn hand_over(&mut self, index: TraceIndex, handed: Handed, from_effect: bool) {
         if let Some(open) = self.open.get_mut(&index) {
             match &handed {
-                Handed::Outcome(_) => {
+                Handed::Outcome(outcome) => {
                     open.ended = true;
-                    open.call = None;
+                    if let Some(call) = open.call.take()
+                        && call.child.is_some()
+                    {
+                        match outcome {
+                            TraceOutcome::Ok(result) => self.children.push((*call, result.clone())),
+                            TraceOutcome::Err(_) => self.child_failed = true,
+                            TraceOutcome::Dropped => {}
+                        }
+                    }
                 }
                 Handed::Item(item) => {
                     let items = open.items.get_or_insert_default();

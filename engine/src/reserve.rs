@@ -7,20 +7,21 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
 use tokio::sync::Notify;
 use tokio::sync::futures::OwnedNotified;
 
+use crate::cache::CallKey;
 use crate::engine::Inner;
 use crate::handle::RunCell;
 use crate::id::RunId;
-use crate::index;
 
 /// Calls and ids that are being decided, and calls that are under way.
 #[derive(Default)]
 pub(crate) struct Reservations {
-    calls: Mutex<FxHashMap<[u8; 32], Call>>,
+    calls: Mutex<FxHashMap<CallKey, Call>>,
     ids: Mutex<FxHashMap<String, Arc<Notify>>>,
 }
 
@@ -28,33 +29,47 @@ pub(crate) struct Reservations {
 enum Call {
     /// Somebody is looking it up; told when that is decided.
     Deciding(Arc<Notify>),
-    Run(Arc<RunCell>),
+    Run(Running),
 }
 
-/// What identical calls have in common. Without the code: an unfinished run is joined after an edit, too, as a second one
-/// would repeat its effects.
-pub(crate) fn call_key(task: &str, input_hash: &[u8; 32]) -> [u8; 32] {
-    index::cache_key(task, crate::id::CodeHash::from_bytes([0; 16]), input_hash)
+/// A run that equal calls join.
+#[derive(Clone)]
+pub(crate) struct Running {
+    pub(crate) cell: Arc<RunCell>,
+    /// The canonical form of the part of its input that counts; `None` if it was taken up, and its log tells.
+    pub(crate) counted: Option<Bytes>,
+    /// Whether it was started by a refresh, in this life of the process.
+    pub(crate) is_refresh: bool,
 }
 
 /// The answer to who wants to start a call.
 pub(crate) enum Reserve {
     Reserved(ReservedCall),
-    Run(Arc<RunCell>),
+    Run(Running),
     Deciding(OwnedNotified),
 }
 
 /// The right to decide what becomes of a call; others wait until it is dropped.
 pub(crate) struct ReservedCall {
     inner: Arc<Inner>,
-    pub(crate) key: [u8; 32],
+    pub(crate) key: CallKey,
     notify: Arc<Notify>,
+    /// The run that the call was before, if this is to refresh it.
+    pub(crate) previous: Option<Running>,
 }
 
 impl ReservedCall {
     /// The call is this run from now on.
-    pub(crate) fn becomes(self, cell: &Arc<RunCell>) {
-        self.inner.reservations.calls.lock().insert(self.key, Call::Run(Arc::clone(cell)));
+    pub(crate) fn becomes(self, running: Running) {
+        if let Some(previous) = &self.previous {
+            // It goes on, but what it finds is older than what is asked for. The lock is held, so that a run that ends at
+            // the same time is either gone already or is forgotten afterwards.
+            let runs = self.inner.runs.lock();
+            if runs.contains_key(&previous.cell.run) {
+                self.inner.cache.supersede(previous.cell.run);
+            }
+        }
+        self.inner.reservations.calls.lock().insert(self.key, Call::Run(running));
     }
 }
 
@@ -63,6 +78,12 @@ impl Drop for ReservedCall {
         let mut calls = self.inner.reservations.calls.lock();
         if matches!(calls.get(&self.key), Some(Call::Deciding(_))) {
             calls.remove(&self.key);
+            // It is joined as before; unless it has ended meanwhile, as then nobody would take it out again.
+            if let Some(previous) = self.previous.take()
+                && self.inner.runs.lock().contains_key(&previous.cell.run)
+            {
+                calls.insert(self.key, Call::Run(previous));
+            }
         }
         drop(calls);
         self.notify.notify_waiters();
@@ -94,42 +115,59 @@ impl Inner {
         Ok(ReservedId { inner: Arc::clone(self), id: id.to_owned(), notify })
     }
 
-    pub(crate) fn reserve_call(self: &Arc<Self>, key: [u8; 32]) -> Reserve {
+    /// A refresh takes the call over from a run that is none: that one may have begun long before the call.
+    pub(crate) fn reserve_call(self: &Arc<Self>, key: CallKey, refresh: bool) -> Reserve {
         let mut calls = self.reservations.calls.lock();
-        match calls.get(&key) {
-            Some(Call::Run(cell)) => Reserve::Run(Arc::clone(cell)),
-            Some(Call::Deciding(notify)) => Reserve::Deciding(Arc::clone(notify).notified_owned()),
-            None => {
-                let notify = Arc::new(Notify::new());
-                calls.insert(key, Call::Deciding(Arc::clone(&notify)));
-                Reserve::Reserved(ReservedCall { inner: Arc::clone(self), key, notify })
-            }
+        let previous = match calls.get(&key) {
+            Some(Call::Run(running)) if refresh && !running.is_refresh => Some(running.clone()),
+            Some(Call::Run(running)) => return Reserve::Run(running.clone()),
+            Some(Call::Deciding(notify)) => return Reserve::Deciding(Arc::clone(notify).notified_owned()),
+            None => None,
+        };
+        let notify = Arc::new(Notify::new());
+        calls.insert(key, Call::Deciding(Arc::clone(&notify)));
+        Reserve::Reserved(ReservedCall { inner: Arc::clone(self), key, notify, previous })
+    }
+
+    /// The run that an equal call would join.
+    pub(crate) fn running(&self, key: &CallKey) -> Option<Running> {
+        match self.reservations.calls.lock().get(key) {
+            Some(Call::Run(running)) => Some(running.clone()),
+            _ => None,
         }
     }
 
     /// Makes a run that was taken up joinable.
-    pub(crate) fn joinable(&self, key: [u8; 32], cell: &Arc<RunCell>) {
-        self.reservations.calls.lock().insert(key, Call::Run(Arc::clone(cell)));
+    pub(crate) fn joinable(&self, key: CallKey, cell: &Arc<RunCell>) {
+        let running = Running { cell: Arc::clone(cell), counted: None, is_refresh: false };
+        self.reservations.calls.lock().insert(key, Call::Run(running));
     }
 
     /// Makes a run joinable, unless another equal one is.
-    pub(crate) fn joinable_if_free(&self, key: [u8; 32], cell: &Arc<RunCell>) {
-        self.reservations.calls.lock().entry(key).or_insert_with(|| Call::Run(Arc::clone(cell)));
+    pub(crate) fn joinable_if_free(&self, key: CallKey, cell: &Arc<RunCell>) {
+        self.reservations
+            .calls
+            .lock()
+            .entry(key)
+            .or_insert_with(|| Call::Run(Running { cell: Arc::clone(cell), counted: None, is_refresh: false }));
     }
 
     /// Nobody can join a run that was cancelled while it waited.
     pub(crate) fn unjoinable(&self, run: RunId) {
-        self.reservations.calls.lock().retain(|_, call| !matches!(call, Call::Run(cell) if cell.run == run));
+        self.reservations.calls.lock().retain(|_, call| !matches!(call, Call::Run(running) if running.cell.run == run));
     }
 
     /// Forgets a run that has ended. Its record tells the rest.
-    pub(crate) fn forget(&self, cell: &RunCell, key: Option<[u8; 32]>) {
+    pub(crate) fn forget(self: &Arc<Self>, cell: &RunCell, key: Option<CallKey>) {
         self.runs.lock().remove(&cell.run);
+        self.cache.ended(cell.run);
         if let Some(key) = key {
             let mut calls = self.reservations.calls.lock();
-            if matches!(calls.get(&key), Some(Call::Run(other)) if other.run == cell.run) {
+            if matches!(calls.get(&key), Some(Call::Run(other)) if other.cell.run == cell.run) {
                 calls.remove(&key);
             }
         }
+        // It may have entered a result.
+        self.tend_cache();
     }
 }

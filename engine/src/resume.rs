@@ -9,6 +9,7 @@ use std::sync::Arc;
 use relive_storage::{Operation, Outcome, Precondition, Write};
 
 use crate::child::under_way;
+use crate::definition::CacheMode;
 use crate::engine::Inner;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Cause, Event, SignalReceived, TaskCompleted, TaskOutcome};
@@ -19,7 +20,6 @@ use crate::index;
 use crate::inspect;
 use crate::log::{LOG, LogReader};
 use crate::payload::Payload;
-use crate::reserve::call_key;
 use crate::run::{Letter, closed};
 
 impl Inner {
@@ -62,9 +62,13 @@ impl Inner {
         };
         cell.mailbox.renew();
         let _ = cell.input.set(canonical.clone().into());
-        let key = call_key(definition.name, blake3::hash(&canonical).as_bytes());
-        self.joinable_if_free(key, &cell);
-        execute::spawn(self, &cell, Beginning::Attempt(cause), Some(key), alive);
+        let counted = definition.counted(&started.input, &canonical.clone().into());
+        let key = counted.ok().filter(|_| definition.cache.mode != CacheMode::Off);
+        let key = key.map(|counted| definition.call_key(&(self.cache.hasher)(&counted)));
+        if let Some(key) = key {
+            self.joinable_if_free(key, &cell);
+        }
+        execute::spawn(self, &cell, Beginning::Attempt(cause), key, alive);
         match cell.started().await {
             Ok(()) => Ok(Handle { run, target: Target::Live(cell) }),
             Err(error) if error.kind() == ErrorKind::IdTaken => Err(under_way(run)),

@@ -5,7 +5,7 @@
 use relive_storage::{KeyspaceOptions, Schema, Usage};
 
 pub use crate::error::storage_error;
-use crate::index::{CACHE, IDS, INBOX, META, RUNS, TAGS, UNFINISHED};
+use crate::index::{CACHE, CACHE_USE, IDS, INBOX, META, RUNS, TAGS, UNFINISHED};
 use crate::log::LOG;
 
 /// What an engine's store holds.
@@ -18,6 +18,7 @@ pub const SCHEMA: Schema = Schema {
         KeyspaceOptions { keyspace: INBOX, usage: Usage::Queue },
         KeyspaceOptions { keyspace: TAGS, usage: Usage::Index },
         KeyspaceOptions { keyspace: CACHE, usage: Usage::Index },
+        KeyspaceOptions { keyspace: CACHE_USE, usage: Usage::Index },
         KeyspaceOptions { keyspace: META, usage: Usage::Index },
     ],
     format: crate::codec::FORMAT_VERSION as u32,

@@ -2,13 +2,14 @@
 //!
 //! Called by `engine`; spawns new runs through `execute`.
 //!
-//! Invariant: a cached result is handed out only if its whole input is equal and its code is today's.
+//! Invariant: a cached result is handed out only if all of its input that counts is equal and its version is today's.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use relive_storage::{Outcome, Write};
 
+use crate::cache::Sought;
 use crate::definition::{CacheMode, TaskDefinition};
 use crate::engine::{Inner, Request};
 use crate::error::{Error, ErrorKind, Result, payload_error};
@@ -18,7 +19,7 @@ use crate::handle::{CellState, Handle, RunCell, Target};
 use crate::id::{RunId, Sequence};
 use crate::index::{self, CacheRecord, IdRecord};
 use crate::log::LogWriter;
-use crate::reserve::{Reserve, ReservedCall, call_key};
+use crate::reserve::{Reserve, ReservedCall, Running};
 use crate::run::{Plan, closed};
 
 /// How often a start asks again when others decide at the same time: each time somebody got on.
@@ -42,7 +43,7 @@ impl Inner {
     }
 
     /// A task is run from its recorded input, so that must be the input.
-    fn check_input(&self, request: &Request) -> Result<()> {
+    pub(crate) fn check_input(&self, request: &Request) -> Result<()> {
         let name = request.definition.name;
         let read = unpanicked(|| (request.definition.canonical)(&request.input, &[]))
             .map_err(|error| payload_error(format!("the arguments of task {name} cannot be read back"), &error))?;
@@ -77,31 +78,39 @@ impl Inner {
             return self.known_id(request, id, &record).map(Some);
         }
         if request.definition.cache.mode == CacheMode::Off {
-            return self.fresh(request, None).await;
+            return self.fresh(request, None, None).await;
         }
-        let key = call_key(request.definition.name, blake3::hash(&request.canonical).as_bytes());
-        let reserved = match self.reserve_call(key) {
+        let sought = self.sought(request)?;
+        let reserved = match self.reserve_call(sought.call, request.refresh) {
             Reserve::Reserved(reserved) => reserved,
-            Reserve::Run(cell) => {
-                if self.input_of(&cell)? == request.canonical {
-                    return self.join(request, cell).await;
+            Reserve::Run(running) => {
+                if self.counted_of(&running)? == sought.counted {
+                    return self.join(request, running.cell).await;
                 }
                 // Another input with the same hash: run beside it, and joined by nobody.
-                return self.fresh(request, None).await;
+                return self.fresh(request, Some(&sought), None).await;
             }
             Reserve::Deciding(other) => {
                 other.await;
                 return Ok(None);
             }
         };
-        if let Some(entry) = self.cached(request)? {
-            return self.from_cache(request, entry).await;
+        if let Some(previous) = &reserved.previous
+            && self.counted_of(previous)? != sought.counted
+        {
+            drop(reserved);
+            return self.fresh(request, Some(&sought), None).await;
         }
-        self.fresh(request, Some(reserved)).await
+        if !request.refresh
+            && let Some(entry) = self.cached(request, &sought)?
+        {
+            return self.from_cache(request, &sought, entry).await;
+        }
+        self.fresh(request, Some(&sought), Some(reserved)).await
     }
 
     /// The run that an id names, if the call is the same.
-    fn known_id(&self, request: &Request, id: &str, record: &IdRecord) -> Result<Handle> {
+    pub(crate) fn known_id(&self, request: &Request, id: &str, record: &IdRecord) -> Result<Handle> {
         let taken = |what: &str| {
             Err(Error::new(ErrorKind::IdTaken, format!("id `{id}` names run {} of {what}: use another id", record.run)))
         };
@@ -134,6 +143,24 @@ impl Inner {
         Ok(cell.input.get_or_init(|| input).clone())
     }
 
+    /// The canonical form of the part of a run's input that counts.
+    pub(crate) fn counted_of(&self, running: &Running) -> Result<Bytes> {
+        if let Some(counted) = &running.counted {
+            return Ok(counted.clone());
+        }
+        let cell = &running.cell;
+        let whole = self.input_of(cell)?;
+        match self.registry.task(&cell.task) {
+            Some(definition) if !definition.cache.ignored.is_empty() => {
+                let started = crate::recover::first_event(self.store()?, cell.run)?;
+                definition.counted_of(&started.input).map_err(|error| {
+                    payload_error(format!("run {}: the input of task {} cannot be read", cell.run, cell.task), &error)
+                })
+            }
+            _ => Ok(whole),
+        }
+    }
+
     fn stored_input(&self, run: RunId, definition: &TaskDefinition) -> Result<Bytes> {
         let started = crate::recover::first_event(self.store()?, run)?;
         let canonical = unpanicked(|| (definition.canonical)(&started.input, &[])).map_err(|error| {
@@ -145,31 +172,18 @@ impl Inner {
         Ok(canonical.into())
     }
 
-    /// An entry of the cache that holds for this call.
-    fn cached(&self, request: &Request) -> Result<Option<CacheRecord>> {
-        let definition = request.definition;
-        let key = index::cache_key(definition.name, definition.code, blake3::hash(&request.canonical).as_bytes());
-        let entry = index::read::<CacheRecord>(self.store()?.as_ref(), index::CACHE, &key)?;
-        Ok(entry.filter(|entry| {
-            // The hash is never enough.
-            entry.task == definition.name
-                && entry.code == definition.code
-                && entry.input == request.canonical
-                && unpanicked(|| Ok((request.readable)(&entry.result))) == Ok(true)
-                && entry
-                    .traces
-                    .iter()
-                    .all(|(name, code)| self.registry.trace(name).is_some_and(|now| now.code == *code))
-        }))
-    }
-
     /// A handle on a cached result. Under an id, a run is written that says where the result is from.
-    async fn from_cache(self: &Arc<Self>, request: &Request, entry: CacheRecord) -> Result<Option<Handle>> {
+    async fn from_cache(
+        self: &Arc<Self>,
+        request: &Request,
+        sought: &Sought,
+        entry: CacheRecord,
+    ) -> Result<Option<Handle>> {
         let outcome = TaskOutcome::Ok(entry.result);
         if request.id.is_none() && request.child.is_none() {
             return Ok(Some(Handle { run: entry.run, target: Target::Done(Arc::new(outcome)) }));
         }
-        let plan = self.plan(request)?;
+        let plan = self.plan(request, Some(sought))?;
         let at = plan.started_at;
         let completed = TaskCompleted {
             outcome: outcome.clone(),
@@ -202,7 +216,7 @@ impl Inner {
             (None, None) => None,
         };
         if let Some(key) = key {
-            let mut plan = self.plan(request)?;
+            let mut plan = self.plan(request, None)?;
             plan.run = cell.run;
             let (absent, put) = plan.claim_key(key)?;
             if !self.applied(Write { preconditions: vec![absent], operations: vec![put] }).await? {
@@ -218,8 +232,13 @@ impl Inner {
     }
 
     /// Starts a run.
-    async fn fresh(self: &Arc<Self>, request: &Request, reserved: Option<ReservedCall>) -> Result<Option<Handle>> {
-        let plan = self.plan(request)?;
+    async fn fresh(
+        self: &Arc<Self>,
+        request: &Request,
+        sought: Option<&Sought>,
+        reserved: Option<ReservedCall>,
+    ) -> Result<Option<Handle>> {
+        let plan = self.plan(request, sought)?;
         let started = self.started(request, &plan, Cause::New);
         let cell = RunCell::new(plan.run, request.definition.name, CellState::Starting);
         let _ = cell.input.set(request.canonical.clone());
@@ -232,7 +251,8 @@ impl Inner {
             alive
         };
         if let Some(reserved) = reserved {
-            reserved.becomes(&cell);
+            let counted = sought.map(|sought| sought.counted.clone());
+            reserved.becomes(Running { cell: Arc::clone(&cell), counted, is_refresh: request.refresh });
         }
         let beginning = crate::execute::Beginning::Fresh(Box::new((plan, started)));
         crate::execute::spawn(self, &cell, beginning, key, alive);
@@ -244,7 +264,8 @@ impl Inner {
         }
     }
 
-    fn plan(&self, request: &Request) -> Result<Plan> {
+    /// `sought` is `None` where nothing is cached.
+    fn plan(&self, request: &Request, sought: Option<&Sought>) -> Result<Plan> {
         let started_at = self.environment.clock.now();
         let run = match request.child {
             Some((child, _)) => child,
@@ -261,6 +282,10 @@ impl Inner {
             code: request.definition.code,
             id: request.id.clone(),
             input: request.canonical.clone(),
+            recorded: request.input.clone(),
+            counted: sought.map_or([0; 32], |sought| sought.input_hash),
+            call: sought.map(|sought| sought.call),
+            cache: Arc::clone(&self.cache),
             started_at,
             attempt_started_at: started_at,
             attempt: 1,

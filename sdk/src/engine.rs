@@ -28,6 +28,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::__private::{TaskEntry, TraceEntry};
+use crate::cache::Cache;
 use crate::task::Call;
 
 /// Durable execution in this process. Clones are the same engine.
@@ -114,6 +115,14 @@ impl Builder {
     #[must_use]
     pub fn payload_hook_for_reading(mut self, hook: impl PayloadHook) -> Self {
         self.0.payload_hooks.push(Arc::new(hook));
+        self
+    }
+
+    /// Largest size of all cached results together, in bytes; what was used the longest ago has to go. 0: nothing is cached.
+    /// A result that is larger by itself is not cached. Default: 1 GiB.
+    #[must_use]
+    pub fn cache_bytes_max(mut self, cache_bytes_max: u64) -> Self {
+        self.0.cache_bytes_max = cache_bytes_max;
         self
     }
 
@@ -257,6 +266,11 @@ impl Engine {
     /// The runs with this tag, the newest first; read a page at a time.
     pub fn runs_tagged(&self, name: &str, value: &str) -> Runs {
         self.0.store().map_or_else(Runs::from, |store| inspect::runs_tagged(store, name, value))
+    }
+
+    /// The cached results: to list them, to see why a call would miss, and to throw some out.
+    pub fn cache(&self) -> Cache {
+        Cache::new(self.0.cache())
     }
 
     /// All runs of the store, the newest first; read a page at a time.

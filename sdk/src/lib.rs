@@ -37,6 +37,7 @@
 //! In a task's body, await traces and nothing else: what is not a trace cannot be replayed, and is found out.
 
 mod builtin;
+mod cache;
 mod engine;
 mod error;
 mod inline;
@@ -51,6 +52,7 @@ mod trace;
 #[path = "private.rs"]
 pub mod __private;
 
+pub use relive_engine::cache::{Entries, Entry, EntryKey, Explanation, Reason, Rebuilt, Version};
 pub use relive_engine::clock::Clock;
 pub use relive_engine::commit::Acknowledged;
 pub use relive_engine::divergence::{CallSite, Divergence, Side};
@@ -61,7 +63,7 @@ pub use relive_engine::event::{
 };
 pub use relive_engine::handle::{Cancellation, RunStatus};
 pub use relive_engine::id::{CodeHash, Epoch, InputHash, RunId, Sequence, Timestamp};
-pub use relive_engine::index::{RunRecord, RunState};
+pub use relive_engine::index::{RunRecord, RunState, Used};
 pub use relive_engine::inspect::{Events, LoggedEvent, Runs, StoredRun};
 pub use relive_engine::payload::unordered::{self, Unordered, unordered};
 pub use relive_engine::payload::{Payload, PayloadCodec, PayloadError, PayloadHook};
@@ -72,6 +74,7 @@ pub use relive_storage::Durability;
 pub use uuid::Uuid;
 
 pub use crate::builtin::{Random, Timeout, now, random, signal, sleep, timeout, uuid};
+pub use crate::cache::Cache;
 pub use crate::engine::{Builder, Engine, Preview, Resume, RunHandle};
 pub use crate::stream::{TraceIterator, TraceStream};
 pub use crate::task::{Call, ID_BYTES_MAX, TAG_BYTES_MAX};

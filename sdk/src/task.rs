@@ -38,6 +38,7 @@ pub struct Call<T, E> {
     location: &'static Location<'static>,
     /// The child that it is, once it is polled.
     child: Option<Trace<T, E>>,
+    refresh: bool,
     result: PhantomData<fn() -> Result<T, E>>,
 }
 
@@ -55,6 +56,16 @@ impl<T, E> Call<T, E> {
     /// failure; another call under it is an error. 1 to 512 bytes.
     pub fn id(mut self, id: impl Into<String>) -> Self {
         self.id = Some(id.into());
+        self
+    }
+
+    /// Runs the call also if the cache holds its result; what it finds replaces that.
+    ///
+    /// If an equal call is under way that was itself started by a refresh, it is joined; any other may have begun too long
+    /// ago, so this runs beside it, and the result of that one is not cached. Equal calls that come later join this run.
+    /// Where an id names a run already, that run is the answer all the same.
+    pub fn refresh(mut self) -> Self {
+        self.refresh = true;
         self
     }
 
@@ -99,6 +110,7 @@ impl<T, E> Call<T, E> {
             id: self.id,
             tags: self.tags,
             child: None,
+            refresh: self.refresh,
             readable,
         })
     }
@@ -120,6 +132,7 @@ impl<T: DeserializeOwned, E: From<Error>> Future for Call<T, E> {
                 rewrite: this.rewrite,
                 id: this.id.take(),
                 tags: std::mem::take(&mut this.tags),
+                refresh: this.refresh,
                 location: this.location,
                 child: None,
                 result: PhantomData,
@@ -152,7 +165,7 @@ where
     let input = payload.and_then(|payload| Ok((payload, canonical(input)?)));
     let rewrite = |payload: &Payload, encoding: &Encoding| Payload::encode_with(encoding, &payload.decode::<I>()?);
     let (tags, location) = (Vec::new(), Location::caller());
-    Call { definition, input, rewrite, id: None, tags, location, child: None, result: PhantomData }
+    Call { definition, input, rewrite, id: None, tags, refresh: false, location, child: None, result: PhantomData }
 }
 
 /// An input that is in memory, written as an engine wants it. Nothing to do in the usual case.

@@ -15,7 +15,7 @@ use crate::payload::Payload;
 
 use super::expected::Answer;
 use super::history::Rest;
-use super::{Handed, Hit, NestedCall, Open, Replay, ReplayError, Scope, TraceIndex, Tries, Used};
+use super::{Called, Handed, Hit, NestedCall, Open, Replay, ReplayError, Scope, TraceIndex, Tries};
 
 /// The answer to a start.
 #[derive(Debug, PartialEq)]
@@ -61,6 +61,7 @@ impl Replay {
         };
         self.count(&call);
         let hit = if self.memo.is_empty() { None } else { self.memo.hit(Scope::default(), &call, at_most_once) };
+        self.edited |= hit.is_some() && self.memo.is_edited(Scope::default(), &call);
         let (form, occurrence, is_live) = (call.form, call.occurrence, self.is_live());
         let index = TraceIndex(self.started_count);
         self.started_count += 1;
@@ -76,7 +77,8 @@ impl Replay {
             hit,
         };
         // Kept while there is history: to say what was dropped, if the body drops it and the log does not.
-        let kept = (!form.is_inline() && !is_live).then(|| Box::new(call.clone()));
+        // And of children: to say what the run depends on.
+        let mut kept = ((!form.is_inline() && !is_live) || call.child.is_some()).then(|| Box::new(call.clone()));
         let iterator = (form == TraceForm::Iterator).then(|| Box::new(call.clone()));
         match logged {
             Some(logged) => {
@@ -96,6 +98,9 @@ impl Replay {
                 started.sequence = Some(self.push(Event::TraceStarted(call)));
             }
             None => self.unexpected.push(Side::Call(CallSite::of(&call))),
+        }
+        if let Some(kept) = &mut kept {
+            kept.child = started.child;
         }
         if let (Some(sequence), Some(call)) = (started.sequence, iterator) {
             self.iterators.insert(sequence, call);
@@ -351,7 +356,7 @@ impl Replay {
             return *number;
         }
         let next = self.names.len() as u32;
-        self.used.push(Used { name: name.clone(), code, is_task });
+        self.used.push(Called { name: name.clone(), code, is_task });
         self.names.insert(name.clone(), next);
         next
     }

@@ -240,6 +240,12 @@ impl Memo {
         }
     }
 
+    /// Whether what is remembered of a call was found by other code than today's.
+    pub fn is_edited(&self, scope: Scope, call: &TraceStarted) -> bool {
+        let key = ((scope, call.name.to_string(), call.input_hash), call.occurrence);
+        self.calls.get(&key).and_then(|remembered| remembered.code).is_some_and(|code| code != call.code)
+    }
+
     /// The run that a child's call was in an earlier attempt.
     pub fn child(&self, call: &TraceStarted) -> Option<RunId> {
         let kind = (Scope::default(), call.name.to_string(), call.input_hash);

@@ -15,8 +15,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::event::Event;
 use crate::id::Epoch;
 use crate::id::Sequence;
+use crate::index::Used;
 use crate::log::LogWriter;
-use crate::replay::{Replay, Used};
+use crate::replay::{Called, Replay};
 
 use super::drive::Settings;
 use super::mailbox::{BatchFailure, Mailbox};
@@ -50,6 +51,8 @@ pub(crate) struct Appender {
     operations: Vec<Operation>,
     /// The next record is synced, whatever the durability.
     sync: bool,
+    /// What the results of children depend on; `None` if that is not known of one.
+    child_uses: Option<Vec<Used>>,
 }
 
 impl Appender {
@@ -69,6 +72,7 @@ impl Appender {
             held_bytes: 0,
             operations: Vec::new(),
             sync: false,
+            child_uses: Some(Vec::new()),
         }
     }
 
@@ -134,6 +138,26 @@ impl Appender {
         self.submit(None, false)
     }
 
+    /// What a child's result depends on is what this run's does. `None`: that is not known.
+    pub(crate) fn depends_on(&mut self, child: Option<Vec<Used>>) {
+        self.child_uses = match (self.child_uses.take(), child) {
+            (Some(mut uses), Some(child)) => crate::cache::merge(&mut uses, &child).then_some(uses),
+            _ => None,
+        };
+    }
+
+    /// All that the run used. `None`: its result is not to be cached.
+    fn uses(&self, called: Option<&[Called]>) -> Option<Vec<Used>> {
+        let mut uses = self.child_uses.clone()?;
+        let called = called?.iter().map(|called| Used {
+            name: called.name.to_string(),
+            code: called.code,
+            is_task: called.is_task,
+        });
+        let called: Vec<_> = called.collect();
+        crate::cache::merge(&mut uses, &called).then_some(uses)
+    }
+
     fn held_end(&self) -> Sequence {
         Sequence(self.held_first.0 + self.held.len() as u64)
     }
@@ -143,8 +167,12 @@ impl Appender {
         if self.held.is_empty() { Ok(()) } else { self.submit(replay.used(), true) }
     }
 
-    fn submit(&mut self, used: Option<&[Used]>, settled: bool) -> Result<()> {
+    fn submit(&mut self, used: Option<&[Called]>, settled: bool) -> Result<()> {
         let run = self.plan.run;
+        let uses = match self.held.last() {
+            Some(Event::TaskCompleted(_)) => self.uses(used),
+            _ => None,
+        };
         let Some(writer) = &mut self.writer else {
             return Err(Error::new(ErrorKind::Corrupt, format!("run {run}: appended before its log was read")));
         };
@@ -156,7 +184,7 @@ impl Appender {
             _ => Write::default(),
         };
         if let Some(Event::TaskCompleted(completed)) = events.last() {
-            write.operations.extend(self.plan.completion(completed, used)?);
+            write.operations.extend(self.plan.completion(completed, uses)?);
         }
         write.operations.append(&mut self.operations);
         let acknowledged = if self.settings.acknowledges {

@@ -292,6 +292,10 @@ impl Drive {
             state.new_starts.clear();
         }
         settled.map_err(|error| self.shared.replay_error(error))?;
+        for (call, result) in state.replay.take_children() {
+            let uses = self.shared.engine.upgrade().and_then(|engine| engine.uses_of_child(&call, &result));
+            state.appender.depends_on(uses);
+        }
         Ok(Stepped::On)
     }
 

@@ -4,22 +4,27 @@
 //!
 //! Invariant: an entry is made in the cache only for a result that the code of today, unmixed, found.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use relive_storage::{Operation, Precondition, Write};
 
+use crate::cache::{CallKey, Ledger};
 use crate::definition::{CacheMode, TaskDefinition};
+use crate::engine::Inner;
 use crate::entropy::Entropy;
-use crate::error::Result;
+use crate::error::{Error, Result, payload_error};
 use crate::event::{Parent, TaskCompleted, TaskOutcome, TaskStarted};
+use crate::execute::unpanicked;
 use crate::id::{CodeHash, RunId, Sequence, Timestamp};
-use crate::index::{self, CacheRecord, IdRecord, RunRecord, RunState, UnfinishedRecord};
+use crate::index::{self, CacheRecord, IdRecord, RunRecord, RunState, UnfinishedRecord, Used};
 use crate::log::{self, LOG};
-use crate::replay::Used;
+use crate::past::Past;
+use crate::payload::{Payload, PayloadError};
 
 /// What is known of a run when an attempt starts or is taken up.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Plan {
     pub(crate) run: RunId,
     pub(crate) definition: &'static TaskDefinition,
@@ -29,6 +34,13 @@ pub(crate) struct Plan {
     pub(crate) id: Option<String>,
     /// The canonical form of the input.
     pub(crate) input: Bytes,
+    /// The input, as it is recorded.
+    pub(crate) recorded: Payload,
+    /// The hash of the part of the input that counts for the cache.
+    pub(crate) counted: [u8; 32],
+    /// Which call it was when it was started. `None` if that is not known any more: then its result answers no call.
+    pub(crate) call: Option<CallKey>,
+    pub(crate) cache: Arc<Ledger>,
     /// When the run was started.
     pub(crate) started_at: Timestamp,
     /// When the attempt was started.
@@ -43,8 +55,48 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// The hash of the input, as the indexes hold it.
-    pub(crate) fn input_hash(&self) -> [u8; 32] {
+    /// What is known of a run by its log.
+    pub(crate) fn of_recorded(
+        engine: &Inner,
+        run: RunId,
+        definition: &'static TaskDefinition,
+        past: &Past,
+        started: &TaskStarted,
+        attempt_at: Sequence,
+    ) -> Result<Self> {
+        let unreadable = |error: PayloadError| -> Error {
+            payload_error(format!("run {run}: the input of task {} cannot be read", definition.name), &error)
+        };
+        let input = unpanicked(|| (definition.canonical)(&started.input, &[])).map_err(unreadable)?.into();
+        let counted = definition.counted(&started.input, &input).map_err(unreadable)?;
+        let key = index::run_key(run);
+        let unfinished = index::read::<UnfinishedRecord>(engine.store()?.as_ref(), index::UNFINISHED, &key)?;
+        let counted = (engine.cache.hasher)(&counted);
+        // An attempt that is not in the log yet is of today's call.
+        let is_new = started.attempt > past.last.attempt;
+        let recorded_call = unfinished.map(|record| record.call_key);
+        Ok(Self {
+            run,
+            definition,
+            code: started.code,
+            id: past.first.id.clone(),
+            input,
+            recorded: started.input.clone(),
+            counted,
+            call: if is_new { Some(definition.call_key(&counted)) } else { recorded_call },
+            cache: Arc::clone(&engine.cache),
+            started_at: past.first.at,
+            attempt_started_at: started.at,
+            attempt: started.attempt,
+            attempt_at,
+            tries: past.tries.max(1),
+            parent: started.parent,
+            tags: past.first.tags.clone(),
+        })
+    }
+
+    /// The hash of the whole input, as `ids` holds it.
+    fn input_hash(&self) -> [u8; 32] {
         *blake3::hash(&self.input).as_bytes()
     }
 
@@ -98,8 +150,9 @@ impl Plan {
         in_time.then_some(due)
     }
 
-    /// Written with an attempt's last event.
-    pub(crate) fn completion(&self, completed: &TaskCompleted, used: Option<&[Used]>) -> Result<Vec<Operation>> {
+    /// Written with an attempt's last event. `uses` is what the run called; `None` if some of it was of other code than
+    /// today's.
+    pub(crate) fn completion(&self, completed: &TaskCompleted, uses: Option<Vec<Used>>) -> Result<Vec<Operation>> {
         let mut operations = Vec::with_capacity(4);
         if completed.retry_at.is_some() {
             let unfinished = self.unfinished(completed.retry_at);
@@ -114,22 +167,7 @@ impl Plan {
         let record = self.record(state, Some(completed.at));
         operations.push(index::put(index::RUNS, index::run_key(self.run), &record)?);
         operations.push(Operation::Delete { keyspace: index::UNFINISHED, key: index::run_key(self.run) });
-        if let (TaskOutcome::Ok(result), Some(used)) = (&completed.outcome, used)
-            && self.definition.cache.mode == CacheMode::Auto
-            && self.code == self.definition.code
-        {
-            let entry = CacheRecord {
-                task: self.definition.name.to_owned(),
-                code: self.code,
-                input: self.input.clone(),
-                result: result.clone(),
-                traces: used.iter().map(|used| (used.name.to_string(), used.code)).collect(),
-                run: self.run,
-                created_at: completed.at,
-            };
-            let key = index::cache_key(self.definition.name, self.code, &self.input_hash());
-            operations.push(index::put(index::CACHE, key.to_vec(), &entry)?);
-        }
+        operations.extend(self.entry(completed, uses)?);
         Ok(operations)
     }
 
@@ -138,7 +176,7 @@ impl Plan {
         UnfinishedRecord {
             task: self.definition.name.to_owned(),
             code: self.code,
-            input_hash: self.input_hash(),
+            call_key: self.call.unwrap_or_else(|| self.definition.call_key(&self.counted)),
             attempt: self.attempt,
             attempt_at: self.attempt_at,
             retry_at,
@@ -146,6 +184,33 @@ impl Plan {
             crashes: 0,
             crashed_at: Sequence(0),
         }
+    }
+
+    /// Enters the result into the cache, if it is one that equal calls of today's version would find.
+    fn entry(&self, completed: &TaskCompleted, uses: Option<Vec<Used>>) -> Result<Vec<Operation>> {
+        let definition = self.definition;
+        let version = definition.cache.version();
+        let is_todays_call = self.call == Some(definition.call_key(&self.counted));
+        // With a version of the user's, no code plays a part. A result that the engine imposed is a copy.
+        let uses = if version.is_some() { Some(Vec::new()) } else { uses.filter(|_| self.code == definition.code) };
+        let (TaskOutcome::Ok(result), Some(uses), false) = (&completed.outcome, uses, completed.imposed) else {
+            return Ok(Vec::new());
+        };
+        if definition.cache.mode == CacheMode::Off || !is_todays_call {
+            return Ok(Vec::new());
+        }
+        let entry = CacheRecord {
+            task: definition.name.to_owned(),
+            code: completed.code,
+            version: version.map(str::to_owned),
+            salt: definition.cache.salt.to_owned(),
+            input: self.recorded.clone(),
+            result: result.clone(),
+            uses,
+            run: self.run,
+            created_at: completed.at,
+        };
+        self.cache.insertion(definition.entry_key(&self.counted), &entry)
     }
 
     fn record(&self, state: RunState, finished_at: Option<Timestamp>) -> RunRecord {

@@ -15,7 +15,7 @@ use relive_engine::event::{
     TraceStarted,
 };
 use relive_engine::id::{CodeHash, Epoch, InputHash, RunId, Sequence, Timestamp};
-use relive_engine::index::{CacheRecord, IdRecord, RunRecord, RunState, UnfinishedRecord};
+use relive_engine::index::{CacheRecord, IdRecord, RunRecord, RunState, UnfinishedRecord, Used};
 use relive_engine::payload::Payload;
 use serde::Serialize;
 
@@ -134,7 +134,7 @@ fn unfinished() -> Run {
 
 /// The row in `unfinished`.
 pub(crate) fn unfinished_record() -> UnfinishedRecord {
-    UnfinishedRecord { task: "release".to_owned(), code: TASK_CODE, input_hash: hash(&one("version", 1.5)) }
+    UnfinishedRecord { task: "release".to_owned(), code: TASK_CODE, call_key: hash(&one("version", 1.5)) }
 }
 
 /// The rows in `ids`.
@@ -145,13 +145,14 @@ pub(crate) fn ids() -> Vec<(&'static str, IdRecord)> {
 
 /// The row in `cache`, and the hash of its input.
 pub(crate) fn cache() -> (CacheRecord, [u8; 32]) {
-    let input = canonical(&URLS).expect("plain data");
     let record = CacheRecord {
         task: "digest".to_owned(),
         code: TASK_CODE,
-        input: input.into(),
+        version: None,
+        salt: String::new(),
+        input: payload(&URLS),
         result: payload(&[1u64, 300, 70_000, u64::MAX]),
-        traces: vec![("now".to_owned(), BUILT_IN_CODE), ("fetch".to_owned(), TRACE_CODE)],
+        uses: vec![Used::trace("now", BUILT_IN_CODE), Used::trace("fetch", TRACE_CODE)],
         run: run_id(1),
         created_at: START,
     };

@@ -83,9 +83,10 @@ pub(crate) fn key(run: RunId, first: u64) -> Vec<u8> {
 
 /// The key of a record in `cache`, as `docs/format.md` says.
 pub(crate) fn cache_key(record: &CacheRecord, input_hash: &[u8; 32]) -> Vec<u8> {
-    let length = (record.task.len() as u64).to_le_bytes();
-    let parts = [length.as_slice(), record.task.as_bytes(), record.code.as_bytes(), input_hash];
-    blake3::hash(&parts.concat()).as_bytes().to_vec()
+    let part = |bytes: &[u8]| [&(bytes.len() as u64).to_le_bytes(), bytes].concat();
+    let version = blake3::hash(&[part(record.salt.as_bytes()), part(record.code.as_bytes())].concat());
+    let task = blake3::hash(record.task.as_bytes());
+    [&task.as_bytes()[..16], input_hash, &version.as_bytes()[..16]].concat()
 }
 
 /// Makes a record's checksum fit its bytes, as `docs/format.md` says.

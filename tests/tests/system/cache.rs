@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use futures::future::join_all;
-use relive::{Cause, Engine, ErrorKind, Event, RunStatus, task, trace};
+use relive::{Cause, Engine, ErrorKind, Event, Explanation, RunStatus, task, trace};
 use relive_storage::MemoryStore;
 
-use super::support::{Probe, event_names, events, guard, open};
+use super::support::{Probe, builder, event_names, events, guard, open};
 
 #[trace(name = "cache.work")]
 async fn work(label: String) -> relive::Result<u32> {
@@ -212,4 +212,27 @@ async fn under_an_id_a_cached_result_is_written_as_a_run() {
     let again = open(&store.copy(), &probe).await;
     assert_eq!(again.start(auto("a", 1).id("job")).await.expect("found").id(), run);
     assert_eq!((probe.count("a1"), again.runs().count()), (1, 2));
+}
+
+#[tokio::test]
+async fn in_a_directory_the_cache_is_explained_trimmed_evicted_and_rebuilt() {
+    let (directory, probe) = (tempfile::tempdir().expect("a directory"), Probe::default());
+    let open = || async { builder(&probe).cache_bytes_max(2_000).open(directory.path()).await.expect("opens") };
+    let engine = open().await;
+    for number in 0..20 {
+        guard(engine.run(auto("a", number))).await.expect("runs");
+    }
+    guard(engine.cache().trim()).await.expect("trims");
+    let kept = engine.cache().list().count();
+    assert!((1..20).contains(&kept), "{kept}");
+    let explained = engine.cache().explain(auto("a", 19)).expect("explained");
+    assert!(matches!(explained, Explanation::Hit { .. }), "{explained}");
+    guard(engine.shutdown()).await.expect("shuts down");
+    let engine = open().await;
+    assert_eq!(engine.cache().list().count(), kept);
+    assert_eq!(guard(engine.cache().evict_all()).await.expect("evicts"), kept as u64);
+    assert_eq!(guard(engine.cache().rebuild()).await.expect("rebuilds").entries, 20);
+    assert_eq!(guard(engine.run(auto("a", 3))).await.expect("cached"), 1);
+    assert_eq!(guard(engine.run(auto("a", 3).refresh())).await.expect("runs"), 2);
+    guard(engine.shutdown()).await.expect("shuts down");
 }

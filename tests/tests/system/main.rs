@@ -6,6 +6,11 @@
 //! All tasks and traces of this binary share one registry, so their names begin with their theme's.
 
 mod cache;
+mod cache_explain;
+mod cache_kit;
+mod cache_modes;
+mod cache_rebuild;
+mod cache_size;
 mod divergence;
 mod errors;
 mod failing_store;

@@ -1,0 +1,307 @@
+//! Throws entries out: those that somebody names, those that have expired, and those used the longest ago when the cache
+//! is too large.
+//!
+//! Works on threads where reading may block. Reads only the small rows of `cache_use`, a page at a time.
+//!
+//! Invariant: one at a time tends the cache; memory is bounded by [`CANDIDATES_MAX`], however many entries there are.
+
+use std::collections::BinaryHeap;
+use std::sync::Arc;
+
+use relive_storage::{KeyRange, Keyspace, Operation, Order, Outcome, PageLimit, Precondition, Row, Write, after};
+use rustc_hash::FxHashMap;
+use tokio::sync::{OwnedMutexGuard, oneshot};
+
+use crate::commit::{Submission, Waiter, failed};
+use crate::engine::Inner;
+use crate::error::{Error, ErrorKind, Result, storage_error};
+use crate::id::Timestamp;
+use crate::index::{self, CacheUse};
+
+use super::key::EntryKey;
+use super::lookup::{expiry, removal};
+
+/// Entries that one scan can find to throw out: 16,384, some 2 MiB. If more have to go, another scan follows.
+const CANDIDATES_MAX: usize = 16_384;
+
+/// Entries that are thrown out in one go, so that runs' own commits get between.
+const CHUNK: usize = 512;
+
+/// Does work on the cache where it may block, when nobody else tends it. A shutdown waits for it.
+pub(crate) async fn tending<T: Send + 'static>(
+    inner: &Arc<Inner>,
+    work: impl FnOnce(&Arc<Inner>) -> Result<T> + Send + 'static,
+) -> Result<T> {
+    inner.check_open()?;
+    let guard = Arc::clone(&inner.cache.tending).lock_owned().await;
+    let Some(working) = spawn(inner, guard, work) else {
+        return Err(Error::new(ErrorKind::Closed, "the engine was shut down: open it again"));
+    };
+    let cut_off = |why| Error::new(ErrorKind::Storage, format!("the work on the cache was cut off: {why}"));
+    working.await.map_err(cut_off)?
+}
+
+/// `None` if the engine is closed.
+fn spawn<T: Send + 'static>(
+    inner: &Arc<Inner>,
+    guard: OwnedMutexGuard<()>,
+    work: impl FnOnce(&Arc<Inner>) -> Result<T> + Send + 'static,
+) -> Option<tokio::task::JoinHandle<Result<T>>> {
+    let alive = inner.alive.lock().clone()?;
+    let engine = Arc::clone(inner);
+    Some(inner.runtime.spawn_blocking(move || {
+        let result = work(&engine);
+        drop(guard);
+        // Last: who waits for all work finds it done.
+        drop((engine, alive));
+        result
+    }))
+}
+
+impl Inner {
+    /// Brings the cache back within its size, in the background, if it is not and nobody does yet.
+    pub(crate) fn tend_cache(self: &Arc<Self>) {
+        if !self.cache.wants_tending() {
+            return;
+        }
+        let Ok(guard) = Arc::clone(&self.cache.tending).try_lock_owned() else { return };
+        // A closed engine has nothing tended: the next life counts anew.
+        let _ = spawn(self, guard, |inner| {
+            let result = within_size(inner);
+            if let Err(error) = &result
+                && error.kind() != ErrorKind::Closed
+            {
+                tracing::warn!(%error, "the cache could not be brought back within its size");
+            }
+            result
+        });
+    }
+
+    /// Writes down what was used lately, and the cache's size, so that the next life need not count. Called at a shutdown,
+    /// when no run is under way any more.
+    pub(crate) async fn settle_cache(&self) {
+        let operations = self.cache.take_used().and_then(|mut operations| {
+            operations.extend(self.cache.store_size()?);
+            Ok(operations)
+        });
+        if let Ok(operations) = operations
+            && !operations.is_empty()
+        {
+            // If it fails, the committer says so itself; the next life counts.
+            let _ = self.settings.committer.commit(Write { preconditions: Vec::new(), operations }).await;
+        }
+    }
+}
+
+/// Throws out the entries whose keys begin so. Says how many there were.
+pub(crate) async fn by_prefix(inner: &Arc<Inner>, prefix: &[u8]) -> Result<u64> {
+    let prefix = prefix.to_vec();
+    tending(inner, move |inner| remove_all(inner, &prefix)).await
+}
+
+/// Throws out what has expired. Says how many there were.
+pub(crate) async fn expired(inner: &Arc<Inner>) -> Result<u64> {
+    tending(inner, |inner| {
+        let now = inner.environment.clock.now();
+        let lives = Lives::of(inner);
+        let mut count = 0;
+        each_page(inner, index::CACHE_USE, &[], |rows| {
+            let mut victims = Vec::new();
+            for row in rows {
+                let (key, usage) = opened(&row)?;
+                if lives.is_over(&key, &usage, now) {
+                    victims.push(Victim { used_at: usage.used_at, key, bytes: usage.bytes, value: row.value });
+                }
+            }
+            count += remove(inner, victims)?;
+            Ok(())
+        })?;
+        Ok(count)
+    })
+    .await
+}
+
+/// Throws out what has to go for the cache to be within its size. Says how many there were.
+pub(crate) async fn trim(inner: &Arc<Inner>) -> Result<u64> {
+    tending(inner, within_size).await
+}
+
+/// Removes everything under a prefix, damaged rows as well.
+pub(super) fn remove_all(inner: &Arc<Inner>, prefix: &[u8]) -> Result<u64> {
+    let mut count = 0;
+    // Nothing is left for the second, unless rows were lost.
+    for keyspace in [index::CACHE_USE, index::CACHE] {
+        each_page(inner, keyspace, prefix, |rows| {
+            let mut operations: Vec<Operation> = inner.cache.unstore_size().into_iter().collect();
+            let now = inner.environment.clock.now();
+            let mut bytes = 0;
+            for row in &rows {
+                bytes += index::open::<CacheUse>(index::CACHE_USE, &row.key, &row.value).map_or(0, |usage| usage.bytes);
+                operations.extend([index::CACHE, index::CACHE_USE].map(|keyspace| {
+                    let key = row.key.clone();
+                    Operation::Delete { keyspace, key }
+                }));
+                if let Some(key) = EntryKey::from_bytes(&row.key) {
+                    inner.cache.evicted(key, now);
+                }
+            }
+            commit(inner, vec![Write { preconditions: Vec::new(), operations }])?;
+            inner.cache.removed(bytes);
+            count += rows.len() as u64;
+            Ok(())
+        })?;
+    }
+    Ok(count)
+}
+
+/// Counts, and throws out what was used the longest ago: an eighth more than must go, so that not every new entry is
+/// followed by a scan.
+fn within_size(inner: &Arc<Inner>) -> Result<u64> {
+    let max = inner.cache.bytes_max;
+    let operations = inner.cache.take_used()?;
+    commit(inner, vec![Write { preconditions: Vec::new(), operations }])?;
+    let mut count = 0;
+    loop {
+        let (mut bytes, candidates) = oldest(inner)?;
+        inner.cache.counted(bytes);
+        if bytes <= max {
+            return Ok(count);
+        }
+        let more = candidates.len() == CANDIDATES_MAX;
+        let mut victims = candidates.into_sorted_vec().into_iter();
+        let target = max - max / 8;
+        while bytes > target {
+            let mut chunk = Vec::new();
+            while bytes > target
+                && chunk.len() < CHUNK
+                && let Some(victim) = victims.next()
+            {
+                bytes -= victim.bytes.min(bytes);
+                chunk.push(victim);
+            }
+            if chunk.is_empty() {
+                break;
+            }
+            count += remove(inner, chunk)?;
+        }
+        if !more {
+            return Ok(count);
+        }
+    }
+}
+
+/// An entry that may have to go. The one used the longest ago is the smallest.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Victim {
+    used_at: Timestamp,
+    key: EntryKey,
+    bytes: u64,
+    /// Its row in `cache_use`, so that an entry that was used or replaced meanwhile stays.
+    value: Vec<u8>,
+}
+
+/// The size of all entries, and those that were used the longest ago.
+fn oldest(inner: &Arc<Inner>) -> Result<(u64, BinaryHeap<Victim>)> {
+    let now = inner.environment.clock.now();
+    let lives = Lives::of(inner);
+    inner.cache.begin_count();
+    let mut bytes = 0;
+    // The largest is the one used last: it gives way to an older one.
+    let mut candidates = BinaryHeap::new();
+    each_page(inner, index::CACHE_USE, &[], |rows| {
+        for row in rows {
+            let (key, usage) = opened(&row)?;
+            bytes += usage.bytes;
+            let used_at = if lives.is_over(&key, &usage, now) { Timestamp(i64::MIN) } else { usage.used_at };
+            candidates.push(Victim { used_at, key, bytes: usage.bytes, value: row.value });
+            if candidates.len() > CANDIDATES_MAX {
+                candidates.pop();
+            }
+        }
+        Ok(())
+    })?;
+    Ok((bytes, candidates))
+}
+
+/// Removes entries, but not one that was used or replaced since it was read. Says how many.
+fn remove(inner: &Arc<Inner>, victims: Vec<Victim>) -> Result<u64> {
+    let now = inner.environment.clock.now();
+    let mut size_row = inner.cache.unstore_size();
+    let writes = victims.iter().map(|victim| {
+        let key = victim.key.as_bytes().to_vec();
+        let unchanged = Precondition::Equals { keyspace: index::CACHE_USE, key, value: victim.value.clone() };
+        let operations = size_row.take().into_iter().chain(removal(&victim.key)).collect();
+        Write { preconditions: vec![unchanged], operations }
+    });
+    let outcomes = commit(inner, writes.collect())?;
+    let mut count = 0;
+    for (victim, outcome) in victims.iter().zip(outcomes) {
+        if outcome == Outcome::Applied {
+            inner.cache.evicted(victim.key, now);
+            inner.cache.removed(victim.bytes);
+            count += 1;
+        }
+    }
+    Ok(count)
+}
+
+/// How long the entries of each task live, by what their keys begin with.
+struct Lives<'a>(FxHashMap<[u8; 16], &'a crate::definition::TaskDefinition>);
+
+impl<'a> Lives<'a> {
+    fn of(inner: &'a Inner) -> Self {
+        let mortal = inner.registry.tasks().filter(|task| task.cache.ttl.is_some());
+        Self(mortal.map(|task| (EntryKey::task(task.name), task)).collect())
+    }
+
+    fn is_over(&self, key: &EntryKey, usage: &CacheUse, now: Timestamp) -> bool {
+        let mut task = [0; 16];
+        task.copy_from_slice(&key.as_bytes()[..16]);
+        let expiry = self.0.get(&task).and_then(|task| expiry(task, usage.created_at));
+        expiry.is_some_and(|at| at <= now)
+    }
+}
+
+fn opened(row: &Row) -> Result<(EntryKey, CacheUse)> {
+    let usage = index::open(index::CACHE_USE, &row.key, &row.value)?;
+    let key = EntryKey::from_bytes(&row.key).ok_or_else(|| {
+        Error::new(ErrorKind::Corrupt, format!("index cache_use: a key of {} bytes is no entry's", row.key.len()))
+    })?;
+    Ok((key, usage))
+}
+
+/// Calls `each` with all rows under a prefix, a page at a time; stops when the engine is closed.
+pub(super) fn each_page(
+    inner: &Arc<Inner>,
+    keyspace: Keyspace,
+    prefix: &[u8],
+    mut each: impl FnMut(Vec<Row>) -> Result<()>,
+) -> Result<()> {
+    let mut range = KeyRange::prefix(prefix);
+    loop {
+        inner.check_open()?;
+        let page = inner.store()?.scan(keyspace, &range, Order::Ascending, PageLimit::default());
+        let page = page.map_err(storage_error)?;
+        let Some(last) = page.rows.last().map(|row| after(&row.key)) else { return Ok(()) };
+        each(page.rows)?;
+        if !page.more {
+            return Ok(());
+        }
+        range.start = last;
+    }
+}
+
+/// Commits writes, and waits on this thread for what becomes of each.
+pub(super) fn commit(inner: &Inner, writes: Vec<Write>) -> Result<Vec<Outcome>> {
+    let submit = |write: Write| {
+        let (sender, receiver) = oneshot::channel();
+        let waiter = Waiter::Once(sender);
+        inner.settings.committer.submit(Submission { write, bytes: 0, events: Vec::new(), waiter, sync: false });
+        receiver
+    };
+    let waiting: Vec<_> = writes.into_iter().filter(|write| !write.operations.is_empty()).map(submit).collect();
+    let wait = |receiver: oneshot::Receiver<Result<Outcome>>| {
+        receiver.blocking_recv().unwrap_or_else(|_| Err(failed("the committer is gone")))
+    };
+    waiting.into_iter().map(wait).collect()
+}

@@ -1,0 +1,207 @@
+//! What is known of the cache in memory: its size, what was used lately, what was thrown out.
+//!
+//! Told by `lookup` of hits and by `plan` of new entries; `evict` acts on it.
+//!
+//! Invariant: memory does not grow with the number of entries: at most [`USED_MAX`] of what was used lately and
+//! [`EVICTED_MAX`] of what was thrown out, about 1 MiB together.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use relive_storage::Operation;
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use crate::error::Result;
+use crate::id::{RunId, Timestamp};
+use crate::index::{self, CacheRecord, CacheSize, CacheUse};
+
+use super::key::{EntryKey, InputHasher};
+
+/// Hits that are remembered until they are written down: 4,096 entries, some 400 KiB. More of them within
+/// [`WRITE_USES_EVERY`] are forgotten, which costs an entry at most its place among those that are used as often.
+const USED_MAX: usize = 4096;
+
+/// Evictions that are remembered, for `explain`.
+const EVICTED_MAX: usize = 4096;
+
+/// At most so often is it written down what was used: 10 s, as which of two entries was used within such a span hardly
+/// tells which is the better one to keep.
+const WRITE_USES_EVERY: Duration = Duration::from_secs(10);
+
+/// Under which key the size stands in `meta`.
+pub(crate) const SIZE_KEY: &[u8] = b"cache";
+
+/// What is known of the cache in memory.
+pub(crate) struct Ledger {
+    pub(crate) hasher: InputHasher,
+    /// Entries larger together have to go.
+    pub(crate) bytes_max: u64,
+    /// Held by the one who tends the cache: counts, evicts, rebuilds.
+    pub(crate) tending: Arc<tokio::sync::Mutex<()>>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// The size of all entries; `None` until it is read or counted.
+    bytes: Option<u64>,
+    /// What was added while the size was being counted, or before.
+    added: u64,
+    /// Whether `meta` says how large the cache is: not for long, once it changes.
+    is_size_stored: bool,
+    used: FxHashMap<EntryKey, CacheUse>,
+    uses_written_at: Duration,
+    /// Whether hits gave the committer something that nobody waited for.
+    are_uses_under_way: bool,
+    evicted: VecDeque<(EntryKey, Timestamp)>,
+    /// Runs whose results are no longer wanted, since the call was refreshed after they had begun.
+    superseded: FxHashSet<RunId>,
+}
+
+impl Ledger {
+    /// `stored` is what `meta` says of the size.
+    pub(crate) fn new(hasher: InputHasher, bytes_max: u64, stored: Option<CacheSize>) -> Self {
+        let state =
+            State { bytes: stored.map(|size| size.bytes), is_size_stored: stored.is_some(), ..State::default() };
+        Self { hasher, bytes_max, tending: Arc::default(), state: Mutex::new(state) }
+    }
+
+    /// The changes that enter a result; none if it is larger than the cache may be, or no longer wanted.
+    pub(crate) fn insertion(&self, key: EntryKey, record: &CacheRecord) -> Result<Vec<Operation>> {
+        if self.state.lock().superseded.contains(&record.run) {
+            return Ok(Vec::new());
+        }
+        let put = index::put(index::CACHE, key.as_bytes().to_vec(), record)?;
+        let bytes = put_bytes(&put);
+        if bytes > self.bytes_max {
+            return Ok(Vec::new());
+        }
+        let at = record.created_at;
+        let usage = CacheUse { bytes, created_at: at, used_at: at };
+        let mut operations = vec![put, index::put(index::CACHE_USE, key.as_bytes().to_vec(), &usage)?];
+        let mut state = self.state.lock();
+        state.added += bytes;
+        state.used.remove(&key);
+        operations.extend(state.unstore_size());
+        Ok(operations)
+    }
+
+    /// Notes that an entry answered a call. Returns the changes that write down what was used lately, if it is time to.
+    pub(crate) fn used(&self, key: EntryKey, usage: CacheUse, elapsed: Duration) -> Result<Vec<Operation>> {
+        let mut state = self.state.lock();
+        if state.used.len() < USED_MAX || state.used.contains_key(&key) {
+            state.used.insert(key, usage);
+        }
+        if elapsed.saturating_sub(state.uses_written_at) < WRITE_USES_EVERY {
+            return Ok(Vec::new());
+        }
+        state.uses_written_at = elapsed;
+        state.are_uses_under_way = true;
+        let used = std::mem::take(&mut state.used);
+        drop(state);
+        writes(used)
+    }
+
+    /// The changes that write down what was used lately. None, if the rows say so already.
+    ///
+    /// When they are committed, what hits gave the committer before is, too: therefore there are some also if nothing was
+    /// used since.
+    pub(crate) fn take_used(&self) -> Result<Vec<Operation>> {
+        let mut state = self.state.lock();
+        let used = std::mem::take(&mut state.used);
+        if used.is_empty() && !std::mem::take(&mut state.are_uses_under_way) {
+            return Ok(Vec::new());
+        }
+        state.is_size_stored = false;
+        drop(state);
+        let mut operations = writes(used)?;
+        operations.push(Operation::Delete { keyspace: index::META, key: SIZE_KEY.to_vec() });
+        Ok(operations)
+    }
+
+    /// When an entry was last used, if that is not written down yet.
+    pub(crate) fn used_at(&self, key: &EntryKey) -> Option<Timestamp> {
+        self.state.lock().used.get(key).map(|usage| usage.used_at)
+    }
+
+    /// Whether the cache is larger than it may be, or its size is not known although it grew.
+    pub(crate) fn wants_tending(&self) -> bool {
+        let state = self.state.lock();
+        state.added > 0 && state.bytes.is_none_or(|bytes| bytes + state.added > self.bytes_max)
+    }
+
+    /// Begins to count. What is added from here on may be counted twice, and what is on its way to the store now not at
+    /// all: the next count finds out.
+    pub(crate) fn begin_count(&self) {
+        self.state.lock().added = 0;
+    }
+
+    /// The size was counted.
+    pub(crate) fn counted(&self, bytes: u64) {
+        self.state.lock().bytes = Some(bytes);
+    }
+
+    /// Entries are gone.
+    pub(crate) fn removed(&self, bytes: u64) {
+        let mut state = self.state.lock();
+        state.bytes = state.bytes.map(|all| all.saturating_sub(bytes));
+    }
+
+    /// Whatever `meta` says of the size is about to be wrong.
+    pub(crate) fn unstore_size(&self) -> Option<Operation> {
+        self.state.lock().unstore_size()
+    }
+
+    /// The change that writes down the size, if it is known.
+    pub(crate) fn store_size(&self) -> Result<Option<Operation>> {
+        let mut state = self.state.lock();
+        let Some(bytes) = state.bytes else { return Ok(None) };
+        state.is_size_stored = true;
+        index::put(index::META, SIZE_KEY.to_vec(), &CacheSize { bytes: bytes + state.added }).map(Some)
+    }
+
+    /// Remembers that an entry was thrown out, for `explain`.
+    pub(crate) fn evicted(&self, key: EntryKey, at: Timestamp) {
+        let mut state = self.state.lock();
+        state.used.remove(&key);
+        if state.evicted.len() == EVICTED_MAX {
+            state.evicted.pop_front();
+        }
+        state.evicted.push_back((key, at));
+    }
+
+    /// When an entry was thrown out, if that is remembered.
+    pub(crate) fn evicted_at(&self, key: &EntryKey) -> Option<Timestamp> {
+        self.state.lock().evicted.iter().rev().find(|(evicted, _)| evicted == key).map(|(_, at)| *at)
+    }
+
+    /// The call of this run was refreshed while it was under way: its result is not entered.
+    pub(crate) fn supersede(&self, run: RunId) {
+        self.state.lock().superseded.insert(run);
+    }
+
+    /// A run has ended.
+    pub(crate) fn ended(&self, run: RunId) {
+        self.state.lock().superseded.remove(&run);
+    }
+}
+
+impl State {
+    fn unstore_size(&mut self) -> Option<Operation> {
+        std::mem::take(&mut self.is_size_stored)
+            .then(|| Operation::Delete { keyspace: index::META, key: SIZE_KEY.to_vec() })
+    }
+}
+
+fn put_bytes(put: &Operation) -> u64 {
+    match put {
+        Operation::Put { key, value, .. } => (key.len() + value.len()) as u64,
+        Operation::Delete { .. } => 0,
+    }
+}
+
+fn writes(used: FxHashMap<EntryKey, CacheUse>) -> Result<Vec<Operation>> {
+    used.into_iter().map(|(key, usage)| index::put(index::CACHE_USE, key.as_bytes().to_vec(), &usage)).collect()
+}
