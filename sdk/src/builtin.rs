@@ -25,7 +25,8 @@ use crate::__private::{Arguments, TraceEntry, inventory};
 use crate::inline::inline;
 use crate::trace::{Trace, place};
 
-const fn definition(name: &'static str, line: u32) -> TraceDefinition {
+/// `pure`: answered within the step, without a barrier.
+const fn definition(name: &'static str, line: u32, pure: bool) -> TraceDefinition {
     TraceDefinition {
         name,
         code: BUILT_IN,
@@ -33,15 +34,15 @@ const fn definition(name: &'static str, line: u32) -> TraceDefinition {
         line,
         module: module_path!(),
         outside_call: false,
-        policy: TracePolicy { pure: true, ..TracePolicy::DEFAULT },
+        policy: TracePolicy { pure, ..TracePolicy::DEFAULT },
     }
 }
 
-static NOW: TraceDefinition = definition("relive::now", line!());
-static RANDOM: TraceDefinition = definition("relive::random", line!());
-static UUID: TraceDefinition = definition("relive::uuid", line!());
-static SLEEP: TraceDefinition = definition("relive::sleep", line!());
-static SIGNAL: TraceDefinition = definition(relive_engine::replay::SIGNAL, line!());
+static NOW: TraceDefinition = definition("relive::now", line!(), true);
+static RANDOM: TraceDefinition = definition("relive::random", line!(), true);
+static UUID: TraceDefinition = definition("relive::uuid", line!(), true);
+static SLEEP: TraceDefinition = definition("relive::sleep", line!(), false);
+static SIGNAL: TraceDefinition = definition(relive_engine::replay::SIGNAL, line!(), false);
 
 inventory::submit! { TraceEntry(&NOW) }
 inventory::submit! { TraceEntry(&RANDOM) }

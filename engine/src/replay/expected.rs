@@ -195,7 +195,12 @@ impl Expected {
         self.cursor = index + 1;
         let start = self.starts[index].take()?;
         let outcome = if start.call.form == crate::event::TraceForm::Inline {
-            self.inline.remove(&start.sequence).and_then(|answers| answers.outcome)
+            // If it is not read yet, it is asked for by `take_answer`.
+            let outcome = self.inline.get_mut(&start.sequence).and_then(|answers| answers.outcome.take());
+            if outcome.is_some() {
+                self.inline.remove(&start.sequence);
+            }
+            outcome
         } else {
             None
         };

@@ -108,7 +108,7 @@ impl Appender {
         let (first, events) = replay.take_pending();
         let end = Sequence(first.0 + events.len() as u64);
         if events.is_empty() {
-            return Ok(self.submitted.max(self.held_end()));
+            return Ok(self.end());
         }
         let only_items = settled && events.iter().all(|event| matches!(event, Event::TraceYielded(_)));
         if self.held.is_empty() {
@@ -240,6 +240,11 @@ impl Appender {
     /// Behind the last event that was given to the committer.
     pub(crate) fn submitted(&self) -> Sequence {
         self.submitted
+    }
+
+    /// Behind the last event that was appended.
+    pub(crate) fn end(&self) -> Sequence {
+        self.submitted.max(self.held_end())
     }
 
     /// Whether all that was appended is durable.

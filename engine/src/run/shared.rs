@@ -124,6 +124,8 @@ pub(crate) struct TraceSlot {
     pub(crate) delivered: bool,
     /// When its effect began: wall clock and monotonic.
     pub(crate) began: Option<(Timestamp, Duration)>,
+    /// An item of a stream is on its way to the body.
+    pub(crate) item_is_out: bool,
     /// Counted as running.
     pub(crate) running: bool,
     /// Whose items an earlier attempt holds.

@@ -301,6 +301,7 @@ fn open(
             waker: None,
             delivered: false,
             began: None,
+            item_is_out: false,
             running: false,
             remembered,
             signal,

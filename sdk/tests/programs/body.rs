@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use futures::future::{Either, FusedFuture, FutureExt, join_all, try_join_all};
-use futures::stream::{FuturesUnordered, StreamExt};
+use futures::stream::{FuturesUnordered, Stream, StreamExt};
 use relive::{Result, task, trace};
 
 use crate::director::Director;
@@ -17,22 +17,102 @@ const MODULUS: i64 = 997;
 
 #[trace]
 async fn alpha(site: u64, value: i64, fails: bool) -> Result<i64> {
-    effect(site, value, fails).await
+    effect("alpha", site, value, fails).await
 }
 
 #[trace]
 async fn beta(site: u64, value: i64, fails: bool) -> Result<i64> {
-    effect(site, value, fails).await
+    effect("beta", site, value, fails).await
 }
 
 #[trace]
 async fn gamma(site: u64, value: i64, fails: bool) -> Result<i64> {
-    effect(site, value, fails).await
+    effect("gamma", site, value, fails).await
 }
 
-async fn effect(_site: u64, _value: i64, fails: bool) -> Result<i64> {
-    let value = relive::provided::<Director>()?.effect(relive::idempotency_key()?).await;
+/// What a call is called, in whichever run it is.
+fn place(name: &str, site: u64, value: i64) -> String {
+    format!("{name} {site} {value}")
+}
+
+async fn effect(name: &str, site: u64, value: i64, fails: bool) -> Result<i64> {
+    let director = relive::provided::<Director>()?;
+    let value = director.effect(place(name, site, value), relive::idempotency_key()?).await;
     if fails && value % 4 == 0 { Err(relive::Error::msg(format!("failed with {value}"))) } else { Ok(value) }
+}
+
+#[trace]
+fn plain(site: u64, value: i64, fails: bool) -> Result<i64> {
+    let director = relive::provided::<Director>()?;
+    let value = director.value(&place("plain", site, value), &relive::idempotency_key()?);
+    if fails && value % 4 == 0 { Err(relive::Error::msg(format!("failed with {value}"))) } else { Ok(value) }
+}
+
+/// As [`plain`], and tried again at once.
+#[trace(retries = 2)]
+fn stubborn(site: u64, value: i64, fails: bool) -> Result<i64> {
+    let director = relive::provided::<Director>()?;
+    let key = relive::idempotency_key()?;
+    let value = director.value(&place("stubborn", site, value), &key);
+    if fails && director.tries(&key) < value % 4 { Err(relive::Error::msg("not yet")) } else { Ok(value) }
+}
+
+fn item(site: u64, index: u64) -> i64 {
+    (site.wrapping_mul(31).wrapping_add(index * 7) % 1000) as i64
+}
+
+#[trace]
+fn lines(site: u64, value: i64, count: u8) -> impl Iterator<Item = Result<i64>> {
+    let _ = value;
+    (0..u64::from(count)).map(move |index| {
+        if index == 4 { Err(relive::Error::msg("the fifth line is bad")) } else { Ok(item(site, index)) }
+    })
+}
+
+#[trace(retries = 3, backoff(first = "1ms", jitter = false))]
+async fn retried(site: u64, value: i64, failures: u8) -> Result<i64> {
+    let director = relive::provided::<Director>()?;
+    let key = relive::idempotency_key()?;
+    let value = director.effect(place("retried", site, value), key.clone()).await;
+    if director.tries(&key) < i64::from(failures) { Err(relive::Error::msg("not yet")) } else { Ok(value) }
+}
+
+#[trace]
+async fn nested(site: u64, value: i64, fails: bool) -> Result<i64> {
+    let first = alpha(site, value, fails).await?;
+    let second = plain(site, first, fails)?;
+    let director = relive::provided::<Director>()?;
+    let own = director.effect(place("nested", site, value), relive::idempotency_key()?).await;
+    Ok(first + second + own)
+}
+
+#[trace]
+fn stream(site: u64, value: i64, count: u8) -> impl Stream<Item = Result<i64>> {
+    let _ = value;
+    futures::stream::iter(0..u64::from(count)).then(move |index| async move {
+        crate::director::turns().await;
+        if index == 5 { Err(relive::Error::msg("the sixth item is bad")) } else { Ok(item(site, index)) }
+    })
+}
+
+#[trace(resume = "from")]
+fn stream_from(site: u64, value: i64, count: u8, from: u64) -> impl Stream<Item = Result<i64>> {
+    let _ = value;
+    futures::stream::iter(from..u64::from(count)).then(move |index| async move {
+        crate::director::turns().await;
+        Ok(item(site, index))
+    })
+}
+
+#[trace]
+async fn send(site: u64, value: i64) -> Result<i64> {
+    relive::provided::<Director>()?.send(&format!("signal {site}"), value).await;
+    Ok(value)
+}
+
+#[task]
+async fn child(site: u64, value: i64, node: Node) -> Result<i64> {
+    eval(Arc::new(node), site, value, Arc::default()).await
 }
 
 async fn op(kind: u8, site: u64, value: i64, fails: bool) -> Result<i64> {
@@ -298,6 +378,64 @@ fn eval(node: Arc<Node>, site: u64, value: i64, counter: Arc<AtomicI64>) -> Valu
                     std::task::Poll::Ready(result) => Ok(mix(other, result?)),
                     std::task::Poll::Pending if other % 2 == 0 => Ok(mix(other, held.await?)),
                     std::task::Poll::Pending => Ok(other),
+                }
+            }
+            Node::Plain { kind: 0, fails } => plain(site, value, *fails),
+            Node::Plain { fails, .. } => stubborn(site, value, *fails),
+            Node::Lines { count, take, calls } => {
+                let mut sum = value;
+                for line in lines(site, value, *count).take(usize::from(*take)) {
+                    sum = mix(sum, line.unwrap_or(8));
+                    if *calls && sum % 3 == 0 {
+                        sum = mix(sum, alpha(site, sum, false).await?);
+                    }
+                }
+                Ok(sum)
+            }
+            Node::Retried { failures } => retried(site, value, *failures).await,
+            Node::Sleep => {
+                // Another duration everywhere, so that a schedule can tell them apart.
+                let micros = 10_000 + site.wrapping_mul(7919).wrapping_add(value as u64) % 1_000_000_000;
+                relive::sleep(std::time::Duration::from_micros(micros)).await?;
+                Ok(value)
+            }
+            Node::Nested { fails } => nested(site, value, *fails).await,
+            Node::Child(a) => child(site, value, a.as_ref().clone()).await,
+            Node::Group(a) => relive::group(format!("at {site}"), branch(a, 1, value)).await,
+            Node::Stream { count, take, calls, resumes } => {
+                let items: Pin<Box<dyn Stream<Item = Result<i64>> + Send>> = if *resumes {
+                    Box::pin(stream_from(site, value, *count, 0))
+                } else {
+                    Box::pin(stream(site, value, *count))
+                };
+                let mut items = items.take(usize::from(*take));
+                let mut sum = value;
+                while let Some(item) = items.next().await {
+                    sum = mix(sum, item.unwrap_or(9));
+                    if *calls && sum % 3 == 0 {
+                        sum = mix(sum, alpha(site, sum, false).await?);
+                    }
+                }
+                Ok(sum)
+            }
+            Node::Streams(a, b) => {
+                let (a, b) = (stream(site, 1, *a), stream(site, 2, *b));
+                let mut both = futures::stream::select(a, b);
+                let mut sum = value;
+                while let Some(item) = both.next().await {
+                    sum = mix(sum, item.unwrap_or(9));
+                }
+                Ok(sum)
+            }
+            Node::Signal => {
+                let (sent, received) = tokio::join!(send(site, value), relive::signal::<i64>(format!("signal {site}")));
+                Ok(mix(sent?, received?))
+            }
+            Node::InTime(a) => {
+                let span = std::time::Duration::from_micros(10_000 + site % 1000);
+                match relive::timeout(span, branch(a, 1, value)).await {
+                    Ok(result) => result,
+                    Err(_) => Ok(value + 2),
                 }
             }
         }

@@ -9,6 +9,7 @@ mod director;
 mod program;
 mod rules;
 
+use std::future::IntoFuture;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use relive::{Engine, Error, RunId, Sequence};
 
-use crate::director::{Director, Recorder, is_step, steps};
+use crate::director::{Director, Recorder, is_step, steps, succeeded};
 use crate::program::{Family, Node, programs};
 
 /// A hang is a failure: far more than any program here takes.
@@ -30,7 +31,10 @@ pub(crate) fn runtime() -> tokio::runtime::Runtime {
 }
 
 async fn open(store: &Arc<Recorder>, director: &Director) -> Engine {
-    Engine::builder().provide(director.clone()).open_store(Arc::clone(store) as _).await.unwrap()
+    let builder = Engine::builder().provide(director.clone()).clock(director.clone());
+    let engine = builder.open_store(Arc::clone(store) as _).await.unwrap();
+    director.set_engine(Some(engine.clone()));
+    engine
 }
 
 fn comparable(result: Result<i64, Error>) -> Outcome {
@@ -44,6 +48,7 @@ async fn undisturbed(node: &Node, director: &Director) -> (RunId, Outcome, Arc<R
     let handle = engine.start(body::program(node.clone())).await.unwrap();
     let run = handle.id();
     let outcome = comparable(handle.await);
+    director.set_engine(None);
     engine.shutdown().await.unwrap();
     (run, outcome, store)
 }
@@ -52,6 +57,7 @@ async fn undisturbed(node: &Node, director: &Director) -> (RunId, Outcome, Arc<R
 async fn resumed(run: RunId, store: &Arc<Recorder>, director: &Director) -> Outcome {
     let engine = open(store, director).await;
     let outcome = comparable(engine.handle::<i64, Error>(run).unwrap().await);
+    director.set_engine(None);
     engine.shutdown().await.unwrap();
     outcome
 }
@@ -68,7 +74,24 @@ async fn replayed(run: RunId, store: &Arc<Recorder>, director: &Director, outcom
     };
     assert_eq!(&again, outcome, "a replay has the same result");
     assert_eq!(store.writes().len(), before, "a replay appends nothing");
+    director.set_engine(None);
     engine.shutdown().await.unwrap();
+}
+
+/// The steps alone: without what stands beside them, and without where a step is cut into records.
+fn own_steps(run: RunId, writes: &[relive_storage::Write]) -> Vec<Vec<String>> {
+    let mut whole: Vec<Vec<String>> = Vec::new();
+    for mut record in steps(run, writes).into_iter().filter(|record| !record.is_empty()) {
+        let begins = record.iter().any(|event| event.starts_with("started") || event.starts_with("delivered"));
+        match whole.last_mut() {
+            Some(step) if !begins => {
+                step.append(&mut record);
+                step.sort();
+            }
+            _ => whole.push(record),
+        }
+    }
+    whole
 }
 
 /// The first write is the store's epoch, the second creates the run.
@@ -81,14 +104,14 @@ async fn interruptions_leave_no_mark(node: &Node, seed: u64, cuts: &[prop::sampl
     let (run, outcome, store) = undisturbed(node, &director).await;
     replayed(run, &store, &director, &outcome).await;
     let writes = store.writes();
-    let whole = steps(&writes);
+    let whole = own_steps(run, &writes);
     for cut in cuts {
-        let kept = WRITES_BEFORE_RUN + cut.index(whole.len());
+        let kept = WRITES_BEFORE_RUN + cut.index(writes.len() - WRITES_BEFORE_RUN);
         let director = Director::scheduled(seed);
         let cut = Arc::new(Recorder::cut(&writes[..kept], director.clone()));
         let again = resumed(run, &cut, &director).await;
         assert_eq!(again, outcome, "interrupted after {kept} writes: the result");
-        assert_eq!(steps(&cut.writes()), whole, "interrupted after {kept} writes: the log");
+        assert_eq!(own_steps(run, &cut.writes()), whole, "interrupted after {kept} writes: the log");
     }
 }
 
@@ -99,18 +122,27 @@ async fn the_log_decides(node: &Node, cuts: &[prop::sample::Index]) {
     replayed(run, &store, &director, &outcome).await;
     let mut writes = store.writes();
     for cut in cuts {
-        let logged = steps(&writes);
+        let logged = steps(run, &writes);
         let kept = cut.index(logged.len()) + 1;
         // Later lives of the process begin with a write that is no step.
-        let position = writes.iter().enumerate().filter(|(_, write)| is_step(write));
+        let position = writes.iter().enumerate().filter(|(_, write)| is_step(run, write));
         let position = position.map(|(index, _)| index + 1).nth(kept - 1).unwrap();
         let left = Arc::new(Recorder::cut(&writes[..position], director.clone()));
         if kept < logged.len() {
+            let before = succeeded(&left.writes());
+            let director = Director::free();
+            let left = Arc::new(Recorder::cut(&writes[..position], director.clone()));
             outcome = resumed(run, &left, &director).await;
+            let again: Vec<_> = director.begun().into_keys().filter(|key| before.contains(key)).collect();
+            assert_eq!(again, Vec::<String>::new(), "what succeeded does not run again");
+            replayed(run, &left, &director, &outcome).await;
+            writes = left.writes();
+            assert_eq!(steps(run, &writes)[..kept], logged[..kept], "what was logged stays");
+            continue;
         }
         replayed(run, &left, &director, &outcome).await;
         writes = left.writes();
-        assert_eq!(steps(&writes)[..kept], logged[..kept], "what was logged stays");
+        assert_eq!(steps(run, &writes)[..kept], logged[..kept], "what was logged stays");
     }
 }
 
@@ -159,6 +191,55 @@ fn what_is_logged_decides_whatever_effects_do() {
 #[test]
 fn what_is_logged_decides_whatever_effects_and_chance_do() {
     check(3_000, (programs(Family::ByChance), cuts(3)), async |(node, cuts)| the_log_decides(node, cuts).await);
+}
+
+#[test]
+fn what_is_logged_decides_whatever_streams_signals_and_time_do() {
+    check(3_000, (programs(Family::Free), cuts(3)), async |(node, cuts)| the_log_decides(node, cuts).await);
+}
+
+/// Cancelled after any write: the log resumes, and what had succeeded is not run again.
+async fn cancelled_and_resumed(node: &Node, cut: prop::sample::Index) {
+    let (_, _, store) = undisturbed(node, &Director::free()).await;
+    let director = Director::free();
+    let at = WRITES_BEFORE_RUN + cut.index(store.writes().len());
+    let store = Arc::new(Recorder::new(director.clone()));
+    let engine = open(&store, &director).await;
+    let reached = store.reaches(at);
+    let handle = engine.start(body::program(node.clone())).await.unwrap();
+    let run = handle.id();
+    let mut ended = std::pin::pin!(handle.into_future());
+    let outcome = tokio::select! {
+        outcome = &mut ended => Some(outcome),
+        _ = reached => None,
+    };
+    if outcome.is_none() {
+        engine.cancel(run).await.unwrap();
+    }
+    let mut before = succeeded(&store.writes());
+    // Failures run again, and may fail again.
+    for _ in 0..3 {
+        director.forget_begun();
+        match engine.resume(run).await {
+            Ok(handle) => drop(handle.await),
+            Err(error) => {
+                assert_eq!(error.kind(), relive::ErrorKind::Ended, "{error}");
+                break;
+            }
+        }
+        let again: Vec<_> = director.begun().into_keys().filter(|key| before.contains(key)).collect();
+        assert_eq!(again, Vec::<String>::new(), "what succeeded in an earlier attempt does not run again");
+        before = succeeded(&store.writes());
+        engine.replay(run).await.unwrap().expect("the log holds the whole attempt");
+    }
+    director.set_engine(None);
+    engine.shutdown().await.unwrap();
+}
+
+#[test]
+fn a_program_that_is_cancelled_anywhere_resumes_with_what_it_had() {
+    let strategy = (programs(Family::Free), any::<prop::sample::Index>());
+    check(2_000, strategy, async |(node, cut)| cancelled_and_resumed(node, *cut).await);
 }
 
 /// Positions are what the log's keys say.

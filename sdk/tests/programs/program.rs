@@ -67,6 +67,44 @@ pub(crate) enum Node {
     UnbiasedEventLoop(Box<Node>, Box<Node>, Box<Node>),
     /// Started, held, and dropped unless the first is even.
     Abandon(Box<Node>, Box<Node>),
+    /// A plain function.
+    Plain {
+        kind: u8,
+        fails: bool,
+    },
+    /// An iterator of this many items, of which so many are taken; a trace is called between two of them.
+    Lines {
+        count: u8,
+        take: u8,
+        calls: bool,
+    },
+    /// A trace that fails so often before it succeeds, and is tried four times.
+    Retried {
+        failures: u8,
+    },
+    /// `relive::sleep`.
+    Sleep,
+    /// A trace whose effect calls two others.
+    Nested {
+        fails: bool,
+    },
+    /// A task, as a child run.
+    Child(Box<Node>),
+    /// A part of the timeline with a name.
+    Group(Box<Node>),
+    /// A stream of this many items, of which so many are taken; a trace is called between two of them.
+    Stream {
+        count: u8,
+        take: u8,
+        calls: bool,
+        resumes: bool,
+    },
+    /// Two streams, by turns as they come.
+    Streams(u8, u8),
+    /// A signal that a trace sends, and somebody waits for.
+    Signal,
+    /// `relive::timeout`.
+    InTime(Box<Node>),
 }
 
 /// What programs may hold. Chance in the choice of a branch does not go with what depends on the order within a step:
@@ -75,17 +113,33 @@ pub(crate) enum Node {
 pub(crate) enum Family {
     Ordered,
     ByChance,
+    /// Also what no schedule directs: streams, signals.
+    Free,
 }
 
 pub(crate) fn programs(family: Family) -> impl Strategy<Value = Node> {
     let op = (0..3u8, any::<bool>()).prop_map(|(kind, fails)| Node::Op { kind, fails });
+    let ordered = prop_oneof![
+        6 => op.clone(),
+        1 => (0..3u8).prop_map(|kind| Node::Same { kind }),
+        1 => (0..3u8).prop_map(|kind| Node::Immediate { kind }),
+        1 => Just(Node::Counter),
+        1 => (0..2u8, any::<bool>()).prop_map(|(kind, fails)| Node::Plain { kind, fails }),
+        1 => (0..5u8, 0..6u8, any::<bool>()).prop_map(|(count, take, calls)| Node::Lines { count, take, calls }),
+        1 => (0..5u8).prop_map(|failures| Node::Retried { failures }),
+        1 => Just(Node::Sleep),
+        1 => any::<bool>().prop_map(|fails| Node::Nested { fails }),
+    ];
+    let stream = (0..6u8, 0..7u8, any::<bool>(), any::<bool>())
+        .prop_map(|(count, take, calls, resumes)| Node::Stream { count, take, calls, resumes });
     let leaf = match family {
         Family::ByChance => op.boxed(),
-        Family::Ordered => prop_oneof![
-            6 => op,
-            1 => (0..3u8).prop_map(|kind| Node::Same { kind }),
-            1 => (0..3u8).prop_map(|kind| Node::Immediate { kind }),
-            1 => Just(Node::Counter),
+        Family::Ordered => ordered.boxed(),
+        Family::Free => prop_oneof![
+            8 => ordered,
+            2 => stream,
+            1 => (0..5u8, 0..5u8).prop_map(|(a, b)| Node::Streams(a, b)),
+            1 => Just(Node::Signal),
         ]
         .boxed(),
     };
@@ -116,8 +170,11 @@ pub(crate) fn programs(family: Family) -> impl Strategy<Value = Node> {
             1 => (node(), node()).prop_map(|(a, b)| Node::Abandon(a, b)),
         ];
         match family {
-            Family::Ordered => prop_oneof![
+            Family::Ordered | Family::Free => prop_oneof![
                 8 => common,
+                1 => node().prop_map(Node::Child),
+                1 => node().prop_map(Node::Group),
+                u32::from(family == Family::Free) => node().prop_map(Node::InTime),
                 1 => (node(), nodes(2..4)).prop_map(|(a, list)| Node::NotifyAll(a, list)),
                 1 => (node(), node()).prop_map(|(a, b)| Node::Barrier(a, b)),
                 1 => (node(), node(), node()).prop_map(|(a, b, c)| Node::EventLoop(a, b, c)),

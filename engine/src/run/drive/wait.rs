@@ -64,12 +64,13 @@ impl Drive {
         state.new_starts.clear();
         let known: BTreeSet<_> = self.waiting.iter().map(|(_, index)| *index).collect();
         let undelivered = state.traces.iter().filter(|(index, slot)| !slot.work.is_none() && !known.contains(index));
-        let mut undelivered: Vec<_> = undelivered.map(|(index, _)| (Sequence(0), *index)).collect();
+        // Behind what this life has appended to the log's last step, as everything that begins.
+        let end = state.appender.end();
+        let mut undelivered: Vec<_> = undelivered.map(|(index, _)| (end, *index)).collect();
         undelivered.sort_unstable();
         for entry in undelivered.into_iter().rev() {
             self.waiting.push_front(entry);
         }
-        let end = state.appender.submitted();
         self.released.extend(state.released.drain(..).map(|child| (end, child)));
         let letters = match &state.store {
             Some(store) => index::inbox(store.as_ref(), self.shared.run)?,
