@@ -40,7 +40,7 @@ const fn definition(name: &'static str, line: u32) -> TraceDefinition {
 static NOW: TraceDefinition = definition("relive::now", line!());
 static RANDOM: TraceDefinition = definition("relive::random", line!());
 static UUID: TraceDefinition = definition("relive::uuid", line!());
-static SLEEP: TraceDefinition = definition("relive::sleep", line!());
+static SLEEP: TraceDefinition = definition(relive_engine::replay::SLEEP, line!());
 static SIGNAL: TraceDefinition = definition(relive_engine::replay::SIGNAL, line!());
 
 inventory::submit! { TraceEntry(&NOW) }
