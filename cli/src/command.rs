@@ -61,8 +61,12 @@ fn execute(arguments: &Arguments) -> Result<(), Failure> {
     let passed = if color { choice } else { ColorChoice::AlwaysAnsi };
     let mut out = BufWriter::new(AutoStream::new(stdout.lock(), passed));
     let result = match &arguments.command {
-        Command::Runs { json, limit } => {
-            let (runs, limit) = (inspect::runs(store), limit.unwrap_or(usize::MAX));
+        Command::Runs { json, tag, limit } => {
+            let runs = match tag {
+                Some((name, value)) => inspect::runs_tagged(store, name, value),
+                None => inspect::runs(store),
+            };
+            let limit = limit.unwrap_or(usize::MAX);
             if *json {
                 crate::runs::json(runs, limit, &mut out)
             } else {
