@@ -70,7 +70,7 @@ fn execute(arguments: &Arguments) -> Result<(), Failure> {
             if *json {
                 crate::runs::json(runs, limit, &mut out)
             } else {
-                crate::runs::table(runs, limit, &look, &mut out)
+                crate::runs::table(runs, tag.as_ref(), limit, &look, &mut out)
             }
         }
         Command::Show { run, all } => {

@@ -24,7 +24,13 @@ pub(crate) fn json(runs: Runs, limit: usize, out: &mut (impl Write + ?Sized)) ->
 }
 
 /// A table.
-pub(crate) fn table(runs: Runs, limit: usize, look: &Look, out: &mut (impl Write + ?Sized)) -> Result<(), Failure> {
+pub(crate) fn table(
+    runs: Runs,
+    tag: Option<&(String, String)>,
+    limit: usize,
+    look: &Look,
+    out: &mut (impl Write + ?Sized),
+) -> Result<(), Failure> {
     let mut runs = runs.take(limit);
     let measured: Vec<_> = runs.by_ref().take(MEASURED).collect();
     let widths = Widths::of(measured.iter().flatten(), look);
@@ -38,7 +44,10 @@ pub(crate) fn table(runs: Runs, limit: usize, look: &Look, out: &mut (impl Write
         widths.line(&stored, look, out)?;
     }
     if !any && limit > 0 {
-        writeln!(out, "no runs yet")?;
+        match tag {
+            Some((name, value)) => writeln!(out, "no runs with the tag {}={}", escaped(name), escaped(value))?,
+            None => writeln!(out, "no runs yet")?,
+        }
     }
     Ok(())
 }

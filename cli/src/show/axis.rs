@@ -93,10 +93,12 @@ impl Axis {
         (start..end, exact < 0.5)
     }
 
-    /// The columns from a moment in a life to the end of the axis.
-    pub(super) fn rest(&self, part: Part, from: Timestamp) -> Range<usize> {
-        let start = self.stretch(part).map_or(0, |part| column(part, from).min(part.columns.end - 1));
-        start..self.columns
+    /// The columns from a moment in a life to the end of the axis; of what is over, to the end of that life.
+    pub(super) fn rest(&self, part: Part, from: Timestamp, is_over: bool) -> Range<usize> {
+        let stretch = self.stretch(part);
+        let start = stretch.map_or(0, |stretch| column(stretch, from).min(stretch.columns.end - 1));
+        let end = stretch.filter(|_| is_over).map_or(self.columns, |stretch| stretch.columns.end);
+        start..end
     }
 
     fn stretch(&self, part: Part) -> Option<&Stretch> {
@@ -133,7 +135,7 @@ mod tests {
         assert_eq!(axis.bar(part(1), Timestamp(1_000), 500), (0..5, false));
         assert_eq!(axis.bar(part(1), Timestamp(1_900), 100), (9..10, false));
         assert_eq!(axis.bar(part(1), Timestamp(2_000), 0), (9..10, true));
-        assert_eq!(axis.rest(part(1), Timestamp(1_500)), 5..10);
+        assert_eq!(axis.rest(part(1), Timestamp(1_500), false), 5..10);
     }
 
     #[test]
@@ -159,7 +161,7 @@ mod tests {
                             for micros in [0, 1, u64::MAX] {
                                 let (bar, _) = axis.bar(part(epoch), Timestamp(at), micros);
                                 assert!(bar.start < bar.end && bar.end <= axis.columns(), "{bar:?} {axis:?}");
-                                let rest = axis.rest(part(epoch), Timestamp(at));
+                                let rest = axis.rest(part(epoch), Timestamp(at), micros == 0);
                                 assert!(rest.start < axis.columns(), "{rest:?} {axis:?}");
                             }
                         }

@@ -123,8 +123,9 @@ impl<'a> Grid<'a> {
         out: &mut (impl Write + ?Sized),
     ) -> io::Result<()> {
         let look = self.look;
+        let is_over = timeline.is_over(attempt);
         let (outcome, style) = match trace.end.as_ref().map(|end| &end.outcome) {
-            None if timeline.is_over(attempt) => ("stopped", WARN),
+            None if is_over => ("stopped", WARN),
             None => ("open", LIVE),
             Some(Outcome::Ok(_)) => ("ok", GOOD),
             Some(Outcome::Err(_)) => ("err", BAD),
@@ -146,10 +147,12 @@ impl<'a> Grid<'a> {
             right(&took.unwrap_or_default(), self.duration),
         )?;
         match &self.axis {
-            Some(axis) => writeln!(out, "  {}", self.bar(axis, trace, attempt, (style, origin == "replayed")))?,
+            Some(axis) => {
+                writeln!(out, "  {}", self.bar(axis, trace, (attempt, is_over), (style, origin == "replayed")))?
+            }
             None => writeln!(out)?,
         }
-        for (style, note) in self.notes(trace, timeline.is_over(attempt)) {
+        for (style, note) in self.notes(trace, is_over) {
             let indent = 2 * depth;
             let note = cut(&note, look.width.saturating_sub(4 + indent));
             writeln!(out, "│   {}{}", padded("", indent), look.paint(style, note))?;
@@ -162,13 +165,15 @@ impl<'a> Grid<'a> {
         let mut notes = Vec::new();
         notes.extend(trace.child.map(|child| (DIM, format!("run {child}"))));
         if let Some(retry) = &trace.retry {
-            let tries = counted(u64::from(retry.tries), "try").replace("trys", "tries");
-            let next = match &trace.end {
-                None if !is_over => format!("; the next is due {}", time::with_offset(retry.due, &self.look.zone)),
-                _ => String::new(),
+            let tries = match retry.tries {
+                1 => "try 1 failed".to_owned(),
+                tries => format!("{tries} tries failed, the last"),
             };
-            // What is due comes first where there is little room.
-            notes.push((WARN, format!("{tries} failed{next}; the last with: {}", retry.error)));
+            notes.push((WARN, format!("{tries}: {}", retry.error)));
+            if trace.end.is_none() && !is_over {
+                let due = time::with_offset(retry.due, &self.look.zone);
+                notes.push((LIVE, format!("the next is due {due}")));
+            }
         }
         match &trace.end {
             Some(End { outcome: Outcome::Err(error), tries, .. }) if *tries > 1 => {
@@ -180,11 +185,17 @@ impl<'a> Grid<'a> {
         notes
     }
 
-    fn bar(&self, axis: &Axis, trace: &Trace, attempt: u32, (style, replayed): (Style, bool)) -> String {
+    fn bar(
+        &self,
+        axis: &Axis,
+        trace: &Trace,
+        (attempt, is_over): (u32, bool),
+        (style, replayed): (Style, bool),
+    ) -> String {
         let (range, glyph) = match &trace.end {
             // It took no time of this attempt.
             Some(End { repeated: true, .. }) => (0..0, ' '),
-            None => (axis.rest(Part { epoch: trace.epoch, attempt }, trace.at), '╌'),
+            None => (axis.rest(Part { epoch: trace.epoch, attempt }, trace.at, is_over), '╌'),
             Some(end) => {
                 let (range, tiny) = axis.bar(Part { epoch: end.epoch, attempt }, end.at, end.micros);
                 let glyph = match end.outcome {

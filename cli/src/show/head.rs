@@ -88,7 +88,7 @@ fn totals(timeline: &Timeline) -> String {
     let found = [(totals.repeated, "repeated"), (totals.replayed(), "replayed"), (totals.executed, "executed")];
     let mut text = thousands(totals.started);
     if timeline.attempt() > 0 {
-        text.push_str(" in the last attempt");
+        text.push_str(&format!(" in attempt {}", timeline.started.attempt));
     }
     let counts = |counts: &[(u64, &str)]| {
         let counts = counts.iter().filter(|(count, _)| *count > 0);
