@@ -148,7 +148,7 @@ impl<'a> Grid<'a> {
         )?;
         match &self.axis {
             Some(axis) => {
-                writeln!(out, "  {}", self.bar(axis, trace, (attempt, is_over), (style, origin == "replayed")))?
+                writeln!(out, "  {}", self.bar(axis, trace, (attempt, is_over), (style, origin == "replayed")))?;
             }
             None => writeln!(out)?,
         }
