@@ -44,7 +44,7 @@ pub(crate) enum Command {
     /// List runs, the newest first
     Runs {
         /// Print a line of JSON per run, with the fields run, task, id, state, started_at, finished_at, duration_us,
-        /// attempts, parent, tags
+        /// attempts, retry_at, parked, parent, tags
         #[arg(long)]
         json: bool,
         /// Only those with this tag

@@ -63,14 +63,14 @@ fn execute(arguments: &Arguments) -> Result<(), Failure> {
     let result = match &arguments.command {
         Command::Runs { json, tag, limit } => {
             let runs = match tag {
-                Some((name, value)) => inspect::runs_tagged(store, name, value),
-                None => inspect::runs(store),
+                Some((name, value)) => inspect::runs_tagged(Arc::clone(&store), name, value),
+                None => inspect::runs(Arc::clone(&store)),
             };
             let limit = limit.unwrap_or(usize::MAX);
             if *json {
-                crate::runs::json(runs, limit, &mut out)
+                crate::runs::json(store.as_ref(), runs, limit, &mut out)
             } else {
-                crate::runs::table(runs, tag.as_ref(), limit, &look, &mut out)
+                crate::runs::table(store.as_ref(), runs, tag.as_ref(), limit, &look, &mut out)
             }
         }
         Command::Show { run, all } => {

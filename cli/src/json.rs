@@ -8,7 +8,8 @@
 //! `{"bytes": "hex"}`, keys of maps as text, numbers that JSON does not have (`NaN`) as `null`.
 //!
 //! A run: `run`, `task`, `id` (the caller's, or null), `state` (`unfinished`, `completed`, `failed`, `cancelled`),
-//! `started_at`, `finished_at` (or null), `duration_us` (or null), `attempts`, `parent` (the run whose body called it, or
+//! `started_at`, `finished_at` (or null), `duration_us` (or null), `attempts`, `retry_at` (when the next attempt is due, or null),
+//! `parked` (it took the process down too often: it waits for somebody to resume or cancel it), `parent` (the run whose body called it, or
 //! null), `tags` (an object).
 //!
 //! An event: `run`, `sequence`, `epoch` (which life of the process wrote it), `event`, and by event:
@@ -33,6 +34,7 @@ mod event;
 
 use std::io::{self, Write};
 
+use relive_engine::index::UnfinishedRecord;
 use relive_engine::inspect::StoredRun;
 use serde::{Serialize, Serializer};
 
@@ -52,12 +54,14 @@ pub(crate) struct RunLine<'a> {
     finished_at: Option<String>,
     duration_us: Option<u64>,
     attempts: u32,
+    retry_at: Option<String>,
+    parked: bool,
     parent: Option<String>,
     tags: Tags<'a>,
 }
 
 impl<'a> RunLine<'a> {
-    pub(crate) fn of(stored: &'a StoredRun) -> Self {
+    pub(crate) fn of(stored: &'a StoredRun, unfinished: Option<&UnfinishedRecord>) -> Self {
         let record = &stored.record;
         Self {
             run: stored.run.to_string(),
@@ -68,6 +72,8 @@ impl<'a> RunLine<'a> {
             finished_at: record.finished_at.map(rfc_3339),
             duration_us: record.finished_at.map(|finished_at| between(record.started_at, finished_at)),
             attempts: record.attempts,
+            retry_at: unfinished.and_then(|unfinished| unfinished.retry_at).map(rfc_3339),
+            parked: unfinished.is_some_and(|unfinished| unfinished.parked),
             parent: record.parent.map(|parent| parent.to_string()),
             tags: Tags(&record.tags),
         }

@@ -87,6 +87,8 @@ pub(crate) struct Inner {
     ended: tokio::sync::Mutex<Option<mpsc::Receiver<()>>>,
     thread: Mutex<Option<CommitterThread>>,
     grace: Duration,
+    /// How often a run may be under way when the process dies, before it is parked.
+    pub(crate) crashes_max: u32,
 }
 
 impl Engine {
@@ -134,6 +136,7 @@ impl Engine {
             ended: tokio::sync::Mutex::new(Some(ended)),
             thread: Mutex::new(Some(thread)),
             grace: options.shutdown_grace,
+            crashes_max: options.crashes_max,
         });
         let engine = Self(Arc::new(Owner(Arc::clone(&inner))));
         crate::recover::take_up(&inner, in_order)?;

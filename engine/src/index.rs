@@ -91,6 +91,8 @@ pub struct UnfinishedRecord {
     pub crashes: u32,
     /// The last event of its log then.
     pub crashed_at: Sequence,
+    /// Whether it is not to be taken up for that, until somebody resumes it.
+    pub parked: bool,
 }
 
 /// Which run a caller's id names.

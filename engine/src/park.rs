@@ -2,7 +2,7 @@
 //!
 //! A shutdown in order leaves a mark. Where it is missing, the process died, and each run that is taken up counts that
 //! before its body is polled: a run that got no further since the last count may have been the reason. After
-//! [`CRASHES_MAX`] such counts it is parked: it waits until somebody resumes or cancels it.
+//! `crashes_max` such counts it is parked: it waits until somebody resumes or cancels it.
 //!
 //! Called by `recover` (the mark, runs parked before) and `execute` (the count, when a run's turn has come).
 //!
@@ -22,9 +22,6 @@ use crate::index::{self, RunState, UnfinishedRecord};
 use crate::log::{LogReader, event_at, last_event};
 use crate::replay::{SIGNAL, SLEEP};
 
-/// A run that may have taken the process down so often without getting on is parked: once may be chance, twice bad luck.
-pub const CRASHES_MAX: u32 = 3;
-
 /// Under which key `meta` says which life of the process ended in order.
 const CLOSED_KEY: &[u8] = b"closed";
 
@@ -39,26 +36,27 @@ pub(crate) fn ended_in_order(store: &dyn Read, last: Epoch) -> Result<bool> {
 }
 
 /// Why a run is not taken up, if it is parked.
-pub(crate) fn parked(store: Arc<dyn Read>, run: RunId, record: &UnfinishedRecord) -> Result<Option<Error>> {
-    if record.crashes < CRASHES_MAX {
-        return Ok(None);
-    }
-    Ok(Some(error(run, record, &event_at(store, run, record.crashed_at)?)))
+pub(crate) fn parked(store: Arc<dyn Read>, run: RunId, record: &UnfinishedRecord) -> Option<Error> {
+    // A log that cannot be read is one run's trouble: the others go on.
+    record
+        .parked
+        .then(|| event_at(store, run, record.crashed_at).map_or_else(|e| e, |event| error(run, record, &event)))
 }
 
 /// Counts for a run that is about to go on that the process died. Says why, if it is parked for it.
 pub(crate) async fn count(engine: &Inner, run: RunId, mut record: UnfinishedRecord) -> Result<Option<Error>> {
     let Some((at, event)) = last_event(engine.store()?.as_ref(), run)? else { return Ok(None) };
-    if record.crashes == 0 || record.crashed_at < at {
-        (record.crashes, record.crashed_at) = (1, at);
-    } else if only_waits(engine, run, record.attempt_at)? {
+    let got_on = record.crashes == 0 || record.crashed_at < at;
+    record.crashes = if got_on { 1 } else { record.crashes.saturating_add(1) };
+    record.crashed_at = at;
+    record.parked = record.crashes >= engine.crashes_max;
+    // Whether it only waits is in its log, which is not read for a first count that has no consequence.
+    if (!got_on || record.parked) && only_waits(engine, run, record.attempt_at)? {
         return Ok(None);
-    } else {
-        record.crashes += 1;
     }
     let put = index::put(index::UNFINISHED, index::run_key(run), &record)?;
     engine.settings.committer.commit(Write { preconditions: Vec::new(), operations: vec![put] }).await?;
-    Ok((record.crashes >= CRASHES_MAX).then(|| error(run, &record, &event)))
+    Ok(record.parked.then(|| error(run, &record, &event)))
 }
 
 fn error(run: RunId, record: &UnfinishedRecord, event: &Event) -> Error {
@@ -68,12 +66,13 @@ fn error(run: RunId, record: &UnfinishedRecord, event: &Event) -> Error {
         }
         other => other.name().to_owned(),
     };
+    let times = if record.crashes == 1 { "once".to_owned() } else { format!("{} times", record.crashes) };
     Error::new(
         ErrorKind::Parked,
         format!(
-            "run {run} of task {} is parked: the process died {} times while the run was under way, and its log got no \
+            "run {run} of task {} is parked: the process died {times} while the run was under way, and its log got no \
              further than event {}, {event}. Look at what it does behind that; then resume it, or cancel it",
-            record.task, record.crashes, record.crashed_at
+            record.task, record.crashed_at
         ),
     )
 }

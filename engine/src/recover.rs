@@ -94,7 +94,7 @@ fn take_up_run(inner: &Arc<Inner>, run: RunId, record: UnfinishedRecord, in_orde
         wait(&cell, execute::unknown_task(&cell));
         return Ok(());
     };
-    if let Some(error) = crate::park::parked(inner.store()?, run, &record)? {
+    if let Some(error) = crate::park::parked(inner.store()?, run, &record) {
         wait(&cell, error);
         return Ok(());
     }

@@ -9,7 +9,7 @@ use relive_engine::index::RunState;
 
 use super::Standing;
 use super::timeline::Timeline;
-use crate::look::{self, BAD, BOLD, DIM, Look};
+use crate::look::{self, BOLD, DIM, Look};
 use crate::text::{cut, cut_display, escaped, padded, thousands};
 use crate::{time, words};
 
@@ -31,7 +31,7 @@ pub(super) fn head(
 ) -> io::Result<()> {
     let started = &timeline.started;
     let (word, style) = match standing {
-        Standing::Parked { .. } => ("parked", BAD),
+        Standing::Parked { .. } => look::PARKED,
         Standing::AsItsLogSays => look::state(state(timeline)),
     };
     let end = timeline.ended.as_ref().filter(|ended| ended.retry_at.is_none()).map(|ended| ended.at);

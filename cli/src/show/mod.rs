@@ -19,7 +19,6 @@ use std::sync::Arc;
 
 use relive_engine::id::{RunId, Sequence};
 use relive_engine::inspect;
-use relive_engine::park::CRASHES_MAX;
 use relive_storage::Read;
 
 use crate::failure::Failure;
@@ -81,9 +80,7 @@ pub fn show(
     let rows_each = if options.all { usize::MAX } else { ROWS_EACH };
     let keep = Keep { rows_each, label_columns: draw::label_columns(look.width) };
     let standing = match inspect::unfinished(reader.as_ref(), run)? {
-        Some(record) if record.crashes >= CRASHES_MAX => {
-            Standing::Parked { crashes: record.crashes, crashed_at: record.crashed_at }
-        }
+        Some(record) if record.parked => Standing::Parked { crashes: record.crashes, crashed_at: record.crashed_at },
         _ => Standing::AsItsLogSays,
     };
     let mut timeline = Timeline::read(reader, run, keep)?;

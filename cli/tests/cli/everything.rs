@@ -227,7 +227,7 @@ fn a_parked_run_is_shown_as_parked() {
     let store = written();
     let rocks = RocksStore::open(store.path(), &SCHEMA).unwrap();
     let mut record = inspect::unfinished(&rocks, store.patient).unwrap().unwrap();
-    (record.crashes, record.crashed_at) = (3, Sequence(2));
+    (record.crashes, record.crashed_at, record.parked) = (3, Sequence(2), true);
     let key = store.patient.as_bytes().to_vec();
     let (value, _) = codec::seal(&key, Chain::default(), &record).unwrap();
     let operations = vec![Operation::Put { keyspace: UNFINISHED, key, value }];
@@ -236,4 +236,11 @@ fn a_parked_run_is_shown_as_parked() {
     let shown = store.shown(store.patient);
     assert!(shown.starts_with("run PATIENT___________________  patient  parked\n"), "{shown}");
     assert!(shown.contains("parked: the process died 3 times"), "{shown}");
+    let runs = printed(store.path(), &["runs"]);
+    assert!(runs.contains(&format!("{}  patient   parked", store.patient)), "{runs}");
+    let json = printed(store.path(), &["runs", "--json"]);
+    let line = |run: RunId| json.lines().find(|line| line.contains(&format!("\"run\":\"{run}\""))).unwrap().to_owned();
+    assert!(line(store.patient).contains("\"retry_at\":null,\"parked\":true"), "{json}");
+    let waits = "\"retry_at\":\"2026-01-02T06:04:08.322000Z\",\"parked\":false";
+    assert!(line(store.stubborn).contains(waits), "{json}");
 }

@@ -173,6 +173,21 @@ async fn a_shutdown_in_order_does_not_count() {
 }
 
 #[tokio::test]
+async fn how_often_is_the_builders_to_say() {
+    let (store, run) = died_at_first(1).await;
+    let engine = open_with(&store.copy(), builder(&Probe::default()).crashes_max(1)).await;
+    assert_eq!(guard(handle(&engine, run)).await.expect_err("once is enough").kind(), ErrorKind::Parked);
+
+    let mut store = store;
+    for _ in 0..5 {
+        let probe = Probe::default();
+        let _engine = open_with(&store, builder(&probe).crashes_max(u32::MAX)).await;
+        probe.begun("first1", 1).await;
+        store = store.copy();
+    }
+}
+
+#[tokio::test]
 async fn a_run_that_gets_on_is_counted_anew() {
     let (store, run) = died_at_first(2).await;
     let probe = Probe::default();
@@ -195,9 +210,9 @@ async fn a_run_that_only_waits_is_not_blamed() {
         store = store.copy();
         run
     };
-    for _ in 0..5 {
+    for crashes_max in [3, 3, 3, 3, 1] {
         let probe = Probe::default();
-        let _engine = open(&store, &probe).await;
+        let _engine = open_with(&store, builder(&probe).crashes_max(crashes_max)).await;
         probe.begun("polled", 1).await;
         store = store.copy();
     }
