@@ -43,9 +43,13 @@ pub(crate) enum Color {
 pub(crate) enum Command {
     /// List runs, the newest first
     Runs {
-        /// Print a line of JSON per run, with the fields run, task, id, state, started_at, finished_at, duration_us
+        /// Print a line of JSON per run, with the fields run, task, id, state, started_at, finished_at, duration_us,
+        /// attempts, retry_at, parked, parent, tags
         #[arg(long)]
         json: bool,
+        /// Only those with this tag
+        #[arg(long, value_name = "NAME=VALUE", value_parser = tag)]
+        tag: Option<(String, String)>,
         /// Stop after so many
         #[arg(long, short = 'n', value_name = "N")]
         limit: Option<usize>,
@@ -53,9 +57,13 @@ pub(crate) enum Command {
     /// Draw the timeline of a run: each trace, how it ended, replayed or executed, and when
     ///
     /// `replayed`: an earlier life of the process completed the trace, and the last one took its result from the log.
-    /// `executed`: the last life ran its effect. Bars are on the run's own time; what lies between two lives of the
-    /// process is cut out at `┊`. Bars of replayed traces are drawn with `▒`, of executed ones with `█`, of dropped ones
-    /// with `░`, of open ones with `╌`.
+    /// `executed`: the last life ran its effect. `repeated`: an earlier attempt ran it, and this one got the same again.
+    /// A stream is one row with its count of items; what an effect called is indented below it; a task has the id of its
+    /// run below it; `group ›` stands before what was called in a group. `stopped`: open when its attempt ended.
+    ///
+    /// Bars are on the run's own time; what lies between two lives of the process, or two attempts, is cut out at `┊`.
+    /// Bars of replayed traces are drawn with `▒`, of executed ones with `█`, of dropped ones with `░`, of open ones with
+    /// `╌`.
     Show {
         /// The run's id, the beginning of it, or the id that its caller gave it
         #[arg(value_name = "RUN", value_parser = NonEmptyStringValueParser::new())]
@@ -84,13 +92,30 @@ pub(crate) enum Command {
 
 const JSON_HELP: &str = "\
 With --json, each line is an object with run, sequence, epoch, event, and by event:
-  task_started     at, task, code, input, attempt, cause, id
-  trace_started    at, name, code, input_hash, occurrence, input, file, line, immediate
-  trace_completed  trace (the sequence of its start), name, outcome (ok, err, dropped),
-                   output or error, tries, started_at, duration_us
-  task_completed   at, outcome (ok, err, cancelled), output or error, imposed, code
-An error has kind, message, sources, type_name. Moments are RFC 3339 in UTC, durations microseconds.
+  task_started     at, task, code, input, attempt, cause (new, cached, resumed, retried),
+                   if resumed rerun (names, edited), id, parent (run, attempt), tags
+  trace_started    at, name, code, input_hash, occurrence, input, file, line,
+                   form (future, inline, stream, iterator), within (the sequence of the
+                   trace whose effect called it), child (its run, if it is a task), group
+  trace_retried    trace (the sequence of its start), name, tries, error, due,
+                   started_at, duration_us
+  trace_yielded    trace, name, index, item, repeats
+  trace_completed  trace, name, outcome (ok, err, dropped), output or error, tries,
+                   started_at, duration_us, repeats
+  signal_received  at, name, value
+  task_completed   at, outcome (ok, err, cancelled), output or error, imposed, code,
+                   retry_at (when the next attempt is due, if this is not the end)
+With repeats, it hands on that event of an earlier attempt: no effect was run.
+An error has kind, message, sources, type_name, terminal, value. Moments are RFC 3339 in UTC, durations microseconds.
 Names stay as they are; new ones may come.";
+
+/// `customer=42`: the name ends at the first `=`.
+fn tag(text: &str) -> Result<(String, String), &'static str> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("a tag is written NAME=VALUE"),
+    }
+}
 
 #[cfg(test)]
 mod tests {

@@ -9,6 +9,7 @@ use std::fmt;
 use relive_engine::event::ErrorRecord;
 use relive_engine::id::Timestamp;
 use relive_engine::payload::Payload;
+use relive_engine::replay::SLEEP;
 use relive_engine::value::Value;
 
 use crate::text::{columns, cut_middle, escaped, excerpt};
@@ -21,6 +22,7 @@ pub(crate) fn call(name: &str, input: &Payload, columns_max: usize) -> String {
     let inside = columns_max.saturating_sub(columns(&name) + 2);
     let value = input.to_value();
     let arguments = match &value {
+        Value::Map(entries) if name == SLEEP && entries.len() == 1 => slept(entries),
         Value::Map(entries) => match entries.as_slice() {
             [] => String::new(),
             [(_, only)] => short(only, inside),
@@ -63,6 +65,7 @@ fn named(entries: &[(Value, Value)], columns_max: usize) -> String {
 pub(crate) fn whole_call(name: &str, input: &Payload) -> String {
     let name = escaped(name);
     match input.to_value() {
+        Value::Map(entries) if name == SLEEP && entries.len() == 1 => format!("{name}({})", slept(&entries)),
         Value::Map(entries) if entries.len() == 1 => {
             entries.first().map_or_else(String::new, |(_, only)| format!("{name}({only})"))
         }
@@ -74,6 +77,14 @@ pub(crate) fn whole_call(name: &str, input: &Payload) -> String {
             format!("{name}({})", named.collect::<Vec<_>>().join(", "))
         }
         other => format!("{name}({other})"),
+    }
+}
+
+/// How long a sleep is.
+fn slept(entries: &[(Value, Value)]) -> String {
+    match entries {
+        [(_, Value::Unsigned(micros))] => time::duration(*micros),
+        _ => String::new(),
     }
 }
 

@@ -61,12 +61,16 @@ fn execute(arguments: &Arguments) -> Result<(), Failure> {
     let passed = if color { choice } else { ColorChoice::AlwaysAnsi };
     let mut out = BufWriter::new(AutoStream::new(stdout.lock(), passed));
     let result = match &arguments.command {
-        Command::Runs { json, limit } => {
-            let (runs, limit) = (inspect::runs(store), limit.unwrap_or(usize::MAX));
+        Command::Runs { json, tag, limit } => {
+            let runs = match tag {
+                Some((name, value)) => inspect::runs_tagged(Arc::clone(&store), name, value),
+                None => inspect::runs(Arc::clone(&store)),
+            };
+            let limit = limit.unwrap_or(usize::MAX);
             if *json {
-                crate::runs::json(runs, limit, &mut out)
+                crate::runs::json(store.as_ref(), runs, limit, &mut out)
             } else {
-                crate::runs::table(runs, limit, &look, &mut out)
+                crate::runs::table(store.as_ref(), runs, tag.as_ref(), limit, &look, &mut out)
             }
         }
         Command::Show { run, all } => {

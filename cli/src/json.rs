@@ -8,28 +8,37 @@
 //! `{"bytes": "hex"}`, keys of maps as text, numbers that JSON does not have (`NaN`) as `null`.
 //!
 //! A run: `run`, `task`, `id` (the caller's, or null), `state` (`unfinished`, `completed`, `failed`, `cancelled`),
-//! `started_at`, `finished_at` (or null), `duration_us` (or null).
+//! `started_at`, `finished_at` (or null), `duration_us` (or null), `attempts`, `retry_at` (when the next attempt is due, or null),
+//! `parked` (it took the process down too often: it waits for somebody to resume or cancel it), `parent` (the run whose body called it, or
+//! null), `tags` (an object).
 //!
 //! An event: `run`, `sequence`, `epoch` (which life of the process wrote it), `event`, and by event:
 //!
 //! | `event` | fields |
 //! |---|---|
-//! | `task_started` | `at`, `task`, `code`, `input`, `attempt`, `cause`, `id` |
-//! | `trace_started` | `at`, `name`, `code`, `input_hash`, `occurrence`, `input`, `file`, `line`, `immediate` |
-//! | `trace_completed` | `trace` (the `sequence` of its start), `name`, `outcome` (`ok`, `err`, `dropped`), `output` or `error`, `tries`, `started_at`, `duration_us` |
-//! | `task_completed` | `at`, `outcome` (`ok`, `err`, `cancelled`), `output` or `error`, `imposed` (whether the engine ended it), `code` |
+//! | `task_started` | `at`, `task`, `code`, `input`, `attempt`, `cause` (`new`, `cached`, `resumed`, `retried`), if resumed `rerun` (`names`, `edited`), `id`, `parent` (`run`, `attempt`; or null), `tags` |
+//! | `trace_started` | `at`, `name`, `code`, `input_hash`, `occurrence`, `input`, `file`, `line`, `form` (`future`, `inline`, `stream`, `iterator`), `within` (the `sequence` of the trace whose effect called it, or null), `child` (its run, if it is a task, or null), `group` (or null) |
+//! | `trace_retried` | `trace` (the `sequence` of its start), `name`, `tries` (so far), `error`, `due` (of the next try), `started_at`, `duration_us` |
+//! | `trace_yielded` | `trace`, `name`, `index` (from 0), `item`, `repeats` |
+//! | `trace_completed` | `trace`, `name`, `outcome` (`ok`, `err`, `dropped`), `output` or `error`, `tries`, `started_at`, `duration_us`, `repeats` |
+//! | `signal_received` | `at`, `name`, `value` |
+//! | `task_completed` | `at`, `outcome` (`ok`, `err`, `cancelled`), `output` or `error`, `imposed` (whether the engine ended it), `code`, `retry_at` (of the next attempt, if one follows by itself: then this is not the end; else null) |
 //!
-//! `error` has `kind`, `message`, `sources` (a list of texts, nearest first) and `type_name`.
+//! `repeats` is the `sequence` of the event of an earlier attempt that this one hands on again: no effect was run for it.
+//! `error` has `kind`, `message`, `sources` (a list of texts, nearest first), `type_name`, `terminal` (no try follows it)
+//! and, if its type can be read back, `value`.
 //!
 //! Invariant: a line is whole JSON and holds no control character.
 
+mod event;
+
 use std::io::{self, Write};
 
-use relive_engine::event::{ErrorRecord, Event, TaskOutcome, TraceOutcome};
-use relive_engine::id::{RunId, Timestamp};
-use relive_engine::inspect::{LoggedEvent, StoredRun};
-use relive_engine::value::Value;
-use serde::Serialize;
+use relive_engine::index::UnfinishedRecord;
+use relive_engine::inspect::StoredRun;
+use serde::{Serialize, Serializer};
+
+pub(crate) use event::EventLine;
 
 use crate::text::{is_unsafe, snake};
 use crate::time::{between, rfc_3339};
@@ -44,10 +53,15 @@ pub(crate) struct RunLine<'a> {
     started_at: String,
     finished_at: Option<String>,
     duration_us: Option<u64>,
+    attempts: u32,
+    retry_at: Option<String>,
+    parked: bool,
+    parent: Option<String>,
+    tags: Tags<'a>,
 }
 
 impl<'a> RunLine<'a> {
-    pub(crate) fn of(stored: &'a StoredRun) -> Self {
+    pub(crate) fn of(stored: &'a StoredRun, unfinished: Option<&UnfinishedRecord>) -> Self {
         let record = &stored.record;
         Self {
             run: stored.run.to_string(),
@@ -57,155 +71,21 @@ impl<'a> RunLine<'a> {
             started_at: rfc_3339(record.started_at),
             finished_at: record.finished_at.map(rfc_3339),
             duration_us: record.finished_at.map(|finished_at| between(record.started_at, finished_at)),
+            attempts: record.attempts,
+            retry_at: unfinished.and_then(|unfinished| unfinished.retry_at).map(rfc_3339),
+            parked: unfinished.is_some_and(|unfinished| unfinished.parked),
+            parent: record.parent.map(|parent| parent.to_string()),
+            tags: Tags(&record.tags),
         }
     }
 }
 
-/// An event of a log.
-#[derive(Serialize)]
-pub(crate) struct EventLine<'a> {
-    run: String,
-    sequence: u64,
-    epoch: u32,
-    event: String,
-    #[serde(flatten)]
-    facts: Facts<'a>,
-}
+/// Tags as an object: their names differ.
+pub(crate) struct Tags<'a>(pub(crate) &'a [(String, String)]);
 
-#[derive(Serialize)]
-#[serde(untagged)]
-enum Facts<'a> {
-    TaskStarted {
-        at: String,
-        task: &'a str,
-        code: String,
-        input: Value,
-        attempt: u32,
-        cause: String,
-        id: Option<&'a str>,
-    },
-    TraceStarted {
-        at: String,
-        name: &'a str,
-        code: String,
-        input_hash: String,
-        occurrence: u32,
-        input: Value,
-        file: &'a str,
-        line: u32,
-        immediate: bool,
-    },
-    TraceCompleted {
-        trace: u64,
-        name: Option<&'a str>,
-        #[serde(flatten)]
-        outcome: Outcome<'a>,
-        tries: u32,
-        started_at: String,
-        duration_us: u64,
-    },
-    TaskCompleted {
-        at: String,
-        #[serde(flatten)]
-        outcome: Outcome<'a>,
-        imposed: bool,
-        code: String,
-    },
-    /// Of a version to come.
-    Unknown {},
-}
-
-#[derive(Serialize)]
-struct Outcome<'a> {
-    outcome: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    output: Option<Value>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<ErrorObject<'a>>,
-}
-
-#[derive(Serialize)]
-struct ErrorObject<'a> {
-    kind: String,
-    message: &'a str,
-    sources: &'a [String],
-    type_name: &'a str,
-}
-
-impl<'a> Outcome<'a> {
-    fn ok(output: Value) -> Self {
-        Self { outcome: "ok", output: Some(output), error: None }
-    }
-
-    fn err(error: &'a ErrorRecord) -> Self {
-        let ErrorRecord { kind, message, sources, type_name, .. } = error;
-        let error = ErrorObject { kind: snake(&format!("{kind:?}")), message, sources, type_name };
-        Self { outcome: "err", output: None, error: Some(error) }
-    }
-
-    fn other(outcome: &'static str) -> Self {
-        Self { outcome, output: None, error: None }
-    }
-}
-
-impl<'a> EventLine<'a> {
-    /// `name` is that of the trace, where the event itself does not say it.
-    pub(crate) fn of(run: RunId, logged: &'a LoggedEvent, name: Option<&'a str>) -> Self {
-        let at = |at: Timestamp| rfc_3339(at);
-        let facts = match &logged.event {
-            Event::TaskStarted(started) => Facts::TaskStarted {
-                at: at(started.at),
-                task: &started.task,
-                code: started.code.to_string(),
-                input: started.input.to_value(),
-                attempt: started.attempt,
-                cause: snake(&format!("{:?}", started.cause)),
-                id: started.id.as_deref(),
-            },
-            Event::TraceStarted(started) => Facts::TraceStarted {
-                at: at(started.at),
-                name: &started.name,
-                code: started.code.to_string(),
-                input_hash: started.input_hash.to_string(),
-                occurrence: started.occurrence,
-                input: started.input.to_value(),
-                file: &started.file,
-                line: started.line,
-                immediate: started.form.is_inline(),
-            },
-            Event::TraceCompleted(completed) => Facts::TraceCompleted {
-                trace: completed.trace.0,
-                name,
-                outcome: match &completed.outcome {
-                    TraceOutcome::Ok(output) => Outcome::ok(output.to_value()),
-                    TraceOutcome::Err(error) => Outcome::err(error),
-                    TraceOutcome::Dropped => Outcome::other("dropped"),
-                    _ => Outcome::other("other"),
-                },
-                tries: completed.tries,
-                started_at: at(completed.started_at),
-                duration_us: completed.duration_micros,
-            },
-            Event::TaskCompleted(completed) => Facts::TaskCompleted {
-                at: at(completed.at),
-                outcome: match &completed.outcome {
-                    TaskOutcome::Ok(output) => Outcome::ok(output.to_value()),
-                    TaskOutcome::Err(error) => Outcome::err(error),
-                    TaskOutcome::Cancelled => Outcome::other("cancelled"),
-                    _ => Outcome::other("other"),
-                },
-                imposed: completed.imposed,
-                code: completed.code.to_string(),
-            },
-            _ => Facts::Unknown {},
-        };
-        Self {
-            run: run.to_string(),
-            sequence: logged.sequence.0,
-            epoch: logged.epoch.0,
-            event: snake(logged.event.name()),
-            facts,
-        }
+impl Serialize for Tags<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(name, value)| (name, value)))
     }
 }
 

@@ -24,7 +24,7 @@
 //! | `find` | which run is meant |
 //! | `runs`, `show`, `log` | a command each |
 //! | `json` | lines of JSON, and the names in them |
-//! | `call`, `time`, `text`, `look` | calls, moments, text that fits, colours and width |
+//! | `call`, `words`, `time`, `text`, `look` | calls, words for events, moments, text that fits, colours and width |
 //! | `failure` | why a command failed |
 
 mod args;
@@ -39,6 +39,7 @@ mod runs;
 mod show;
 mod text;
 mod time;
+mod words;
 
 pub use command::main;
 pub use failure::Failure;

@@ -71,6 +71,9 @@ pub(crate) fn stdout_width() -> usize {
     })
 }
 
+/// An unfinished run that took the process down too often.
+pub(crate) const PARKED: (&str, Style) = ("parked", BAD);
+
 /// A state in a word, and its style.
 pub(crate) fn state(state: RunState) -> (&'static str, Style) {
     match state {

@@ -4,7 +4,9 @@
 
 use std::io::{self, Write};
 
-use relive_engine::inspect::{Runs, StoredRun};
+use relive_engine::index::{RunState, UnfinishedRecord};
+use relive_engine::inspect::{self, Runs, StoredRun};
+use relive_storage::Read;
 
 use crate::failure::Failure;
 use crate::json;
@@ -16,15 +18,24 @@ use crate::time;
 const MEASURED: usize = 500;
 
 /// Lines of JSON.
-pub(crate) fn json(runs: Runs, limit: usize, out: &mut (impl Write + ?Sized)) -> Result<(), Failure> {
+pub(crate) fn json(store: &dyn Read, runs: Runs, limit: usize, out: &mut (impl Write + ?Sized)) -> Result<(), Failure> {
     for stored in runs.take(limit) {
-        json::line(out, &json::RunLine::of(&stored?))?;
+        let stored = stored?;
+        let unfinished = unfinished(store, &stored)?;
+        json::line(out, &json::RunLine::of(&stored, unfinished.as_ref()))?;
     }
     Ok(())
 }
 
 /// A table.
-pub(crate) fn table(runs: Runs, limit: usize, look: &Look, out: &mut (impl Write + ?Sized)) -> Result<(), Failure> {
+pub(crate) fn table(
+    store: &dyn Read,
+    runs: Runs,
+    tag: Option<&(String, String)>,
+    limit: usize,
+    look: &Look,
+    out: &mut (impl Write + ?Sized),
+) -> Result<(), Failure> {
     let mut runs = runs.take(limit);
     let measured: Vec<_> = runs.by_ref().take(MEASURED).collect();
     let widths = Widths::of(measured.iter().flatten(), look);
@@ -35,12 +46,24 @@ pub(crate) fn table(runs: Runs, limit: usize, look: &Look, out: &mut (impl Write
             widths.head(look, out)?;
             any = true;
         }
-        widths.line(&stored, look, out)?;
+        let is_parked = unfinished(store, &stored)?.is_some_and(|unfinished| unfinished.parked);
+        widths.line(&stored, is_parked, look, out)?;
     }
     if !any && limit > 0 {
-        writeln!(out, "no runs yet")?;
+        match tag {
+            Some((name, value)) => writeln!(out, "no runs with the tag {}={}", escaped(name), escaped(value))?,
+            None => writeln!(out, "no runs yet")?,
+        }
     }
     Ok(())
+}
+
+/// What a restart knows of a run that has not ended.
+fn unfinished(store: &dyn Read, stored: &StoredRun) -> Result<Option<UnfinishedRecord>, Failure> {
+    match stored.record.state {
+        RunState::Unfinished => Ok(inspect::unfinished(store, stored.run)?),
+        _ => Ok(None),
+    }
 }
 
 const RUN: usize = 26;
@@ -79,9 +102,15 @@ impl Widths {
         writeln!(out, "{}", look.paint(BOLD, line))
     }
 
-    fn line(&self, stored: &StoredRun, look: &Look, out: &mut (impl Write + ?Sized)) -> io::Result<()> {
+    fn line(
+        &self,
+        stored: &StoredRun,
+        is_parked: bool,
+        look: &Look,
+        out: &mut (impl Write + ?Sized),
+    ) -> io::Result<()> {
         let record = &stored.record;
-        let (word, style) = look::state(record.state);
+        let (word, style) = if is_parked { look::PARKED } else { look::state(record.state) };
         write!(
             out,
             "{}  {}  {}  {}  {}",

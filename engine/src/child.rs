@@ -86,7 +86,7 @@ impl Inner {
     }
 
     /// The run that a child's id leads to.
-    fn known_child(&self, child: RunId) -> Result<Option<RunId>> {
+    pub(crate) fn known_child(&self, child: RunId) -> Result<Option<RunId>> {
         if self.runs.lock().contains_key(&child) {
             return Ok(Some(child));
         }

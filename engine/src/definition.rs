@@ -80,7 +80,7 @@ pub struct RetryPolicy {
     pub backoff: Duration,
     /// How much longer each wait is than the one before. At least 1.
     pub factor: f64,
-    /// Longest wait.
+    /// Longest wait, unless the first is longer.
     pub backoff_max: Duration,
     /// Whether a wait is a random part, at least half, of what it would be, so that many do not try at the same moment.
     pub jitter: bool,

@@ -87,6 +87,8 @@ pub(crate) struct Inner {
     ended: tokio::sync::Mutex<Option<mpsc::Receiver<()>>>,
     thread: Mutex<Option<CommitterThread>>,
     grace: Duration,
+    /// How often a run may be under way when the process dies, before it is parked.
+    pub(crate) crashes_max: u32,
 }
 
 impl Engine {
@@ -103,7 +105,7 @@ impl Engine {
         let (committer, thread) = Committer::start(Arc::clone(&store), options.durability, options.on_durable)?;
         let store: Arc<dyn Read> = store;
         let (redaction, drawn) = redaction_key(store.as_ref(), options.entropy.as_ref())?;
-        let epoch = crate::recover::next_epoch(store.as_ref(), &committer, drawn).await?;
+        let (epoch, in_order) = crate::recover::next_epoch(store.as_ref(), &committer, drawn).await?;
         let (alive, ended) = mpsc::channel(1);
         // On a runtime of one thread, everybody else would wait with the run.
         let has_threads = runtime.runtime_flavor() != tokio::runtime::RuntimeFlavor::CurrentThread;
@@ -134,9 +136,10 @@ impl Engine {
             ended: tokio::sync::Mutex::new(Some(ended)),
             thread: Mutex::new(Some(thread)),
             grace: options.shutdown_grace,
+            crashes_max: options.crashes_max,
         });
         let engine = Self(Arc::new(Owner(Arc::clone(&inner))));
-        crate::recover::take_up(&inner)?;
+        crate::recover::take_up(&inner, in_order)?;
         Ok(engine)
     }
 
@@ -219,7 +222,7 @@ impl Engine {
         self.inner().signal(run, name, value).await
     }
 
-    /// Begins a new attempt of a run that failed, was cancelled, or waits (it diverged, its task was missing). What earlier
+    /// Begins a new attempt of a run that failed, was cancelled, or waits (it diverged, was parked, its task was missing). What earlier
     /// attempts found is not found again, less what `rerun` names. When this returns, the attempt's first event is durable.
     ///
     /// # Errors
@@ -269,7 +272,7 @@ impl Engine {
             inner.close(Stop::Abort);
             ended.recv().await;
         }
-        inner.settle_cache().await;
+        inner.settle().await;
         inner.settings.committer.close();
         let thread = inner.thread.lock().take();
         if let Some(thread) = thread {

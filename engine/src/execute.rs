@@ -19,6 +19,7 @@ use crate::error::{Error, ErrorKind, Result, payload_error};
 use crate::event::{Batch, Cause, ErrorRecord, Event, Rerun, TaskCompleted, TaskStarted};
 use crate::handle::{CellState, RunCell};
 use crate::id::{RunId, Sequence, Timestamp};
+use crate::index::UnfinishedRecord;
 use crate::log::{LogReader, LogWriter};
 use crate::past::Past;
 use crate::payload::{Payload, PayloadError};
@@ -35,6 +36,8 @@ pub(crate) enum Beginning {
         attempt_at: Sequence,
         /// If that has failed, when the next is due.
         retry_at: Option<Timestamp>,
+        /// If that life did not end in order: what the run has to count.
+        died: Option<Box<UnfinishedRecord>>,
     },
     /// A new attempt, for this reason.
     Attempt(Cause),
@@ -156,7 +159,7 @@ async fn life(engine: &Arc<Inner>, cell: &Arc<RunCell>, beginning: Beginning) ->
             true => engine.cancel_unfinished(cell.run).await?,
             false => attempt(engine, cell, Cause::Retried).await?,
         },
-        Beginning::TakenUp { attempt_at, .. } => taken_up(engine, cell, attempt_at).await?,
+        Beginning::TakenUp { attempt_at, died, .. } => taken_up(engine, cell, attempt_at, died).await?,
         Beginning::Attempt(cause) => attempt(engine, cell, cause).await?,
     };
     while let Some(due) = completed.retry_at {
@@ -265,11 +268,22 @@ async fn first_or_next(
 }
 
 /// Takes an attempt up where its log ends.
-async fn taken_up(engine: &Arc<Inner>, cell: &Arc<RunCell>, attempt_at: Sequence) -> Result<TaskCompleted> {
+async fn taken_up(
+    engine: &Arc<Inner>,
+    cell: &Arc<RunCell>,
+    attempt_at: Sequence,
+    died: Option<Box<UnfinishedRecord>>,
+) -> Result<TaskCompleted> {
     let definition = definition(engine, cell)?;
     cell.set(CellState::Queued);
     let turn = turn(engine, cell).await?;
     cell.set(CellState::Running);
+    let goes_on = matches!(turn, Got::Turn(_));
+    if let Some(record) = died.filter(|_| goes_on)
+        && let Some(error) = crate::park::count(engine, cell.run, *record).await?
+    {
+        return Err(error);
+    }
     let (shared, body) = prepare(engine, cell.run, definition, &cell.mailbox, attempt_at, false)?;
     cell.drive(&shared);
     let drive = Drive::new(shared, engine.settings.clone(), None);

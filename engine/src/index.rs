@@ -89,8 +89,10 @@ pub struct UnfinishedRecord {
     pub parent: Option<RunId>,
     /// How often in a row the process died while this run was under way and had not got on.
     pub crashes: u32,
-    /// How far it had got then.
+    /// The last event of its log then.
     pub crashed_at: Sequence,
+    /// Whether it is not to be taken up for that, until somebody resumes it.
+    pub parked: bool,
 }
 
 /// Which run a caller's id names.

@@ -11,7 +11,7 @@ use relive_storage::{KeyRange, Keyspace, Order, PageLimit, Read, Row, after};
 use crate::error::{Error, ErrorKind, Result, storage_error};
 use crate::event::{Batch, Event};
 use crate::id::{Epoch, RunId, Sequence};
-use crate::index::{self, RunRecord};
+use crate::index::{self, RunRecord, UnfinishedRecord};
 use crate::log::LogReader;
 
 /// A run, as it is stored.
@@ -125,6 +125,14 @@ fn stored(row: &Row) -> Result<StoredRun> {
 /// If the store cannot be read, or the record is damaged.
 pub fn run(store: &dyn Read, run: RunId) -> Result<Option<RunRecord>> {
     index::read(store, index::RUNS, &index::run_key(run))
+}
+
+/// What a restart needs to know of a run, or `None` if there is no such run or it has ended.
+///
+/// # Errors
+/// If the store cannot be read, or the record is damaged.
+pub fn unfinished(store: &dyn Read, run: RunId) -> Result<Option<UnfinishedRecord>> {
+    index::read(store, index::UNFINISHED, &index::run_key(run))
 }
 
 /// The runs whose printed id begins with this text, at most `count_max`.

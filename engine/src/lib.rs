@@ -20,6 +20,7 @@ pub mod inspect;
 pub mod log;
 pub mod options;
 pub mod panic;
+mod park;
 mod past;
 pub mod payload;
 mod recover;

@@ -25,6 +25,9 @@ pub struct Options {
     pub strict: bool,
     /// How many runs may be under way at once; more wait for their turn. Default: [`RUNS_MAX_DEFAULT`].
     pub runs_max: usize,
+    /// How often a run may be under way when the process dies, without getting on, before it is parked. Default:
+    /// [`CRASHES_MAX_DEFAULT`].
+    pub crashes_max: u32,
     /// How long a shutdown waits for effects that have begun. Default: [`SHUTDOWN_GRACE_DEFAULT`].
     pub shutdown_grace: Duration,
     /// How inputs and results are written, where a function's attribute says nothing else. Default: [`Encoding::DEFAULT`].
@@ -48,6 +51,9 @@ pub struct Options {
 /// 10,000 runs at once: a bound on memory that few programs meet.
 pub const RUNS_MAX_DEFAULT: usize = 10_000;
 
+/// 3 times: once may be chance, twice bad luck.
+pub const CRASHES_MAX_DEFAULT: u32 = 3;
+
 /// 10 s: longer than most calls of a service, shorter than the 30 s after which supervisors kill.
 pub const SHUTDOWN_GRACE_DEFAULT: Duration = Duration::from_secs(10);
 
@@ -57,6 +63,7 @@ impl Default for Options {
             durability: Durability::Sync,
             strict: cfg!(debug_assertions),
             runs_max: RUNS_MAX_DEFAULT,
+            crashes_max: CRASHES_MAX_DEFAULT,
             shutdown_grace: SHUTDOWN_GRACE_DEFAULT,
             encoding: Encoding::DEFAULT,
             payload_hooks: Vec::new(),

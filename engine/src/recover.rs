@@ -22,17 +22,19 @@ use crate::log::LogReader;
 /// Where the epoch stands in `meta`.
 const EPOCH_KEY: &[u8] = b"epoch";
 
-/// Counts this opening of the store, durably, together with the store's redaction key if that was drawn just now.
+/// Counts this opening of the store, durably, together with the store's redaction key if that was drawn just now. Says
+/// also whether the life before ended in order.
 pub(crate) async fn next_epoch(
     store: &dyn Read,
     committer: &Committer,
     drawn: Option<(Precondition, Operation)>,
-) -> Result<Epoch> {
+) -> Result<(Epoch, bool)> {
     let old = store.get(index::META, EPOCH_KEY).map_err(storage_error)?;
     let last = match &old {
         Some(bytes) => index::open::<Epoch>(index::META, EPOCH_KEY, bytes)?,
         None => Epoch(0),
     };
+    let in_order = crate::park::ended_in_order(store, last)?;
     let epoch = Epoch(last.0.wrapping_add(1));
     let key = EPOCH_KEY.to_vec();
     let unchanged = match old {
@@ -45,15 +47,16 @@ pub(crate) async fn next_epoch(
         write.operations.push(put);
     }
     match committer.commit(write).await? {
-        relive_storage::Outcome::Applied => Ok(epoch),
+        relive_storage::Outcome::Applied => Ok((epoch, in_order)),
         relive_storage::Outcome::Refused { .. } => {
             Err(Error::new(ErrorKind::InUse, "another engine opened the same store at the same time"))
         }
     }
 }
 
-/// Spawns every unfinished run whose task is linked in; the others wait, with the reason.
-pub(crate) fn take_up(inner: &Arc<Inner>) -> Result<()> {
+/// Spawns every unfinished run whose task is linked in; the others wait, with the reason. Unless the life before ended in
+/// order, each that goes on counts that.
+pub(crate) fn take_up(inner: &Arc<Inner>, in_order: bool) -> Result<()> {
     let mut range = KeyRange::all();
     loop {
         let page = inner
@@ -63,7 +66,7 @@ pub(crate) fn take_up(inner: &Arc<Inner>) -> Result<()> {
         for row in &page.rows {
             let run = index::run_of(index::UNFINISHED, &row.key)?;
             let record = index::open::<UnfinishedRecord>(index::UNFINISHED, &row.key, &row.value)?;
-            take_up_run(inner, run, &record);
+            take_up_run(inner, run, record, in_order)?;
         }
         match page.rows.last() {
             Some(last) if page.more => range.start = after(&last.key),
@@ -72,7 +75,7 @@ pub(crate) fn take_up(inner: &Arc<Inner>) -> Result<()> {
     }
 }
 
-fn take_up_run(inner: &Arc<Inner>, run: RunId, record: &UnfinishedRecord) {
+fn take_up_run(inner: &Arc<Inner>, run: RunId, record: UnfinishedRecord, in_order: bool) -> Result<()> {
     let cell = RunCell::new(run, &record.task, CellState::Queued);
     {
         let mut holders = cell.holders.lock();
@@ -87,17 +90,23 @@ fn take_up_run(inner: &Arc<Inner>, run: RunId, record: &UnfinishedRecord) {
         inner.joinable(key, &cell);
     }
     let alive = inner.alive.lock().clone();
-    match (definition, alive) {
-        (Some(_), Some(alive)) => {
-            let beginning = Beginning::TakenUp { attempt_at: record.attempt_at, retry_at: record.retry_at };
-            execute::spawn(inner, &cell, beginning, key, alive);
-        }
-        _ => {
-            let error = execute::unknown_task(&cell);
-            tracing::warn!(%run, task = %record.task, %error, "a run waits");
-            cell.set(CellState::Waiting(Arc::new(error)));
-        }
+    let (Some(_), Some(alive)) = (definition, alive) else {
+        wait(&cell, execute::unknown_task(&cell));
+        return Ok(());
+    };
+    if let Some(error) = crate::park::parked(inner.store()?, run, &record) {
+        wait(&cell, error);
+        return Ok(());
     }
+    let UnfinishedRecord { attempt_at, retry_at, .. } = record;
+    let died = (!in_order).then(|| Box::new(record));
+    execute::spawn(inner, &cell, Beginning::TakenUp { attempt_at, retry_at, died }, key, alive);
+    Ok(())
+}
+
+fn wait(cell: &RunCell, error: Error) {
+    tracing::warn!(run = %cell.run, task = %cell.task, %error, "a run waits");
+    cell.set(CellState::Waiting(Arc::new(error)));
 }
 
 /// How a run began.

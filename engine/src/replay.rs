@@ -35,7 +35,7 @@ pub use self::expected::Answer;
 use self::expected::{Delivery, Expected};
 use self::history::{History, Rest};
 use self::memo::signal_name;
-pub use self::memo::{Hit, Memo, SIGNAL, Scope};
+pub use self::memo::{Hit, Memo, SIGNAL, SLEEP, Scope};
 
 /// A trace of this pass over the body: its number, counted from 0 in the order of starts. Not on record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -41,7 +41,7 @@ const fn definition(name: &'static str, line: u32, pure: bool) -> TraceDefinitio
 static NOW: TraceDefinition = definition("relive::now", line!(), true);
 static RANDOM: TraceDefinition = definition("relive::random", line!(), true);
 static UUID: TraceDefinition = definition("relive::uuid", line!(), true);
-static SLEEP: TraceDefinition = definition("relive::sleep", line!(), false);
+static SLEEP: TraceDefinition = definition(relive_engine::replay::SLEEP, line!(), false);
 static SIGNAL: TraceDefinition = definition(relive_engine::replay::SIGNAL, line!(), false);
 
 inventory::submit! { TraceEntry(&NOW) }

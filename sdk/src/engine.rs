@@ -76,6 +76,16 @@ impl Builder {
         self
     }
 
+    /// How often a run may be under way when the process dies, without getting on between, before it is parked: then it
+    /// waits until somebody resumes or cancels it, so that one run cannot take the process down for ever. What only waits
+    /// (for a time, a signal, a child) is not counted, and a [`shutdown`](Engine::shutdown) is no death. At least 1;
+    /// default 3; `u32::MAX` for never, where processes are killed often for other reasons.
+    #[must_use]
+    pub fn crashes_max(mut self, crashes_max: u32) -> Self {
+        self.0.crashes_max = crashes_max.max(1);
+        self
+    }
+
     /// How long a shutdown waits for effects that have begun. Default: 10 s.
     #[must_use]
     pub fn shutdown_grace(mut self, grace: Duration) -> Self {

@@ -1,28 +1,28 @@
 //! From moments to columns: where a bar begins and ends.
 //!
-//! Used by `draw`. Time between two lives of the process is cut out, as a run that rested for a night would otherwise
-//! be two dots.
+//! Used by `grid`. Time between two lives of the process, or two attempts, is cut out, as a run that rested for a night
+//! would otherwise be two dots.
 //!
 //! Invariant: every bar is within the axis and at least one column wide.
 
 use std::ops::Range;
 
-use relive_engine::id::{Epoch, Timestamp};
+use relive_engine::id::Timestamp;
 
-use super::timeline::Life;
+use super::row::{Life, Part};
 use crate::time;
 
 /// The axis of a run.
 #[derive(Debug)]
 pub(super) struct Axis {
-    /// One per life, in order; one for all where they are too many to draw.
-    parts: Vec<Part>,
+    /// One per life and attempt, in order; one for all where they are too many to draw.
+    parts: Vec<Stretch>,
     columns: usize,
 }
 
 #[derive(Debug)]
-struct Part {
-    epoch: Epoch,
+struct Stretch {
+    part: Part,
     first: Timestamp,
     micros: u64,
     columns: Range<usize>,
@@ -40,8 +40,9 @@ impl Axis {
     fn whole(lives: &[Life], columns: usize) -> Self {
         let first = lives.iter().map(|life| life.first).min().unwrap_or_default();
         let last = lives.iter().map(|life| life.last).max().unwrap_or_default();
-        let epoch = lives.first().map(|life| life.epoch).unwrap_or_default();
-        Self { parts: vec![Part { epoch, first, micros: time::between(first, last), columns: 0..columns }], columns }
+        let micros = time::between(first, last);
+        let only = |life: &Life| Stretch { part: life.part, first, micros, columns: 0..columns };
+        Self { parts: lives.first().map(only).into_iter().collect(), columns }
     }
 
     /// `None` if the clock went back between two lives: then nothing is between them.
@@ -63,7 +64,7 @@ impl Axis {
         let parts = lives.iter().zip(lengths).zip(widths).map(|((life, micros), width)| {
             let columns = at..at + width;
             at += width + 1;
-            Part { epoch: life.epoch, first: life.first, micros, columns }
+            Stretch { part: life.part, first: life.first, micros, columns }
         });
         Some(Self { parts: parts.collect(), columns })
     }
@@ -83,8 +84,8 @@ impl Axis {
     }
 
     /// The columns of what a life did from a moment on for so long, and whether that is less than half a column.
-    pub(super) fn bar(&self, epoch: Epoch, from: Timestamp, micros: u64) -> (Range<usize>, bool) {
-        let Some(part) = self.part(epoch) else { return (0..1, true) };
+    pub(super) fn bar(&self, part: Part, from: Timestamp, micros: u64) -> (Range<usize>, bool) {
+        let Some(part) = self.stretch(part) else { return (0..1, true) };
         let start = column(part, from).min(part.columns.end - 1);
         let width = part.columns.len() as f64;
         let exact = micros as f64 / part.micros.max(1) as f64 * width;
@@ -92,21 +93,23 @@ impl Axis {
         (start..end, exact < 0.5)
     }
 
-    /// The columns from a moment in a life to the end of the axis.
-    pub(super) fn rest(&self, epoch: Epoch, from: Timestamp) -> Range<usize> {
-        let start = self.part(epoch).map_or(0, |part| column(part, from).min(part.columns.end - 1));
-        start..self.columns
+    /// The columns from a moment in a life to the end of the axis; of what is over, to the end of that life.
+    pub(super) fn rest(&self, part: Part, from: Timestamp, is_over: bool) -> Range<usize> {
+        let stretch = self.stretch(part);
+        let start = stretch.map_or(0, |stretch| column(stretch, from).min(stretch.columns.end - 1));
+        let end = stretch.filter(|_| is_over).map_or(self.columns, |stretch| stretch.columns.end);
+        start..end
     }
 
-    fn part(&self, epoch: Epoch) -> Option<&Part> {
+    fn stretch(&self, part: Part) -> Option<&Stretch> {
         match self.parts.as_slice() {
             [only] => Some(only),
-            parts => parts.iter().find(|part| part.epoch == epoch),
+            parts => parts.iter().find(|stretch| stretch.part == part),
         }
     }
 }
 
-fn column(part: &Part, at: Timestamp) -> usize {
+fn column(part: &Stretch, at: Timestamp) -> usize {
     let since = time::between(part.first, at).min(part.micros);
     let width = part.columns.len() as u128;
     part.columns.start + (u128::from(since) * width / u128::from(part.micros.max(1))) as usize
@@ -114,27 +117,33 @@ fn column(part: &Part, at: Timestamp) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use relive_engine::id::Epoch;
+
     use super::*;
 
+    fn part(epoch: u32) -> Part {
+        Part { epoch: Epoch(epoch), attempt: 0 }
+    }
+
     fn life(epoch: u32, first: i64, last: i64) -> Life {
-        Life { epoch: Epoch(epoch), first: Timestamp(first), last: Timestamp(last) }
+        Life { part: part(epoch), first: Timestamp(first), last: Timestamp(last) }
     }
 
     #[test]
     fn a_bar_is_where_its_time_is() {
         let axis = Axis::new(&[life(1, 1_000, 2_000)], 10);
-        assert_eq!(axis.bar(Epoch(1), Timestamp(1_000), 500), (0..5, false));
-        assert_eq!(axis.bar(Epoch(1), Timestamp(1_900), 100), (9..10, false));
-        assert_eq!(axis.bar(Epoch(1), Timestamp(2_000), 0), (9..10, true));
-        assert_eq!(axis.rest(Epoch(1), Timestamp(1_500)), 5..10);
+        assert_eq!(axis.bar(part(1), Timestamp(1_000), 500), (0..5, false));
+        assert_eq!(axis.bar(part(1), Timestamp(1_900), 100), (9..10, false));
+        assert_eq!(axis.bar(part(1), Timestamp(2_000), 0), (9..10, true));
+        assert_eq!(axis.rest(part(1), Timestamp(1_500), false), 5..10);
     }
 
     #[test]
     fn the_time_between_two_lives_takes_one_column() {
         let axis = Axis::new(&[life(1, 0, 500), life(4, 1_000_000_000, 1_000_000_500)], 21);
         assert_eq!(axis.cuts().collect::<Vec<_>>(), [10]);
-        assert_eq!(axis.bar(Epoch(1), Timestamp(0), 500), (0..10, false));
-        assert_eq!(axis.bar(Epoch(4), Timestamp(1_000_000_000), 500), (11..21, false));
+        assert_eq!(axis.bar(part(1), Timestamp(0), 500), (0..10, false));
+        assert_eq!(axis.bar(part(4), Timestamp(1_000_000_000), 500), (11..21, false));
         assert_eq!(axis.micros(), 1_000);
     }
 
@@ -150,9 +159,9 @@ mod tests {
                         let axis = Axis::new(&lives[..count], columns);
                         for (epoch, at) in [(1, first), (2, second), (3, 7), (9, 0)] {
                             for micros in [0, 1, u64::MAX] {
-                                let (bar, _) = axis.bar(Epoch(epoch), Timestamp(at), micros);
+                                let (bar, _) = axis.bar(part(epoch), Timestamp(at), micros);
                                 assert!(bar.start < bar.end && bar.end <= axis.columns(), "{bar:?} {axis:?}");
-                                let rest = axis.rest(Epoch(epoch), Timestamp(at));
+                                let rest = axis.rest(part(epoch), Timestamp(at), micros == 0);
                                 assert!(rest.start < axis.columns(), "{rest:?} {axis:?}");
                             }
                         }

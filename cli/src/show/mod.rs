@@ -1,17 +1,24 @@
 //! `relive show RUN`: the timeline of a run.
 //!
-//! `timeline` reads the log into rows, `axis` says where a bar goes, `draw` prints.
+//! `timeline` reads the log into rows (`row`), `tree` puts them in order, `axis` says where a bar goes; `draw` prints:
+//! `head`, `grid`, `result`.
 //!
 //! Invariant: memory is bounded by the rows that are shown, whatever the log holds.
 
 mod axis;
 mod draw;
+mod grid;
+mod head;
+mod result;
+mod row;
 mod timeline;
+mod tree;
 
 use std::io::Write;
 use std::sync::Arc;
 
-use relive_engine::id::RunId;
+use relive_engine::id::{RunId, Sequence};
+use relive_engine::inspect;
 use relive_storage::Read;
 
 use crate::failure::Failure;
@@ -20,6 +27,16 @@ use timeline::{Keep, Timeline};
 
 /// How many rows are drawn at the beginning and at the end of a long run: 100 each, so that both fit a few screens.
 const ROWS_EACH: usize = 100;
+
+/// How a run stands beside what its log says.
+enum Standing {
+    AsItsLogSays,
+    /// It took the process down so often, and got no further than this event.
+    Parked {
+        crashes: u32,
+        crashed_at: Sequence,
+    },
+}
 
 /// How a timeline is drawn. Any values are valid: a width is brought to 72 to 500 columns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,9 +79,13 @@ pub fn show(
     let look = Look::new(options.width, options.color);
     let rows_each = if options.all { usize::MAX } else { ROWS_EACH };
     let keep = Keep { rows_each, label_columns: draw::label_columns(look.width) };
+    let standing = match inspect::unfinished(reader.as_ref(), run)? {
+        Some(record) if record.parked => Standing::Parked { crashes: record.crashes, crashed_at: record.crashed_at },
+        _ => Standing::AsItsLogSays,
+    };
     let mut timeline = Timeline::read(reader, run, keep)?;
     let damage = timeline.damage.take();
-    draw::draw(&timeline, damage.as_ref(), &look, out)?;
+    draw::draw(&timeline, &standing, damage.as_ref(), &look, out)?;
     match damage {
         Some(error) => Err(error.into()),
         None => Ok(()),

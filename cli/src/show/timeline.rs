@@ -1,88 +1,28 @@
-//! A run's log as rows: one per trace, in the order of their starts.
+//! A run's log as rows: one per trace, in the order of their starts, with headings where attempts begin.
 //!
 //! Read by `show`, drawn by `draw`.
 //!
-//! Invariant: memory is bounded by the rows that are kept and the lives of the run, whatever the log holds; the totals
-//! count everything.
+//! Invariant: memory is bounded by the rows that are kept and the lives and attempts of the run, whatever the log holds;
+//! the totals count everything.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use relive_engine::error::{Error, ErrorKind, Result};
-use relive_engine::event::{Event, TaskCompleted, TaskStarted, TraceCompleted, TraceOutcome, TraceStarted};
+use relive_engine::event::{
+    Event, TaskCompleted, TaskOutcome, TaskStarted, TraceCompleted, TraceForm, TraceOutcome, TraceStarted,
+};
 use relive_engine::id::{Epoch, RunId, Sequence, Timestamp};
 use relive_engine::inspect;
 use relive_storage::Read;
 
-use crate::call;
-use crate::time;
+use super::row::{End, Heading, Life, Outcome, Part, Retry, Row, Totals, Trace, What};
+use crate::call::{self, OneLine};
+use crate::text::{columns, cut, cut_display, escaped};
+use crate::{time, words};
 
-/// A trace.
-#[derive(Debug)]
-pub(super) struct Row {
-    pub(super) sequence: Sequence,
-    /// The call, cut to what can be shown.
-    pub(super) label: String,
-    /// Whether it is one of `now`, `random`, `uuid`.
-    pub(super) immediate: bool,
-    /// Which life started it.
-    pub(super) epoch: Epoch,
-    pub(super) at: Timestamp,
-    /// `None` if it is open.
-    pub(super) end: Option<End>,
-}
-
-/// How a trace ended.
-#[derive(Debug)]
-pub(super) struct End {
-    pub(super) outcome: Outcome,
-    /// Which life completed it.
-    pub(super) epoch: Epoch,
-    /// Whether its effect had begun.
-    pub(super) begun: bool,
-    pub(super) at: Timestamp,
-    pub(super) micros: u64,
-}
-
-/// What is shown of an outcome.
-#[derive(Debug)]
-pub(super) enum Outcome {
-    /// For an immediate trace, with what it returned.
-    Ok(String),
-    /// With the error.
-    Err(String),
-    Dropped,
-}
-
-/// From the first to the last moment that one life of the process wrote about the run.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Life {
-    pub(super) epoch: Epoch,
-    pub(super) first: Timestamp,
-    pub(super) last: Timestamp,
-}
-
-/// How many traces there are of a kind.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Totals {
-    pub(super) started: u64,
-    pub(super) ok: u64,
-    pub(super) err: u64,
-    pub(super) dropped: u64,
-    /// Ended in the run's last life.
-    pub(super) executed: u64,
-    pub(super) effect_micros: u64,
-}
-
-impl Totals {
-    pub(super) fn ended(&self) -> u64 {
-        self.ok + self.err + self.dropped
-    }
-
-    pub(super) fn open(&self) -> u64 {
-        self.started - self.ended()
-    }
-}
+/// Longest error or value that is kept with its row: 500 columns, as wide as output gets.
+const KEPT_COLUMNS: usize = 500;
 
 /// What is kept of a log.
 #[derive(Debug)]
@@ -90,12 +30,18 @@ pub(super) struct Timeline {
     pub(super) run: RunId,
     /// Of the latest attempt.
     pub(super) started: TaskStarted,
+    /// How the latest attempt ended.
     pub(super) ended: Option<TaskCompleted>,
     pub(super) first: Vec<Row>,
     /// The rows behind those that were left out.
     pub(super) last: VecDeque<Row>,
+    /// How many rows there are in all.
+    rows: u64,
+    /// Of the latest attempt.
     pub(super) totals: Totals,
-    /// In the order of their epochs; never empty.
+    /// The last life of each attempt.
+    pub(super) attempts: Vec<Epoch>,
+    /// In the order of the log; never empty.
     pub(super) lives: Vec<Life>,
     /// Why the log could not be read to its end.
     pub(super) damage: Option<Error>,
@@ -120,16 +66,18 @@ impl Timeline {
             let why = format!("run {run} at event 0: the log begins with {}", first.event.name());
             return Err(Error::new(ErrorKind::Corrupt, why));
         };
-        let life = Life { epoch: first.epoch, first: started.at, last: started.at };
+        let part = Part { epoch: first.epoch, attempt: 0 };
         let mut timeline = Self {
             run,
-            started,
             ended: None,
             first: Vec::new(),
             last: VecDeque::new(),
+            rows: 0,
             totals: Totals::default(),
-            lives: vec![life],
+            attempts: vec![first.epoch],
+            lives: vec![Life { part, first: started.at, last: started.at }],
             damage: None,
+            started,
         };
         for event in events {
             match event {
@@ -142,19 +90,33 @@ impl Timeline {
 
     fn take(&mut self, sequence: Sequence, epoch: Epoch, event: Event, keep: Keep) {
         match event {
-            Event::TaskStarted(started) => {
-                self.witnessed(epoch, started.at);
-                self.started = started;
-                self.ended = None;
-            }
+            Event::TaskStarted(started) => self.attempt_started(sequence, epoch, started, keep),
             Event::TraceStarted(started) => {
                 self.witnessed(epoch, started.at);
-                self.trace_started(sequence, epoch, &started, keep);
+                self.totals.started += 1;
+                let trace = trace(epoch, &started, keep.label_columns);
+                self.push(sequence, What::Trace(Box::new(trace)), keep);
             }
-            Event::TraceCompleted(completed) => {
-                self.witnessed(epoch, completed.started_at);
-                self.witnessed(epoch, time::later(completed.started_at, completed.duration_micros));
-                self.trace_completed(epoch, &completed);
+            Event::TraceRetried(retried) => {
+                self.witnessed(epoch, retried.started_at);
+                self.witnessed(epoch, time::later(retried.started_at, retried.duration_micros));
+                self.totals.effect_micros = self.totals.effect_micros.saturating_add(retried.duration_micros);
+                if let Some(trace) = self.trace(retried.trace) {
+                    let error = cut_display(&OneLine(&retried.error), KEPT_COLUMNS);
+                    trace.retry = Some(Retry { tries: retried.tries, error, due: retried.due });
+                }
+            }
+            Event::TraceYielded(yielded) => {
+                if let Some(trace) = self.trace(yielded.trace) {
+                    trace.items = Some(trace.items.unwrap_or(0).max(yielded.index.saturating_add(1)));
+                }
+            }
+            Event::TraceCompleted(completed) => self.trace_completed(epoch, &completed),
+            Event::SignalReceived(received) => {
+                // It was sent when it was sent: maybe in another life.
+                let value = cut_display(&received.value.to_value(), KEPT_COLUMNS);
+                let text = format!("signal {} = {value}", escaped(&received.name));
+                self.push(sequence, What::Signal(text), keep);
             }
             Event::TaskCompleted(completed) => {
                 self.witnessed(epoch, completed.at);
@@ -165,24 +127,39 @@ impl Timeline {
         }
     }
 
-    /// A moment of this life. Events of one life follow each other.
+    fn attempt_started(&mut self, sequence: Sequence, epoch: Epoch, started: TaskStarted, keep: Keep) {
+        let before = format!("attempt {}: {}", self.started.attempt, end_of_attempt(self.ended.as_ref()));
+        let attempt = format!("attempt {}, {}", started.attempt, words::whole_cause(&started.cause));
+        self.attempts.push(epoch);
+        self.totals = Totals::default();
+        self.witnessed(epoch, started.at);
+        let heading = Heading { before, attempt, at: started.at };
+        self.push(sequence, What::Attempt(Box::new(heading)), keep);
+        self.started = started;
+        self.ended = None;
+    }
+
+    /// A moment of this life in the latest attempt. Events of one life follow each other.
     fn witnessed(&mut self, epoch: Epoch, at: Timestamp) {
+        let part = Part { epoch, attempt: self.attempt() };
         match self.lives.last_mut() {
-            Some(life) if life.epoch == epoch => {
+            Some(life) if life.part == part => {
                 life.first = life.first.min(at);
                 life.last = life.last.max(at);
             }
             _ => {
                 self.totals.executed = 0;
-                self.lives.push(Life { epoch, first: at, last: at });
+                if let Some(last) = self.attempts.last_mut() {
+                    *last = epoch;
+                }
+                self.lives.push(Life { part, first: at, last: at });
             }
         }
     }
 
-    fn trace_started(&mut self, sequence: Sequence, epoch: Epoch, started: &TraceStarted, keep: Keep) {
-        self.totals.started += 1;
-        let label = call::call(&started.name, &started.input, keep.label_columns);
-        let row = Row { sequence, label, immediate: started.form.is_inline(), epoch, at: started.at, end: None };
+    fn push(&mut self, sequence: Sequence, what: What, keep: Keep) {
+        let row = Row { sequence, attempt: self.attempt(), what };
+        self.rows += 1;
         if self.first.len() < keep.rows_each {
             self.first.push(row);
             return;
@@ -194,53 +171,103 @@ impl Timeline {
     }
 
     fn trace_completed(&mut self, epoch: Epoch, completed: &TraceCompleted) {
+        let repeated = completed.repeats.is_some();
+        if !repeated {
+            self.witnessed(epoch, completed.started_at);
+            self.witnessed(epoch, time::later(completed.started_at, completed.duration_micros));
+        }
         let totals = &mut self.totals;
-        totals.executed += 1;
-        totals.effect_micros = totals.effect_micros.saturating_add(completed.duration_micros);
+        if repeated {
+            totals.repeated += 1;
+        } else {
+            totals.executed += 1;
+            totals.effect_micros = totals.effect_micros.saturating_add(completed.duration_micros);
+        }
         match &completed.outcome {
             TraceOutcome::Ok(_) => totals.ok += 1,
             TraceOutcome::Err(_) => totals.err += 1,
             _ => totals.dropped += 1,
         }
-        let Some(row) = self.row(completed.trace) else { return };
+        let Some(trace) = self.trace(completed.trace) else { return };
         let outcome = match &completed.outcome {
-            TraceOutcome::Ok(output) if row.immediate => {
-                Outcome::Ok(call::immediate_value(row.label.split('(').next().unwrap_or_default(), output))
+            TraceOutcome::Ok(output) if trace.immediate => {
+                Outcome::Ok(call::immediate_value(trace.label.split('(').next().unwrap_or_default(), output))
             }
             TraceOutcome::Ok(_) => Outcome::Ok(String::new()),
-            TraceOutcome::Err(error) => Outcome::Err(crate::text::cut_display(&call::OneLine(error), ERROR_COLUMNS)),
+            TraceOutcome::Err(error) => Outcome::Err(cut_display(&OneLine(error), KEPT_COLUMNS)),
             _ => Outcome::Dropped,
         };
-        row.end = Some(End {
+        trace.end = Some(End {
             outcome,
             epoch,
             begun: completed.tries > 0,
+            repeated,
+            tries: completed.tries,
             at: completed.started_at,
             micros: completed.duration_micros,
         });
     }
 
-    /// The row of a trace, if it is kept: rows are in the order of their sequences.
-    fn row(&mut self, trace: Sequence) -> Option<&mut Row> {
-        match self.first.binary_search_by_key(&trace, |row| row.sequence) {
+    /// A trace, if its row is kept: rows are in the order of their sequences.
+    fn trace(&mut self, trace: Sequence) -> Option<&mut Trace> {
+        let row = match self.first.binary_search_by_key(&trace, |row| row.sequence) {
             Ok(index) => self.first.get_mut(index),
             Err(_) => {
                 let index = self.last.binary_search_by_key(&trace, |row| row.sequence).ok()?;
                 self.last.get_mut(index)
             }
+        };
+        match row.map(|row| &mut row.what) {
+            Some(What::Trace(trace)) => Some(trace),
+            _ => None,
         }
     }
 
-    /// The run's last life.
-    pub(super) fn last_epoch(&self) -> Epoch {
-        self.lives.last().map_or(Epoch(0), |life| life.epoch)
+    /// Which attempt is the latest, from 0.
+    pub(super) fn attempt(&self) -> u32 {
+        self.attempts.len() as u32 - 1
+    }
+
+    /// The last life of an attempt.
+    pub(super) fn last_epoch(&self, attempt: u32) -> Epoch {
+        self.attempts.get(attempt as usize).copied().unwrap_or_default()
+    }
+
+    /// Whether an attempt is over, so that what it left open never ends.
+    pub(super) fn is_over(&self, attempt: u32) -> bool {
+        attempt < self.attempt() || self.ended.is_some()
     }
 
     /// How many rows were left out between the first and the last ones.
     pub(super) fn left_out(&self) -> u64 {
-        self.totals.started - (self.first.len() + self.last.len()) as u64
+        self.rows - (self.first.len() + self.last.len()) as u64
     }
 }
 
-/// Longest error that is kept with its row: 500 columns, as wide as output gets.
-const ERROR_COLUMNS: usize = 500;
+fn trace(epoch: Epoch, started: &TraceStarted, label_columns: usize) -> Trace {
+    let immediate = words::is_immediate(started);
+    let group = started.group.as_ref().filter(|_| !immediate);
+    let group = group.map(|group| format!("{} › ", cut(&escaped(group), label_columns / 3))).unwrap_or_default();
+    let call = call::call(&started.name, &started.input, label_columns.saturating_sub(columns(&group)));
+    Trace {
+        label: format!("{group}{call}"),
+        immediate,
+        within: started.within,
+        child: started.child,
+        items: matches!(started.form, TraceForm::Stream | TraceForm::Iterator).then_some(0),
+        retry: None,
+        epoch,
+        at: started.at,
+        end: None,
+    }
+}
+
+/// How an attempt ended, before another began.
+fn end_of_attempt(ended: Option<&TaskCompleted>) -> String {
+    match ended.map(|ended| &ended.outcome) {
+        None => "did not end".to_owned(),
+        Some(TaskOutcome::Ok(_)) => "ok".to_owned(),
+        Some(TaskOutcome::Err(error)) => format!("err, {}", cut_display(&OneLine(error), KEPT_COLUMNS)),
+        Some(_) => "cancelled".to_owned(),
+    }
+}

@@ -1,6 +1,7 @@
 //! Small stores, written by an engine whose clock only effects turn.
 
 use std::path::Path;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -30,12 +31,24 @@ impl Clock for Turned {
     fn elapsed(&self) -> Duration {
         Duration::from_micros(self.0.load(Ordering::SeqCst) as u64)
     }
+
+    /// A short wait turns the clock to its end; one of an hour or more never ends.
+    fn sleep_until(&self, due: Duration) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        let clock = self.clone();
+        Box::pin(async move {
+            let wait = due.saturating_sub(clock.elapsed());
+            if wait >= Duration::from_secs(3600) {
+                std::future::pending::<()>().await;
+            }
+            clock.turn(wait);
+        })
+    }
 }
 
 /// Whether `approve` is answered.
-struct Approved(bool);
+pub(crate) struct Approved(pub(crate) bool);
 
-fn takes(milliseconds: u64) -> relive::Result<()> {
+pub(crate) fn takes(milliseconds: u64) -> relive::Result<()> {
     relive::provided::<Turned>()?.turn(Duration::from_millis(milliseconds));
     Ok(())
 }
@@ -97,7 +110,7 @@ async fn release(version: &str) -> relive::Result<String> {
 
 /// A trace per number.
 #[task]
-async fn count(to: usize) -> relive::Result<usize> {
+pub(crate) async fn count(to: usize) -> relive::Result<usize> {
     for number in 0..to {
         fetch(number.to_string()).await?;
     }
@@ -133,13 +146,16 @@ impl Life {
     /// Starts a release, and waits until the log says that its approval is asked for.
     pub(crate) async fn release_until_it_waits(&mut self, version: &str) -> RunId {
         let run = self.engine.start(release(version).id(format!("release {version}"))).await.unwrap().id();
+        self.until(run, |event| matches!(event, Event::TraceStarted(started) if started.name == "approve")).await;
+        run
+    }
+
+    /// Waits until the log of a run has such an event.
+    pub(crate) async fn until(&mut self, run: RunId, is_it: fn(&Event) -> bool) {
         loop {
             let acknowledged = self.acknowledged.recv().await.unwrap();
-            if let Event::TraceStarted(started) = &acknowledged.event
-                && acknowledged.run == run
-                && started.name == "approve"
-            {
-                return run;
+            if acknowledged.run == run && is_it(&acknowledged.event) {
+                return;
             }
         }
     }
@@ -209,14 +225,20 @@ impl Written {
 
     /// Output with what differs from one time to the next replaced by as many characters.
     pub(crate) fn redacted(&self, text: &str) -> String {
-        let mut text = text.replace(&self.path().display().to_string(), "DIR");
-        for (run, name) in [(self.failed, "FAILED"), (self.continued, "CONTINUED"), (self.waiting, "WAITING")] {
-            text = text.replace(&run.to_string(), &format!("{name:_<26}"));
-        }
-        let text = replace_digits(&text, ".rs:", 1, |c| c.is_ascii_digit(), "00");
-        let text = replace_digits(&text, "\"line\":", 1, |c| c.is_ascii_digit(), "0");
-        replace_digits(&text, "\"", 32, |c| c.is_ascii_hexdigit(), "HASH")
+        let text = text.replace(&self.path().display().to_string(), "DIR");
+        redacted(&text, &[(self.failed, "FAILED"), (self.continued, "CONTINUED"), (self.waiting, "WAITING")])
     }
+}
+
+/// Output with ids, lines of code and hashes replaced.
+pub(crate) fn redacted(text: &str, runs: &[(RunId, &str)]) -> String {
+    let mut text = text.to_owned();
+    for (run, name) in runs {
+        text = text.replace(&run.to_string(), &format!("{name:_<26}"));
+    }
+    let text = replace_digits(&text, ".rs:", 1, |c| c.is_ascii_digit(), "00");
+    let text = replace_digits(&text, "\"line\":", 1, |c| c.is_ascii_digit(), "0");
+    replace_digits(&text, "\"", 32, |c| c.is_ascii_hexdigit(), "HASH")
 }
 
 /// Replaces runs of digits that stand behind a text.

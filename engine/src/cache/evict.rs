@@ -77,16 +77,15 @@ impl Inner {
         });
     }
 
-    /// Writes down what was used lately, and the cache's size, so that the next life need not count. Called at a shutdown,
-    /// when no run is under way any more.
-    pub(crate) async fn settle_cache(&self) {
+    /// Writes down what was used lately, and the cache's size, so that the next life need not count; and that this life
+    /// ended in order. Called at a shutdown, when no run is under way any more.
+    pub(crate) async fn settle(&self) {
         let operations = self.cache.take_used().and_then(|mut operations| {
             operations.extend(self.cache.store_size()?);
+            operations.push(crate::park::closed(self.settings.epoch)?);
             Ok(operations)
         });
-        if let Ok(operations) = operations
-            && !operations.is_empty()
-        {
+        if let Ok(operations) = operations {
             // If it fails, the committer says so itself; the next life counts.
             let _ = self.settings.committer.commit(Write { preconditions: Vec::new(), operations }).await;
         }

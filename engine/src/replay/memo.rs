@@ -98,6 +98,9 @@ pub struct Memo {
 /// The name on record of a wait for a signal.
 pub const SIGNAL: &str = "relive::signal";
 
+/// The name of the trace that waits for a time.
+pub const SLEEP: &str = "relive::sleep";
+
 impl Memo {
     /// Sees the next event of an earlier attempt.
     pub fn observe(&mut self, at: Sequence, event: &Event) {

@@ -254,7 +254,9 @@ pub(crate) fn left(context: &EffectContext, from: Timestamp, span: Duration) -> 
 pub(crate) fn wait_before(retry: &RetryPolicy, tries: u32, entropy: &dyn crate::entropy::Entropy) -> Duration {
     let exponent = i32::try_from(tries.saturating_sub(1)).unwrap_or(i32::MAX);
     let seconds = retry.backoff.as_secs_f64() * retry.factor.max(1.0).powi(exponent);
-    let max = retry.backoff_max.as_secs_f64();
+    // A first wait that is longer than the default's longest is meant so.
+    let longest = retry.backoff_max.max(retry.backoff);
+    let max = longest.as_secs_f64();
     let seconds = if seconds.is_finite() { seconds.min(max) } else { max };
     let mut bytes = [0; 4];
     let part = if retry.jitter && entropy.fill(&mut bytes).is_ok() {
@@ -262,7 +264,7 @@ pub(crate) fn wait_before(retry: &RetryPolicy, tries: u32, entropy: &dyn crate::
     } else {
         1.0
     };
-    Duration::try_from_secs_f64(seconds * part).unwrap_or(retry.backoff_max)
+    Duration::try_from_secs_f64(seconds * part).unwrap_or(longest)
 }
 
 /// Waits for something that is no work of the effect's own: a time, a signal, a child. Frees the run's turn.
@@ -288,4 +290,29 @@ async fn never(context: &EffectContext) -> Output {
 pub(crate) async fn lost(context: &EffectContext, error: Error) -> Output {
     context.shared.fail(error);
     never(context).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// No randomness is asked for.
+    struct Undrawn;
+
+    impl crate::entropy::Entropy for Undrawn {
+        fn fill(&self, _bytes: &mut [u8]) -> std::result::Result<(), String> {
+            unreachable!("without jitter")
+        }
+    }
+
+    #[test]
+    fn waits_grow_up_to_the_longest_and_a_long_first_one_stays() {
+        let wait = |first, tries| {
+            let backoff = Duration::from_secs(first);
+            let retry = RetryPolicy { retries: 9, backoff, jitter: false, ..RetryPolicy::DEFAULT };
+            wait_before(&retry, tries, &Undrawn).as_secs()
+        };
+        assert_eq!([1, 2, 3, 20].map(|tries| wait(1, tries)), [1, 2, 4, 300]);
+        assert_eq!([1, 2, u32::MAX].map(|tries| wait(7200, tries)), [7200, 7200, 7200]);
+    }
 }

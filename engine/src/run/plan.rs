@@ -183,6 +183,7 @@ impl Plan {
             parent: self.parent.map(|parent| parent.run),
             crashes: 0,
             crashed_at: Sequence(0),
+            parked: false,
         }
     }
 

@@ -86,7 +86,7 @@ use crate::parse::{Kind, Source};
 /// | `outside = "call"` | Outside a task, just call the function. The default is `"error"`. |
 /// | `codec = "json"` | How arguments and results are written: `"messagepack"`, `"json"` or `"bincode"`. Else as the engine says. |
 /// | `retries = 3` | How many tries may follow a failed one. |
-/// | `backoff = "1s"` | The wait before the second try, else 100 ms; each next wait is twice as long, up to 5 min, and partly random. |
+/// | `backoff = "1s"` | The wait before the second try, else 100 ms; each next wait is twice as long, up to 5 min (a longer first wait stays), and partly random. |
 /// | `backoff(first = "1s", factor = 1.5, max = "1m", jitter = false)` | The same in full. Each part may be left out. |
 /// | `timeout = "30s"` | Longest that one try may take. |
 /// | `deadline = "5m"` | Longest that all tries and the waits between them may take. |

@@ -45,6 +45,8 @@ async fn live(options: &ChildOptions) -> relive::Result<()> {
     let pipe = Arc::new(Pipe::stdout()?);
     let listener = Arc::clone(&pipe);
     let engine = Engine::builder()
+        // It is not the runs that kill it.
+        .crashes_max(u32::MAX)
         .durability(if options.buffered { Durability::Buffered } else { Durability::Sync })
         .provide(Witness::open(&options.witness)?)
         .on_durable(move |acknowledged| {

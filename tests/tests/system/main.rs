@@ -17,6 +17,7 @@ mod failing_store;
 mod foreign;
 mod ids;
 mod lifecycle;
+mod parked;
 mod payloads;
 mod recorded;
 mod support;

@@ -156,8 +156,12 @@ pub(crate) fn listening(builder: Builder) -> (Builder, Told) {
     (builder.on_durable(move |acknowledged| listener.lock().push(acknowledged.clone())), told)
 }
 
-/// Every row of the engine's keyspaces but the count of openings.
+/// Every row of the engine's keyspaces but the count of openings and which of them was closed in order.
 pub(crate) fn all_rows(store: &impl Read) -> Vec<Row> {
     let keyspaces = [LOG, RUNS, UNFINISHED, IDS, CACHE, META];
-    keyspaces.into_iter().flat_map(|keyspace| rows(store, keyspace)).filter(|row| row.key != b"epoch").collect()
+    keyspaces
+        .into_iter()
+        .flat_map(|keyspace| rows(store, keyspace))
+        .filter(|row| row.key != b"epoch" && row.key != b"closed")
+        .collect()
 }

@@ -22,4 +22,9 @@ async extern "C" fn foreign() -> relive::Result<()> {
     Ok(())
 }
 
+#[trace]
+unsafe extern "C" fn variadic(a: u32, b: ...) -> relive::Result<()> {
+    Ok(())
+}
+
 fn main() {}
