@@ -16,6 +16,7 @@ mod first;
 mod functions;
 mod operate;
 mod payloads;
+mod promises;
 mod resume;
 mod retries;
 mod streams;
@@ -34,7 +35,7 @@ use tempfile::TempDir;
 
 const GUIDE: &str = include_str!("../../../docs/guide.md");
 
-const CHAPTERS: [&str; 15] = [
+const CHAPTERS: [&str; 16] = [
     include_str!("arguments.rs"),
     include_str!("attempts.rs"),
     include_str!("cache.rs"),
@@ -46,6 +47,7 @@ const CHAPTERS: [&str; 15] = [
     include_str!("functions.rs"),
     include_str!("operate.rs"),
     include_str!("payloads.rs"),
+    include_str!("promises.rs"),
     include_str!("resume.rs"),
     include_str!("retries.rs"),
     include_str!("streams.rs"),
