@@ -17,6 +17,7 @@ mod functions;
 mod operate;
 mod payloads;
 mod promises;
+mod reference;
 mod resume;
 mod retries;
 mod streams;
