@@ -1,8 +1,10 @@
 //! The chapters on what a trace may promise, on traces in traces, and on groups.
 
+use std::future::ready;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::{Stream, TryStreamExt, stream};
 use parking_lot::Mutex;
 use relive::{Engine, ErrorKind, Event, task, trace};
 use relive_storage::MemoryStore;
@@ -151,20 +153,38 @@ async fn subtask() -> relive::Result<()> {
 }
 
 #[trace]
-async fn asks_a_task() -> relive::Result<()> {
-    subtask().await
+fn items() -> impl Stream<Item = relive::Result<u32>> + Send {
+    stream::iter([Ok(1)])
+}
+
+#[trace]
+fn entries() -> impl Iterator<Item = relive::Result<u32>> {
+    std::iter::once(Ok(1))
+}
+
+#[trace]
+async fn asks(what: &str) -> relive::Result<()> {
+    match what {
+        "task subtask" => subtask().await,
+        "stream items" => items().try_for_each(|_| ready(Ok(()))).await,
+        "iterator entries" => entries().try_for_each(|item| item.map(drop)),
+        _ => relive::signal("answer").await,
+    }
 }
 
 #[task]
-async fn asks_a_task_in_a_trace() -> relive::Result<()> {
-    asks_a_task().await
+async fn lets_a_trace_ask(what: String) -> relive::Result<()> {
+    asks(&what).await
 }
 
 #[tokio::test]
-async fn a_task_in_a_trace_is_refused() -> relive::Result<()> {
+async fn what_is_for_tasks_alone_is_refused_in_a_trace() -> relive::Result<()> {
     let engine = crate::in_memory(Engine::builder()).await?;
-    let error = engine.run(asks_a_task_in_a_trace()).await.expect_err("it is refused");
-    assert_eq!(error.kind(), ErrorKind::Unsupported);
-    assert!(error.to_string().contains("task subtask is called inside trace asks_a_task"), "{error}");
+    for what in ["task subtask", "stream items", "iterator entries", "a signal"] {
+        let error = engine.run(lets_a_trace_ask(what.to_owned())).await.expect_err("it is refused");
+        let shown = error.to_string();
+        assert_eq!(error.kind(), ErrorKind::Unsupported, "{shown}");
+        assert!(shown.contains(what) && shown.contains("inside trace asks"), "{shown}");
+    }
     engine.shutdown().await
 }

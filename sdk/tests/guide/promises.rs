@@ -237,3 +237,84 @@ async fn a_panic_is_a_failed_try() -> relive::Result<()> {
     assert_eq!(world.ran(), ["try", "try"]);
     engine.shutdown().await
 }
+
+#[trace(at_most_once)]
+async fn fire() -> relive::Result<()> {
+    World::here()?.note("fire");
+    Err(relive::Error::msg("it went off, and missed"))
+}
+
+#[trace]
+async fn rest() -> relive::Result<()> {
+    relive::sleep(std::time::Duration::from_secs(60)).await?; // an effect like any other here
+    World::here()?.note("rest");
+    Ok(())
+}
+
+#[task]
+async fn hunt() -> relive::Result<()> {
+    rest().await?;
+    fire().await.unwrap_or(());
+    last_step().await
+}
+
+#[tokio::test]
+async fn what_may_begin_once_is_not_begun_in_a_new_attempt_either() -> relive::Result<()> {
+    let world = World::default();
+    let engine = engine(&world).await?;
+    let handle = engine.start(hunt()).await?;
+    let run = handle.id();
+    handle.await.expect_err("its last step fails");
+    assert_eq!(world.ran(), ["rest", "fire", "last"]);
+    world.put_right();
+    engine.resume(run).await?.await?;
+    assert_eq!(world.ran(), ["last"]);
+    engine.shutdown().await
+}
+
+#[task]
+async fn impatient_parent() -> relive::Result<bool> {
+    let waited = relive::timeout(std::time::Duration::from_secs(60), waits_for_ever()).await;
+    Ok(waited.is_err_and(|error| error.kind() == ErrorKind::TimedOut))
+}
+
+#[tokio::test]
+async fn a_child_that_is_dropped_is_cancelled() -> relive::Result<()> {
+    let world = World::default();
+    let engine = engine(&world).await?;
+    assert!(engine.run(impatient_parent()).await?);
+    for stored in engine.runs() {
+        let stored = stored?;
+        if stored.record.task == "waits_for_ever" {
+            let error = engine.handle::<(), relive::Error>(stored.run)?.await.expect_err("nobody waits for it");
+            assert_eq!(error.kind(), ErrorKind::Cancelled);
+        }
+    }
+    engine.shutdown().await
+}
+
+#[trace]
+async fn slow_part() -> relive::Result<u32> {
+    World::here()?.note("slow");
+    tokio::task::yield_now().await;
+    Ok(1)
+}
+
+#[task]
+async fn shared_part(_number: u32) -> relive::Result<u32> {
+    slow_part().await
+}
+
+#[task(cache = "off")]
+async fn parent(_number: u32) -> relive::Result<u32> {
+    shared_part(7).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_child_that_many_ask_for_is_run_once() -> relive::Result<()> {
+    let world = World::default();
+    let engine = engine(&world).await?;
+    let parents = futures::future::try_join_all((0..50).map(|number| engine.run(parent(number)))).await?;
+    assert_eq!((parents.iter().sum::<u32>(), world.ran().len()), (50, 1));
+    engine.shutdown().await
+}
