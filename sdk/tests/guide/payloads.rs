@@ -3,8 +3,11 @@
 #![allow(clippy::disallowed_types, reason = "sets are what is shown")]
 
 use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
 
-use relive::{Engine, ErrorKind, Event, PayloadCodec, PayloadHook, Unordered, task, trace, unordered};
+use relive::{Engine, ErrorKind, Event, PayloadCodec, PayloadHook, RunStatus, Unordered, task, trace, unordered};
+use relive_storage::MemoryStore;
 use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Serialize, Deserialize)]
@@ -84,5 +87,82 @@ async fn payloads_are_written_as_the_engine_and_the_attributes_say() -> relive::
     assert_eq!(engine.run(newsletter(vec!["Ada".to_owned(), "Alan".to_owned()])).await?, 8);
     let error = engine.run(newsletter(vec!["x".repeat(70_000)])).await.expect_err("it is too large");
     assert_eq!(error.kind(), ErrorKind::Payload);
+    engine.shutdown().await
+}
+
+/// What it returns is as the caller says: as if the type had changed between two versions.
+#[trace]
+async fn seat<T>() -> relive::Result<T>
+where
+    T: From<u8> + Serialize + serde::de::DeserializeOwned + Send + 'static,
+{
+    Ok(T::from(7))
+}
+
+#[derive(Serialize, Deserialize)]
+struct Seat {
+    number: u8,
+}
+
+#[derive(Serialize, Deserialize)]
+struct SeatInCoach {
+    number: u8,
+    coach: u32,
+}
+
+impl From<u8> for Seat {
+    fn from(number: u8) -> Self {
+        Self { number }
+    }
+}
+
+impl From<u8> for SeatInCoach {
+    fn from(number: u8) -> Self {
+        Self { number, coach: 2 }
+    }
+}
+
+/// Whether the program is the old one, whose second step does not end.
+struct IsOld(bool);
+
+#[trace]
+async fn board(number: u32) -> relive::Result<u32> {
+    if relive::provided::<IsOld>()?.0 {
+        std::future::pending::<()>().await;
+    }
+    Ok(number)
+}
+
+#[task]
+async fn travel() -> relive::Result<u32> {
+    if relive::provided::<IsOld>()?.0 {
+        return board(seat::<Seat>().await?.number.into()).await;
+    }
+    let seat = seat::<SeatInCoach>().await?;
+    board(u32::from(seat.number) * seat.coach).await
+}
+
+#[tokio::test]
+async fn a_run_whose_results_cannot_be_read_waits_and_is_helped_by_rerun() -> relive::Result<()> {
+    let store = Arc::new(MemoryStore::new());
+    let builder = |is_old| Engine::builder().provide(IsOld(is_old)).shutdown_grace(Duration::ZERO);
+    let engine = builder(true).open_store(Arc::clone(&store) as _).await?;
+    let run = engine.start(travel()).await?.id();
+    let is_aboard = |logged: relive::Result<relive::LoggedEvent>| matches!(logged, Ok(logged) if matches!(&logged.event, Event::TraceStarted(started) if started.name == "board"));
+    while !engine.events(run).any(is_aboard) {
+        tokio::task::yield_now().await;
+    }
+    engine.shutdown().await?;
+
+    let engine = builder(false).open_store(store).await?;
+    let error = engine.run(travel()).await.expect_err("a coach is missing");
+    let shown = error.to_string();
+    assert_eq!(error.kind(), ErrorKind::Payload, "{shown}");
+    for part in ["trace seat", "SeatInCoach", "coach"] {
+        assert!(shown.contains(part), "{shown}");
+    }
+    assert!(matches!(engine.status(run)?, RunStatus::Waiting { .. }));
+    engine.resume(run).rerun("seat").await?;
+    assert_eq!(engine.handle::<u32, relive::Error>(run)?.await?, 14);
     engine.shutdown().await
 }
