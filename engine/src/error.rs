@@ -37,7 +37,7 @@ pub enum ErrorKind {
     OutsideTask,
     /// A task awaited something that is not a trace, or never came to rest. Put what it awaits into a trace.
     ForeignAwait,
-    /// The task's code no longer fits its log. Bring the old code back, or leave the run.
+    /// The task's code no longer fits its log. Resume the run under the new code, bring the old code back, or cancel it.
     Diverged,
     /// A value could not be written to, or read back from, its recorded form. Fix the type.
     Payload,

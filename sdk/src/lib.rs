@@ -34,7 +34,7 @@
 //! trace whose completion was acknowledged never runs again in its run. [`idempotency_key`] gives an effect a name that
 //! stays the same, for services that can use one.
 //!
-//! In a task's body, await traces and nothing else: what is not a trace cannot be replayed, and is found out.
+//! In a task's body, await traces and other tasks, and nothing else: what is neither cannot be replayed, and is found out.
 
 mod builtin;
 mod cache;

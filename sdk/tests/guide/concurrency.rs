@@ -22,23 +22,12 @@ async fn fastest(first: String, second: String) -> relive::Result<String> {
     }
 }
 
-#[trace]
-async fn count_words(text: String) -> relive::Result<usize> {
-    Ok(tokio::task::spawn_blocking(move || text.split_whitespace().count()).await?)
-}
-
-#[task]
-async fn words(text: String) -> relive::Result<usize> {
-    count_words(text).await
-}
-
 #[tokio::test]
 async fn branches_of_a_task_run_at_once() -> relive::Result<()> {
     let engine = crate::in_memory(Engine::builder()).await?;
     let (a, b) = ("a".to_owned(), "b".to_owned());
     assert_eq!(engine.run(mirror(vec![a.clone(), b.clone()])).await?, ["contents of a", "contents of b"]);
     assert!(engine.run(fastest(a, b)).await?.starts_with("contents of "));
-    assert_eq!(engine.run(words("three short words".to_owned())).await?, 3);
     engine.shutdown().await
 }
 

@@ -6,30 +6,53 @@
 #![allow(clippy::print_stdout, reason = "the guide's programs print")]
 
 mod arguments;
+mod attempts;
 mod cache;
+mod calls;
+mod children;
 mod concurrency;
 mod errors;
 mod first;
+mod functions;
 mod operate;
+mod payloads;
+mod promises;
+mod reference;
 mod resume;
+mod retries;
+mod streams;
+mod time;
 
+use std::future::{Future, ready};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use parking_lot::Mutex;
-use relive::{Builder, Engine, Result};
+use relive::{Builder, Clock, Engine, Result, Timestamp};
 use relive_storage::MemoryStore;
 use tempfile::TempDir;
 
 const GUIDE: &str = include_str!("../../../docs/guide.md");
 
-const CHAPTERS: [&str; 7] = [
+const CHAPTERS: [&str; 16] = [
     include_str!("arguments.rs"),
+    include_str!("attempts.rs"),
     include_str!("cache.rs"),
+    include_str!("calls.rs"),
+    include_str!("children.rs"),
     include_str!("concurrency.rs"),
     include_str!("errors.rs"),
     include_str!("first.rs"),
+    include_str!("functions.rs"),
     include_str!("operate.rs"),
+    include_str!("payloads.rs"),
+    include_str!("promises.rs"),
     include_str!("resume.rs"),
+    include_str!("retries.rs"),
+    include_str!("streams.rs"),
+    include_str!("time.rs"),
 ];
 
 #[test]
@@ -75,4 +98,24 @@ fn enter_temporary_directory() -> Result<Arc<TempDir>> {
     std::env::set_current_dir(directory.path())?;
     *shared = Arc::downgrade(&directory);
     Ok(directory)
+}
+
+/// A clock that waits for nothing: who waits for a moment makes it be that moment.
+#[derive(Default)]
+struct Hurried(AtomicU64);
+
+impl Clock for Hurried {
+    fn now(&self) -> Timestamp {
+        let new_year_2026 = 1_767_225_600_000_000;
+        Timestamp(new_year_2026 + self.elapsed().as_micros() as i64)
+    }
+
+    fn elapsed(&self) -> Duration {
+        Duration::from_micros(self.0.load(Ordering::Relaxed))
+    }
+
+    fn sleep_until(&self, due: Duration) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        self.0.fetch_max(due.as_micros() as u64, Ordering::Relaxed);
+        Box::pin(ready(()))
+    }
 }

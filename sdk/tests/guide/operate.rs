@@ -74,3 +74,20 @@ async fn runs_are_listed_replayed_and_cancelled() -> relive::Result<()> {
     assert_eq!(stored.map(|stored| stored.record.state), Some(RunState::Cancelled));
     engine.shutdown().await
 }
+
+#[tokio::test]
+async fn runs_are_found_by_their_tags() -> relive::Result<()> {
+    let engine = crate::in_memory(Engine::builder()).await?;
+    let rolls = 4;
+
+    let handle = engine.start(breakfast(rolls).tag("customer", "42")).await?;
+    for stored in engine.runs_tagged("customer", "42") {
+        println!("{}", stored?.run);
+    }
+
+    let found =
+        engine.runs_tagged("customer", "42").map(|stored| Ok(stored?.run)).collect::<relive::Result<Vec<_>>>()?;
+    assert_eq!(found, [handle.id()]);
+    assert_eq!((handle.await?, engine.runs_tagged("customer", "7").count()), (4, 0));
+    engine.shutdown().await
+}
