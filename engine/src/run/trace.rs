@@ -300,6 +300,7 @@ fn open(
             body_waker,
             waker: None,
             delivered: false,
+            is_item_out: false,
             began: None,
             running: false,
             remembered,
