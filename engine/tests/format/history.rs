@@ -6,17 +6,17 @@
 //! its own.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::sync::Arc;
 
 use relive_engine::canonical::canonical;
 use relive_engine::error::ErrorKind;
 use relive_engine::event::{
-    Batch, Cause, ErrorRecord, Event, TaskCompleted, TaskOutcome, TaskStarted, TraceCompleted, TraceOutcome,
-    TraceStarted,
+    Batch, Cause, ErrorRecord, Event, Parent, Rerun, SignalReceived, TaskCompleted, TaskOutcome, TaskStarted,
+    TraceCompleted, TraceForm, TraceOutcome, TraceRetried, TraceStarted, TraceYielded,
 };
 use relive_engine::id::{CodeHash, Epoch, InputHash, RunId, Sequence, Timestamp};
 use relive_engine::index::{CacheRecord, IdRecord, RunRecord, RunState, UnfinishedRecord, Used};
-use relive_engine::payload::Payload;
+use relive_engine::payload::{Encoding, Payload, PayloadCodec, PayloadHook};
 use serde::Serialize;
 
 /// How often the store had been opened to write.
@@ -27,12 +27,20 @@ pub(crate) const ID: &str = "nächtlich-7";
 
 /// Every error kind, in the order of their numbers.
 #[rustfmt::skip]
-pub(crate) const ERROR_KINDS: [ErrorKind; 20] = [
+pub(crate) const ERROR_KINDS: [ErrorKind; 26] = [
     ErrorKind::Failed, ErrorKind::Panicked, ErrorKind::Cancelled, ErrorKind::OutsideTask, ErrorKind::ForeignAwait,
     ErrorKind::Diverged, ErrorKind::Payload, ErrorKind::NotProvided, ErrorKind::Unsupported, ErrorKind::DuplicateName,
     ErrorKind::UnknownTask, ErrorKind::UnknownRun, ErrorKind::IdTaken, ErrorKind::Closed, ErrorKind::Storage,
     ErrorKind::InUse, ErrorKind::Permission, ErrorKind::NotAStore, ErrorKind::NewerFormat, ErrorKind::Corrupt,
+    ErrorKind::TimedOut, ErrorKind::Interrupted, ErrorKind::SourceChanged, ErrorKind::Cycle, ErrorKind::Ended,
+    ErrorKind::Parked,
 ];
+
+/// Every form of a trace, in the order of their numbers.
+pub(crate) const FORMS: [TraceForm; 4] = [TraceForm::Future, TraceForm::Inline, TraceForm::Stream, TraceForm::Iterator];
+
+/// What hashes of redacted arguments are keyed with.
+pub(crate) const REDACTION_KEY: [u8; 32] = *b"thirty-two bytes of a random key";
 
 const TASK_CODE: CodeHash = CodeHash::from_bytes(*b"code of the task");
 const TRACE_CODE: CodeHash = CodeHash::from_bytes(*b"code of a trace.");
@@ -40,6 +48,11 @@ const BUILT_IN_CODE: CodeHash = CodeHash::from_bytes([1; 16]);
 
 /// 2026-01-02 03:04:05 UTC.
 const START: Timestamp = Timestamp(1_767_323_045_000_000);
+
+const END: Timestamp = Timestamp(START.0 + 1_000_000);
+
+/// When the next try or attempt is due.
+const RETRY_AT: Timestamp = Timestamp(START.0 + 5_000_000);
 
 /// A run: its row in `runs`, and its log.
 pub(crate) struct Run {
@@ -50,55 +63,58 @@ pub(crate) struct Run {
 
 /// All runs, the oldest first.
 pub(crate) fn runs() -> Vec<Run> {
-    vec![completed(), failed(), cancelled(), cached(), unfinished()]
+    vec![completed(), failed(), cancelled(), cached(), attempts(), child(), unfinished(), waiting()]
 }
 
 /// Traces that end in every way, and one that is answered within its step. A second life of the process finished it.
 fn completed() -> Run {
     let mut log = Log::new(1, "digest", Some(ID));
-    log.batch(1, true, |events, first| {
-        events.push(started("digest", &URLS, Cause::New, Some(ID)));
-        events.push(call("now", &none(), true, 12));
-        events.push(completion(first + 1, TraceOutcome::Ok(payload(&START.0)), 0, Timestamp(-1)));
-        events.push(call("fetch", &one("url", "ä"), false, 250));
-        events.push(call("fetch", &one("url", "b"), false, 251));
-        events.push(call("approve", &one("by", "ada"), false, 70_000));
+    log.tags = vec![("customer".to_owned(), "42".to_owned()), ("ort".to_owned(), "Köln".to_owned())];
+    log.batch(1, true, |log| {
+        log.begin(&URLS, Cause::New);
+        let now = log.call(of(TraceForm::Inline, call("now", &none(), 12)));
+        log.complete(now, TraceOutcome::Ok(payload(&START.0)), 0);
+        log.call(call("fetch", &one("url", "ä"), 250));
+        log.call(TraceStarted { group: Some("pages/second".to_owned()), ..call("fetch", &one("url", "b"), 251) });
+        log.call(call("approve", &one("by", "ada"), 70_000));
     });
-    log.batch(1, true, |events, _| {
-        events.push(completion(4, TraceOutcome::Ok(payload(&"contents of b")), 65_536, START));
-        events.push(call("fetch", &one("url", "b"), false, 252));
+    log.batch(1, true, |log| {
+        log.complete(4, TraceOutcome::Ok(payload(&"contents of b")), 65_536);
+        log.call(call("fetch", &one("url", "b"), 252));
     });
-    log.batch(2, true, |events, first| {
+    log.batch(2, true, |log| {
         let error = ErrorRecord {
-            kind: ErrorKind::Failed,
-            message: "cannot be fetched".to_owned(),
             sources: vec!["connection refused".to_owned(), "os error 111".to_owned()],
             type_name: "reqwest::Error".into(),
+            ..ErrorRecord::new(ErrorKind::Failed, "cannot be fetched")
         };
-        events.push(completion(3, TraceOutcome::Err(error), 1 << 33, START));
-        events.push(completion(5, TraceOutcome::Dropped, 251, START));
-        events.push(completion(first - 1, TraceOutcome::Dropped, 0, START));
-        events.push(end(TaskOutcome::Ok(payload(&[1u64, 300, 70_000, u64::MAX])), false));
+        log.complete(3, TraceOutcome::Err(error), 1 << 33);
+        log.complete(5, TraceOutcome::Dropped, 251);
+        log.complete(7, TraceOutcome::Dropped, 0);
+        log.end(TaskOutcome::Ok(payload(&[1u64, 300, 70_000, u64::MAX])), false);
     });
     log.finished(RunState::Completed)
 }
 
-/// A trace for every error kind, one delivery after the other; ended by the engine.
+/// A trace for every error kind, one delivery after the other, in a few records; ended by the engine.
 fn failed() -> Run {
     let mut log = Log::new(2, "fragile", None);
-    log.batch(1, true, |events, _| {
-        events.push(started("fragile", &none(), Cause::New, None));
-        let calls = (0..ERROR_KINDS.len()).map(|index| call("attempt", &one("index", index), false, 7));
-        events.extend(calls);
+    log.batch(1, true, |log| {
+        log.begin(&none(), Cause::New);
+        (0..ERROR_KINDS.len()).for_each(|index| {
+            log.call(call("attempt", &one("index", index), 7));
+        });
     });
-    for (index, kind) in ERROR_KINDS.into_iter().enumerate() {
-        log.batch(1, true, |events, _| {
-            let outcome = TraceOutcome::Err(ErrorRecord::new(kind, format!("{kind:?}")));
-            events.push(completion(1 + index as u64, outcome, index as u64, START));
+    for (index, kinds) in ERROR_KINDS.chunks(10).enumerate() {
+        log.batch(1, true, |log| {
+            for (offset, kind) in kinds.iter().enumerate() {
+                let record = ErrorRecord::new(*kind, format!("{kind:?}"));
+                log.complete(1 + 10 * index as u64 + offset as u64, TraceOutcome::Err(record), offset as u64);
+            }
         });
     }
-    log.batch(1, true, |events, _| {
-        events.push(end(TaskOutcome::Err(ErrorRecord::new(ErrorKind::ForeignAwait, "a timer")), true));
+    log.batch(1, true, |log| {
+        log.end(TaskOutcome::Err(ErrorRecord::new(ErrorKind::ForeignAwait, "a timer")), true);
     });
     log.finished(RunState::Failed)
 }
@@ -106,36 +122,174 @@ fn failed() -> Run {
 /// Cancelled before its turn came: its first step was never completed. The first record is shown in `docs/format.md`.
 fn cancelled() -> Run {
     let mut log = Log::new(3, "hello", None);
-    log.batch(2, false, |events, _| events.push(started("hello", &one("name", "Ada"), Cause::New, None)));
-    log.batch(2, true, |events, _| events.push(end(TaskOutcome::Cancelled, true)));
+    log.batch(2, false, |log| log.begin(&one("name", "Ada"), Cause::New));
+    log.batch(2, true, |log| log.end(TaskOutcome::Cancelled, true));
     log.finished(RunState::Cancelled)
 }
 
 /// An id whose result was in the cache.
 fn cached() -> Run {
     let mut log = Log::new(4, "digest", Some("again"));
-    log.batch(3, true, |events, _| {
-        events.push(started("digest", &URLS, Cause::Cached, Some("again")));
-        events.push(end(TaskOutcome::Ok(payload(&[1u64, 300, 70_000, u64::MAX])), true));
+    log.batch(3, true, |log| {
+        log.begin(&URLS, Cause::Cached);
+        log.end(TaskOutcome::Ok(payload(&[1u64, 300, 70_000, u64::MAX])), true);
     });
     log.finished(RunState::Completed)
 }
 
-/// Under way when the process ended. Its first step was cut in two.
-fn unfinished() -> Run {
-    let mut log = Log::new(5, "release", None);
-    log.batch(3, false, |events, _| {
-        events.push(started("release", &one("version", 1.5), Cause::New, None));
-        events.push(call("build", &one("target", Some(-7i64)), false, 1));
+/// Three attempts: streams, iterators, plain functions that cut a step, what effects call, tries, signals, children, and
+/// what a later attempt repeats.
+fn attempts() -> Run {
+    let mut log = Log::new(5, "feed", None);
+    log.batch(1, false, |log| {
+        log.begin(&none(), Cause::New);
+        let numbers = log.call(of(TraceForm::Iterator, call("numbers", &one("from", 0), 20)));
+        log.item(numbers, 0, payload(&10));
+        log.item(numbers, 1, in_codec(PayloadCodec::JSON, &11));
+        log.call(of(TraceForm::Inline, call("square", &one("of", 11), 21)));
     });
-    log.batch(3, true, |events, _| events.push(call("sign", &one("bytes", [0u8, 255]), false, 2)));
-    Run { record: log.record(RunState::Unfinished, None), run: log.run, batches: log.batches }
+    // A plain function cut the step; its effect was tried twice, and called a trace.
+    log.batch(1, false, |log| log.retry(4, ErrorRecord::new(ErrorKind::Failed, "try again")));
+    log.batch(1, false, |log| {
+        log.call(TraceStarted { within: Some(Sequence(4)), ..call("multiply", &one("by", 11), 22) });
+    });
+    log.batch(1, true, |log| {
+        log.complete(6, TraceOutcome::Ok(in_codec(PayloadCodec::BINCODE, &121)), 3);
+        log.complete(4, TraceOutcome::Ok(payload(&121)), 5);
+        log.complete(1, TraceOutcome::Dropped, 9);
+        log.call(of(TraceForm::Stream, call("lines", &one("file", "a.txt"), 23)));
+        log.call(call("relive::signal", &one("name", "go"), 24));
+        let task = TraceStarted { child: Some(run_id(6)), ..call("page", &one("number", 1), 25) };
+        log.call(TraceStarted { code: TASK_CODE, ..task });
+    });
+    // Steps that share a record.
+    log.batch(1, true, |log| {
+        log.item(10, 0, sealed("first"));
+        log.item(10, 1, sealed(""));
+        log.complete(12, TraceOutcome::Ok(payload(&"page 1")), 77);
+    });
+    log.batch(2, true, |log| {
+        log.events.push(Event::SignalReceived(signal("go", true)));
+        log.events.push(Event::SignalReceived(signal("stop", false)));
+    });
+    log.batch(2, true, |log| {
+        log.complete(11, TraceOutcome::Ok(payload(&true)), 1000);
+        log.call(call("check", &none(), 26));
+    });
+    log.batch(2, true, |log| {
+        let error = ErrorRecord {
+            terminal: true,
+            value: Some(payload(&one("code", 7))),
+            type_name: "feed::Broken".into(),
+            ..ErrorRecord::new(ErrorKind::Failed, "broken")
+        };
+        log.complete(19, TraceOutcome::Err(error.clone()), 2);
+        log.complete(10, TraceOutcome::Dropped, 4000);
+        log.end_to_be_retried(TaskOutcome::Err(error));
+    });
+    log.attempt(2, Cause::Retried, |log| {
+        log.call(of(TraceForm::Stream, call("lines", &one("file", "a.txt"), 23)));
+    });
+    log.batch(3, true, |log| {
+        let repeated = TraceYielded { repeats: Some(Sequence(13)), ..yielded(24, 0, sealed("first")) };
+        log.events.push(Event::TraceYielded(repeated));
+        log.complete(24, TraceOutcome::Dropped, 10);
+        log.end(TaskOutcome::Err(ErrorRecord::new(ErrorKind::Panicked, "out of range at src/feed.rs:9")), false);
+    });
+    let rerun = Rerun { names: vec!["check".to_owned(), "lines".to_owned()], edited: true };
+    log.attempt(3, Cause::Resumed(rerun), |log| {
+        let task = TraceStarted { child: Some(run_id(9)), ..call("page", &one("number", 2), 27) };
+        log.call(TraceStarted { code: TASK_CODE, ..task });
+        log.call(call("relive::signal", &one("name", "go"), 24));
+    });
+    log.batch(3, true, |log| {
+        let outcome = TraceOutcome::Ok(payload(&true));
+        let earlier = TraceCompleted { repeats: Some(Sequence(18)), ..completion(30, outcome, 1000) };
+        log.events.push(Event::TraceCompleted(earlier));
+        log.complete(29, TraceOutcome::Dropped, 11);
+        log.end(TaskOutcome::Ok(payload(&())), false);
+    });
+    log.finished(RunState::Completed)
 }
 
-/// The row in `unfinished`.
-pub(crate) fn unfinished_record() -> UnfinishedRecord {
-    UnfinishedRecord { task: "release".to_owned(), code: TASK_CODE, call_key: hash(&one("version", 1.5)) }
+/// A run that another's body called.
+fn child() -> Run {
+    let mut log = Log::new(6, "page", None);
+    log.parent = Some(Parent { run: run_id(5), attempt: 1 });
+    log.batch(1, true, |log| {
+        log.begin(&one("number", 1), Cause::New);
+        log.end(TaskOutcome::Ok(payload(&"page 1")), false);
+    });
+    log.finished(RunState::Completed)
 }
+
+/// Under way when the process ended, in its second attempt, whose first step was cut in two.
+fn unfinished() -> Run {
+    let mut log = Log::new(7, "release", None);
+    log.parent = Some(Parent { run: run_id(5), attempt: 3 });
+    log.batch(2, true, |log| {
+        log.begin(&one("version", 1.5), Cause::New);
+        log.end_to_be_retried(TaskOutcome::Err(ErrorRecord::new(ErrorKind::TimedOut, "too long")));
+    });
+    log.batch(3, false, |log| {
+        log.begin_attempt(2, Cause::Retried);
+        log.call(call("build", &one("target", Some(-7i64)), 1));
+    });
+    log.batch(3, true, |log| {
+        log.call(call("sign", &one("bytes", [0u8, 255]), 2));
+    });
+    log.unfinished()
+}
+
+/// Its next attempt is due after the process ended.
+fn waiting() -> Run {
+    let mut log = Log::new(8, "pay", None);
+    log.batch(3, true, |log| {
+        log.begin(&none(), Cause::New);
+        log.end_to_be_retried(TaskOutcome::Err(ErrorRecord::new(ErrorKind::Failed, "no connection")));
+    });
+    log.unfinished()
+}
+
+/// The rows in `unfinished`.
+pub(crate) fn unfinished_records() -> Vec<(RunId, UnfinishedRecord)> {
+    let record = UnfinishedRecord {
+        task: "release".to_owned(),
+        code: TASK_CODE,
+        call_key: hash(&one("version", 1.5)),
+        attempt: 2,
+        attempt_at: Sequence(2),
+        retry_at: None,
+        parent: Some(run_id(5)),
+        crashes: 2,
+        crashed_at: Sequence(5),
+    };
+    let waiting = UnfinishedRecord {
+        task: "pay".to_owned(),
+        call_key: hash(&none()),
+        attempt: 1,
+        attempt_at: Sequence(0),
+        retry_at: Some(RETRY_AT),
+        parent: None,
+        crashes: 0,
+        crashed_at: Sequence(0),
+        ..record.clone()
+    };
+    vec![(run_id(7), record), (run_id(8), waiting)]
+}
+
+/// The rows in `inbox`: run, number, signal.
+pub(crate) fn inbox() -> Vec<(RunId, u64, SignalReceived)> {
+    vec![(run_id(7), 0, signal("go", true)), (run_id(7), 258, signal("go", false))]
+}
+
+/// The child's id that another run answers for, and which.
+pub(crate) fn joined_child() -> (RunId, IdRecord) {
+    (run_id(9), IdRecord { run: run_id(6), task: "page".to_owned(), input_hash: hash(&one("number", 2)) })
+}
+
+/// When the entry of the cache answered a call.
+pub(crate) const USED_AT: Timestamp = Timestamp(START.0 + 60_000_000);
 
 /// The rows in `ids`.
 pub(crate) fn ids() -> Vec<(&'static str, IdRecord)> {
@@ -152,11 +306,15 @@ pub(crate) fn cache() -> (CacheRecord, [u8; 32]) {
         salt: String::new(),
         input: payload(&URLS),
         result: payload(&[1u64, 300, 70_000, u64::MAX]),
-        uses: vec![Used::trace("now", BUILT_IN_CODE), Used::trace("fetch", TRACE_CODE)],
+        uses: vec![used("now", BUILT_IN_CODE, false), used("fetch", TRACE_CODE, false), used("page", TASK_CODE, true)],
         run: run_id(1),
         created_at: START,
     };
     (record, hash(&URLS))
+}
+
+fn used(name: &str, code: CodeHash, is_task: bool) -> Used {
+    Used { name: name.to_owned(), code, is_task }
 }
 
 /// An input of two arguments.
@@ -173,40 +331,142 @@ struct Log {
     run: RunId,
     task: &'static str,
     id: Option<&'static str>,
+    parent: Option<Parent>,
+    tags: Vec<(String, String)>,
+    input: Option<Payload>,
+    attempt: u32,
+    attempt_at: Sequence,
     batches: Vec<Batch>,
+    /// Position of the first of `events`.
     next: u64,
+    /// Of the batch that is made.
+    events: Vec<Event>,
 }
 
 impl Log {
     fn new(number: u8, task: &'static str, id: Option<&'static str>) -> Self {
-        Self { run: run_id(number), task, id, batches: Vec::new(), next: 0 }
+        Self {
+            run: run_id(number),
+            task,
+            id,
+            parent: None,
+            tags: Vec::new(),
+            input: None,
+            attempt: 1,
+            attempt_at: Sequence(0),
+            batches: Vec::new(),
+            next: 0,
+            events: Vec::new(),
+        }
     }
 
-    /// Adds a batch; `fill` is told the position of its first event.
-    fn batch(&mut self, epoch: u32, settled: bool, fill: impl FnOnce(&mut Vec<Event>, u64)) {
-        let mut events = Vec::new();
-        fill(&mut events, self.next);
+    /// Adds a batch.
+    fn batch(&mut self, epoch: u32, settled: bool, fill: impl FnOnce(&mut Self)) {
+        fill(self);
+        let events = std::mem::take(&mut self.events);
         let first = Sequence(self.next);
         self.next += events.len() as u64;
         self.batches.push(Batch { first, epoch: Epoch(epoch), settled, events });
     }
 
-    fn record(&self, state: RunState, finished_at: Option<Timestamp>) -> RunRecord {
-        let id = self.id.map(str::to_owned);
-        RunRecord { task: self.task.to_owned(), id, state, started_at: START, finished_at }
+    /// Adds a batch that begins another attempt.
+    fn attempt(&mut self, attempt: u32, cause: Cause, fill: impl FnOnce(&mut Self)) {
+        self.batch(3, true, |log| {
+            log.begin_attempt(attempt, cause);
+            fill(log);
+        });
+    }
+
+    fn begin<T: Serialize>(&mut self, input: &T, cause: Cause) {
+        self.input = Some(payload(input));
+        self.begin_attempt(1, cause);
+    }
+
+    fn begin_attempt(&mut self, attempt: u32, cause: Cause) {
+        self.attempt = attempt;
+        self.attempt_at = Sequence(self.next + self.events.len() as u64);
+        self.events.push(Event::TaskStarted(TaskStarted {
+            task: self.task.into(),
+            code: TASK_CODE,
+            input: self.input.clone().expect("the first attempt has it"),
+            attempt,
+            cause,
+            id: self.id.map(str::to_owned),
+            parent: self.parent,
+            tags: self.tags.clone(),
+            at: START,
+        }));
+    }
+
+    /// Adds a call; gives its position.
+    fn call(&mut self, call: TraceStarted) -> u64 {
+        self.events.push(Event::TraceStarted(call));
+        self.next + self.events.len() as u64 - 1
+    }
+
+    fn complete(&mut self, trace: u64, outcome: TraceOutcome, duration_micros: u64) {
+        self.events.push(Event::TraceCompleted(completion(trace, outcome, duration_micros)));
+    }
+
+    fn item(&mut self, trace: u64, index: u64, item: Payload) {
+        self.events.push(Event::TraceYielded(yielded(trace, index, item)));
+    }
+
+    fn retry(&mut self, trace: u64, error: ErrorRecord) {
+        let (due, started_at) = (RETRY_AT, START);
+        let trace = Sequence(trace);
+        self.events.push(Event::TraceRetried(TraceRetried {
+            trace,
+            tries: 1,
+            error,
+            due,
+            started_at,
+            duration_micros: 300,
+        }));
+    }
+
+    fn end(&mut self, outcome: TaskOutcome, imposed: bool) {
+        self.events.push(Event::TaskCompleted(TaskCompleted {
+            outcome,
+            imposed,
+            code: TASK_CODE,
+            retry_at: None,
+            at: END,
+        }));
+    }
+
+    fn end_to_be_retried(&mut self, outcome: TaskOutcome) {
+        let retry_at = Some(RETRY_AT);
+        let completed = TaskCompleted { outcome, imposed: false, code: TASK_CODE, retry_at, at: END };
+        self.events.push(Event::TaskCompleted(completed));
+    }
+
+    fn unfinished(self) -> Run {
+        self.run(RunState::Unfinished, None)
     }
 
     fn finished(self, state: RunState) -> Run {
-        Run { record: self.record(state, Some(after(Duration::from_secs(1)))), run: self.run, batches: self.batches }
+        self.run(state, Some(END))
+    }
+
+    fn run(self, state: RunState, finished_at: Option<Timestamp>) -> Run {
+        let record = RunRecord {
+            task: self.task.to_owned(),
+            id: self.id.map(str::to_owned),
+            state,
+            started_at: START,
+            finished_at,
+            attempts: self.attempt,
+            attempt_at: self.attempt_at,
+            parent: self.parent.map(|parent| parent.run),
+            tags: self.tags,
+        };
+        Run { run: self.run, record, batches: self.batches }
     }
 }
 
 fn run_id(number: u8) -> RunId {
     RunId::new(START, [number; 10])
-}
-
-fn after(duration: Duration) -> Timestamp {
-    Timestamp(START.0 + i64::try_from(duration.as_micros()).expect("a short while"))
 }
 
 fn payload<T: Serialize>(value: &T) -> Payload {
@@ -228,30 +488,67 @@ fn one<T>(name: &'static str, value: T) -> BTreeMap<&'static str, T> {
     BTreeMap::from([(name, value)])
 }
 
-fn started<T: Serialize>(task: &'static str, input: &T, cause: Cause, id: Option<&str>) -> Event {
-    let (input, id) = (payload(input), id.map(str::to_owned));
-    Event::TaskStarted(TaskStarted { task: task.into(), code: TASK_CODE, input, attempt: 1, cause, id, at: START })
-}
-
-fn call<T: Serialize>(name: &'static str, input: &T, immediate: bool, line: u32) -> Event {
-    Event::TraceStarted(TraceStarted {
+fn call<T: Serialize>(name: &'static str, input: &T, line: u32) -> TraceStarted {
+    TraceStarted {
         name: name.into(),
-        code: if immediate { BUILT_IN_CODE } else { TRACE_CODE },
+        code: if name == "now" || name.starts_with("relive::") { BUILT_IN_CODE } else { TRACE_CODE },
         input_hash: InputHash::of(&canonical(input).expect("plain data")),
         occurrence: u32::from(line == 252),
         input: payload(input),
         file: "src/digest.rs".into(),
         line,
-        immediate,
-        at: after(Duration::from_micros(line.into())),
-    })
+        form: TraceForm::Future,
+        within: None,
+        child: None,
+        group: None,
+        at: Timestamp(START.0 + i64::from(line)),
+    }
 }
 
-fn completion(trace: u64, outcome: TraceOutcome, duration_micros: u64, started_at: Timestamp) -> Event {
+fn of(form: TraceForm, call: TraceStarted) -> TraceStarted {
+    TraceStarted { form, ..call }
+}
+
+fn completion(trace: u64, outcome: TraceOutcome, duration_micros: u64) -> TraceCompleted {
     let tries = u32::from(outcome != TraceOutcome::Dropped);
-    Event::TraceCompleted(TraceCompleted { trace: Sequence(trace), outcome, tries, started_at, duration_micros })
+    let started_at = if duration_micros == 0 { Timestamp(-1) } else { START };
+    TraceCompleted { trace: Sequence(trace), outcome, tries, started_at, duration_micros, repeats: None }
 }
 
-fn end(outcome: TaskOutcome, imposed: bool) -> Event {
-    Event::TaskCompleted(TaskCompleted { outcome, imposed, code: TASK_CODE, at: after(Duration::from_secs(1)) })
+fn yielded(trace: u64, index: u64, item: Payload) -> TraceYielded {
+    TraceYielded { trace: Sequence(trace), index, item, repeats: None }
+}
+
+fn signal(name: &str, value: bool) -> SignalReceived {
+    SignalReceived { name: name.to_owned(), value: payload(&value), at: START }
+}
+
+fn in_codec<T: Serialize>(codec: PayloadCodec, value: &T) -> Payload {
+    Payload::encode_with(&Encoding::DEFAULT.with_codec(Some(codec)), value).expect("plain data")
+}
+
+/// A payload that a hook sealed.
+pub(crate) fn sealed(value: &str) -> Payload {
+    Payload::encode_with(&Encoding::DEFAULT.with_hook(Arc::new(Backwards)), value).expect("plain data")
+}
+
+/// Writes the bytes from the last to the first.
+struct Backwards;
+
+impl PayloadHook for Backwards {
+    fn id(&self) -> u8 {
+        200
+    }
+
+    fn name(&self) -> &str {
+        "backwards"
+    }
+
+    fn seal(&self, bytes: &[u8]) -> Result<Vec<u8>, String> {
+        Ok(bytes.iter().rev().copied().collect())
+    }
+
+    fn open(&self, bytes: &[u8]) -> Result<Vec<u8>, String> {
+        self.seal(bytes)
+    }
 }
