@@ -7,7 +7,7 @@
 //! or if a later call of the same kind succeeded, as the body has seen it and gone on.
 
 use std::borrow::Cow;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use rustc_hash::FxHashMap;
 
@@ -324,9 +324,7 @@ impl Memo {
 
 /// Which signal a wait is for.
 pub(super) fn signal_name(input: &Payload) -> String {
-    #[derive(serde::Deserialize)]
-    struct Wait {
-        name: String,
-    }
-    input.decode::<Wait>().map(|wait| wait.name).unwrap_or_default()
+    // A map in every codec: bincode reads no struct from what was written as a map.
+    let mut arguments = input.decode::<BTreeMap<String, String>>().unwrap_or_default();
+    arguments.remove("name").unwrap_or_default()
 }

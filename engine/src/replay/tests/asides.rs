@@ -176,6 +176,16 @@ fn a_signal_that_the_log_handed_over_is_taken() {
 }
 
 #[test]
+fn which_signal_a_wait_is_for_can_be_read_in_every_codec() {
+    use crate::payload::{Encoding, PayloadCodec};
+    for codec in [PayloadCodec::MESSAGE_PACK, PayloadCodec::JSON, PayloadCodec::BINCODE] {
+        let arguments = std::collections::BTreeMap::from([("name", "go")]);
+        let encoding = Encoding::DEFAULT.with_codec(Some(codec));
+        assert_eq!(signal_name(&Payload::encode_with(&encoding, &arguments).unwrap()), "go");
+    }
+}
+
+#[test]
 fn what_effects_call_counts_as_used_by_the_run() {
     let (mut replay, _) = live(vec![begun(), (true, vec![nested_event(1, "n", 2)])]);
     replay.nested_started(within(1, call("m", 2)));
