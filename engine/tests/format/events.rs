@@ -8,9 +8,10 @@ use relive_engine::event::{
     TraceCompleted, TraceForm, TraceOutcome, TraceRetried, TraceStarted, TraceYielded,
 };
 use relive_engine::id::{CodeHash, Epoch, InputHash, RunId, Sequence, Timestamp};
-use relive_engine::payload::{Encoding, Payload, PayloadCodec};
+use relive_engine::payload::{Payload, PayloadCodec};
 
-use crate::history::{self, ERROR_KINDS, FORMS};
+use crate::history::{ERROR_KINDS, FORMS};
+use crate::recipe::{in_codec, sealed};
 
 pub(crate) fn batch() -> impl Strategy<Value = Batch> {
     let events = prop::collection::vec(event(), 1..8);
@@ -155,12 +156,8 @@ fn payload() -> impl Strategy<Value = Payload> {
         prop::collection::btree_map(".*", prop::option::of(any::<f64>()), 0..4).prop_map(|value| encoded(&value)),
         any::<u64>().prop_map(|value| in_codec(PayloadCodec::JSON, &value)),
         any::<i128>().prop_map(|value| in_codec(PayloadCodec::BINCODE, &value)),
-        ".*".prop_map(|value| history::sealed(&value)),
+        ".*".prop_map(|value| sealed(&value)),
     ]
-}
-
-fn in_codec<T: serde::Serialize>(codec: PayloadCodec, value: &T) -> Payload {
-    Payload::encode_with(&Encoding::DEFAULT.with_codec(Some(codec)), value).expect("plain data")
 }
 
 fn run() -> impl Strategy<Value = RunId> {

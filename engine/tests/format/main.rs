@@ -1,11 +1,12 @@
 //! Old logs stay readable: a fixture per format version, and what today's program makes of it.
 //!
-//! `history` says what a fixture holds. Has the format changed on purpose? Then raise `FORMAT_VERSION`, write the new
+//! `history` says what a fixture holds, in the words of `recipe`. Has the format changed on purpose? Then raise `FORMAT_VERSION`, write the new
 //! version's fixture with `RELIVE_WRITE_FIXTURE=1 cargo test -p relive-engine --test format`, let the old ones be read
 //! for ever, and say in `docs/format.md` what is new. A fixture of a released version never changes.
 
 mod events;
 mod history;
+mod recipe;
 mod store;
 
 use std::sync::Arc;
