@@ -19,4 +19,5 @@ mod ids;
 mod lifecycle;
 mod payloads;
 mod recorded;
+mod sources;
 mod support;
