@@ -17,6 +17,7 @@ mod failing_store;
 mod foreign;
 mod ids;
 mod lifecycle;
+mod lingering;
 mod payloads;
 mod recorded;
 mod sources;
