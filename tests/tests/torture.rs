@@ -166,7 +166,14 @@ fn started(label: &str) -> Event {
 
 fn completed(trace: u64, outcome: TraceOutcome) -> Event {
     let (trace, at) = (Sequence(trace), Timestamp(0));
-    Event::TraceCompleted(TraceCompleted { trace, outcome, tries: 1, started_at: at, duration_micros: 0 })
+    Event::TraceCompleted(TraceCompleted {
+        trace,
+        outcome,
+        tries: 1,
+        started_at: at,
+        duration_micros: 0,
+        repeats: None,
+    })
 }
 
 fn worked(key: &str) -> TraceOutcome {
@@ -181,7 +188,17 @@ fn witnessed(tick: u64, label: &str, key: &str) -> WitnessLine {
 fn clean() -> History {
     let (code, at) = (CodeHash::from_bytes([0; 16]), Timestamp(0));
     let input = Payload::encode(&()).expect("encodes");
-    let task = TaskStarted { task: "torture".into(), code, input, attempt: 1, cause: Cause::New, id: None, at };
+    let task = TaskStarted {
+        task: "torture".into(),
+        code,
+        input,
+        attempt: 1,
+        cause: Cause::New,
+        id: None,
+        parent: None,
+        tags: Vec::new(),
+        at,
+    };
     let outcome = TaskOutcome::Ok(Payload::encode(&42u64).expect("encodes"));
     let events = vec![
         Event::TaskStarted(task),
@@ -189,7 +206,7 @@ fn clean() -> History {
         started("b"),
         completed(1, worked("key-a")),
         completed(2, TraceOutcome::Dropped),
-        Event::TaskCompleted(TaskCompleted { outcome, imposed: false, code, at }),
+        Event::TaskCompleted(TaskCompleted { outcome, imposed: false, code, retry_at: None, at }),
     ];
     let log: Vec<_> = (0..).map(Sequence).zip(events).collect();
     let told = |range: std::ops::Range<usize>| {
