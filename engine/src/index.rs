@@ -242,3 +242,55 @@ pub(crate) fn child_key(child: RunId) -> Vec<u8> {
     key.extend_from_slice(child.as_bytes());
     key
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::SignalReceived;
+    use relive_storage::{Durability, MemoryStore, Store, Write};
+
+    const RUN: RunId = RunId::from_bytes([7; 16]);
+    const OTHER: RunId = RunId::from_bytes([8; 16]);
+
+    fn commit(store: &MemoryStore, operations: Vec<Operation>) {
+        store.commit(&[Write { preconditions: Vec::new(), operations }], Durability::Buffered).unwrap();
+    }
+
+    #[test]
+    fn signals_lie_in_the_order_in_which_they_were_sent_and_apart_by_run() {
+        let store = MemoryStore::new();
+        let sent = [(RUN, 2, 0), (RUN, 1, 300), (RUN, 1, 7), (OTHER, 0, 0)];
+        for (run, at, number) in sent {
+            let (at, value) = (Timestamp(at), Payload::encode(&number).unwrap());
+            let signal = SignalReceived { name: "s".to_owned(), value, at };
+            commit(&store, vec![put(INBOX, inbox_key(run, at, number), &signal).unwrap()]);
+        }
+        let letters = inbox(&store, RUN).unwrap();
+        let numbers: Vec<u64> = letters.iter().map(|letter| letter.signal.value.decode().unwrap()).collect();
+        assert_eq!(numbers, [7, 300, 0]);
+    }
+
+    #[test]
+    fn no_tag_is_found_by_another() {
+        let keys = [("a", "bc"), ("ab", "c"), ("a", "b"), ("", "abc")].map(|(name, value)| tag_key(name, value, None));
+        for (index, key) in keys.iter().enumerate() {
+            for other in keys.iter().skip(index + 1) {
+                assert!(!key.starts_with(other) && !other.starts_with(key));
+            }
+        }
+    }
+
+    #[test]
+    fn a_childs_id_is_no_callers_id() {
+        assert!(std::str::from_utf8(&child_key(RUN)).is_err());
+    }
+
+    #[test]
+    fn an_index_record_that_is_damaged_is_an_error_that_names_its_place() {
+        let store = MemoryStore::new();
+        commit(&store, vec![Operation::Put { keyspace: RUNS, key: run_key(RUN), value: b"RL".to_vec() }]);
+        let error = read::<RunRecord>(&store, RUNS, &run_key(RUN)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Corrupt);
+        assert!(error.to_string().starts_with("index runs, key 0707"), "{error}");
+    }
+}

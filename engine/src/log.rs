@@ -11,7 +11,7 @@ use relive_storage::{KeyRange, Keyspace, Operation, Order, PageLimit, Read, afte
 
 use crate::codec::{self, Chain};
 use crate::error::{Error, ErrorKind, Result, storage_error};
-use crate::event::{Batch, Event, TaskOutcome, TraceOutcome};
+use crate::event::{Batch, ErrorRecord, Event, TaskOutcome, TraceOutcome};
 use crate::id::{Epoch, RunId, Sequence};
 
 /// Where logs are: key = run id (16 bytes) and position of the batch's first event (8 bytes, big endian).
@@ -47,7 +47,7 @@ impl LogWriter {
     /// The writes that append these events. Returns them and their size in bytes.
     ///
     /// # Errors
-    /// If one event is larger than a record can be (64 MiB). The log is as it was.
+    /// If one event is larger than a record can be (256 MiB). The log is as it was.
     pub fn append(&mut self, first: Sequence, events: Vec<Event>, settled: bool) -> Result<(Vec<Operation>, usize)> {
         let mut operations = Vec::with_capacity(1);
         let mut bytes = 0;
@@ -92,16 +92,23 @@ fn payload_bytes(event: &Event) -> usize {
         Event::TraceStarted(started) => started.input.bytes().len(),
         Event::TraceCompleted(completed) => match &completed.outcome {
             TraceOutcome::Ok(payload) => payload.bytes().len(),
-            _ => 0,
+            TraceOutcome::Err(record) => error_bytes(record),
+            TraceOutcome::Dropped => 0,
         },
         Event::TaskCompleted(completed) => match &completed.outcome {
             TaskOutcome::Ok(payload) => payload.bytes().len(),
-            _ => 0,
+            TaskOutcome::Err(record) => error_bytes(record),
+            TaskOutcome::Cancelled => 0,
         },
-        Event::TraceRetried(_) => 0,
+        Event::TraceRetried(retried) => error_bytes(&retried.error),
         Event::TraceYielded(yielded) => yielded.item.bytes().len(),
         Event::SignalReceived(received) => received.value.bytes().len(),
     }
+}
+
+fn error_bytes(record: &ErrorRecord) -> usize {
+    let value = record.value.as_ref().map_or(0, |value| value.bytes().len());
+    record.message.len() + record.sources.iter().map(String::len).sum::<usize>() + value
 }
 
 /// Reads one log from its first event on, a page at a time.
@@ -224,4 +231,88 @@ pub fn last_event(store: &dyn Read, run: RunId) -> Result<Option<(Sequence, Even
         .map_err(|error| Error::new(error.kind(), format!("run {run}, last record: {error}")))?;
     let at = Sequence(batch.first.0 + batch.events.len() as u64 - 1);
     Ok(batch.events.pop().map(|event| (at, event)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::ErrorKind;
+    use crate::event::{SignalReceived, TraceRetried};
+    use crate::id::Timestamp;
+    use crate::payload::Payload;
+    use relive_storage::{Durability, MemoryStore, Store, Write};
+
+    const RUN: RunId = RunId::from_bytes([7; 16]);
+
+    fn signal(text: &str) -> Event {
+        let value = Payload::encode(text).unwrap();
+        Event::SignalReceived(SignalReceived { name: "s".to_owned(), value, at: Timestamp(0) })
+    }
+
+    fn retried(message: String) -> Event {
+        Event::TraceRetried(TraceRetried {
+            trace: Sequence(0),
+            tries: 1,
+            error: ErrorRecord::new(ErrorKind::Failed, message),
+            due: Timestamp(0),
+            started_at: Timestamp(0),
+            duration_micros: 0,
+        })
+    }
+
+    /// A store with one log of these batches.
+    fn stored(batches: Vec<Vec<Event>>) -> Arc<dyn Read> {
+        let (store, mut writer, mut at) = (MemoryStore::new(), LogWriter::new(RUN, Epoch(1)), Sequence(0));
+        for events in batches {
+            let end = Sequence(at.0 + events.len() as u64);
+            let (operations, _) = writer.append(at, events, true).unwrap();
+            store.commit(&[Write { preconditions: Vec::new(), operations }], Durability::Buffered).unwrap();
+            at = end;
+        }
+        Arc::new(store)
+    }
+
+    fn batches(mut reader: LogReader) -> Vec<(u64, usize, bool)> {
+        let next = || reader.next_batch().unwrap();
+        std::iter::from_fn(next).map(|batch| (batch.first.0, batch.events.len(), batch.settled)).collect()
+    }
+
+    #[test]
+    fn what_is_too_large_for_a_record_is_cut_and_only_its_last_part_is_settled() {
+        let large = "x".repeat(RECORD_BYTES);
+        for event in [signal(&large), retried(large)] {
+            let store = stored(vec![vec![signal("a"), event.clone(), event, signal("b")]]);
+            let expected = [(0, 1, false), (1, 1, false), (2, 1, false), (3, 1, true)];
+            assert_eq!(batches(LogReader::new(store, RUN)), expected);
+        }
+    }
+
+    #[test]
+    fn a_log_can_be_read_from_any_event_on() {
+        let store = stored(vec![vec![signal("0"), signal("1")], vec![signal("2")], vec![signal("3")]]);
+        let from = |at| batches(LogReader::starting_at(Arc::clone(&store), RUN, Sequence(at)).unwrap());
+        assert_eq!(from(1), [(0, 2, true), (2, 1, true), (3, 1, true)]);
+        assert_eq!(from(3), [(3, 1, true)]);
+        for at in 0..4 {
+            assert_eq!(event_at(Arc::clone(&store), RUN, Sequence(at)).unwrap(), signal(&at.to_string()));
+        }
+        let missing = event_at(Arc::clone(&store), RUN, Sequence(4)).unwrap_err();
+        assert_eq!(missing.kind(), ErrorKind::Corrupt);
+        assert_eq!(last_event(store.as_ref(), RUN).unwrap(), Some((Sequence(3), signal("3"))));
+    }
+
+    #[test]
+    fn a_log_goes_on_where_its_reader_stopped() {
+        let store = MemoryStore::new();
+        let mut at = Sequence(0);
+        for text in ["a", "b", "c"] {
+            let mut reader = LogReader::new(Arc::new(store.clone()), RUN);
+            while reader.next_batch().unwrap().is_some() {}
+            assert_eq!(reader.position(), at);
+            let (operations, _) = reader.into_writer(Epoch(1)).append(at, vec![signal(text)], true).unwrap();
+            store.commit(&[Write { preconditions: Vec::new(), operations }], Durability::Buffered).unwrap();
+            at.0 += 1;
+        }
+        assert_eq!(batches(LogReader::new(Arc::new(store), RUN)).len(), 3);
+    }
 }

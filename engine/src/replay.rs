@@ -261,7 +261,7 @@ impl Replay {
 
     /// Whether deliveries come from effects: all of the log has been used.
     pub fn is_live(&self) -> bool {
-        self.expected.is_none() && self.history.is_used()
+        self.begun && self.expected.is_none() && self.history.is_used()
     }
 
     /// Whether the body did something since the last settled step.
@@ -290,7 +290,9 @@ impl Replay {
         let begins = matches!(self.pending.first(), Some(Event::TaskStarted(_)));
         self.pending.truncate(usize::from(begins));
         self.own_count = self.pending.len();
-        self.push(Event::TaskCompleted(completed));
+        self.push(Event::TaskCompleted(completed.clone()));
+        // What effects do from here on is not appended: nothing follows the end.
+        self.phase = Phase::Over(Box::new(completed));
     }
 
     /// Takes what is to be appended: the position of the first event, and all of them.
@@ -453,6 +455,7 @@ impl Replay {
                 why: "the log holds no attempt".to_owned(),
             });
         }
+        let begins_at = pieces.first().and_then(|piece| piece.events.first()).map_or(Sequence(0), |(at, _)| *at);
         let cut_off = pieces.last().is_some_and(|piece| !piece.settled);
         let expected::Step { expected, delivery, imposed } = Expected::of(pieces, rest, first)?;
         self.next_sequence = expected.end.0;
@@ -468,6 +471,10 @@ impl Replay {
         }
         self.expected = Some(expected);
         let Some((at, delivery)) = delivery else {
+            if !first {
+                let why = "it begins a step, and hands nothing over".to_owned();
+                return Err(ReplayError::Impossible { sequence: begins_at, why });
+            }
             self.phase = Phase::Polling { granted: None };
             return self.next();
         };

@@ -166,8 +166,14 @@ fn started(label: &str) -> Event {
 
 fn completed(trace: u64, outcome: TraceOutcome) -> Event {
     let (trace, at) = (Sequence(trace), Timestamp(0));
-    let repeats = None;
-    Event::TraceCompleted(TraceCompleted { trace, outcome, tries: 1, started_at: at, duration_micros: 0, repeats })
+    Event::TraceCompleted(TraceCompleted {
+        trace,
+        outcome,
+        tries: 1,
+        started_at: at,
+        duration_micros: 0,
+        repeats: None,
+    })
 }
 
 fn worked(key: &str) -> TraceOutcome {

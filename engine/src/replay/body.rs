@@ -54,14 +54,13 @@ impl Replay {
         call.occurrence = key.map_or(0, |key| self.occurrences.get(&key).copied().unwrap_or(0));
         let logged = match &mut self.expected {
             Some(expected) => match expected.take(&call) {
-                None if expected.rest == Rest::More => return Err(Box::new(call)),
-                logged => logged,
+                Ok(logged) => logged,
+                Err(NeedHistory) => return Err(Box::new(call)),
             },
             None => None,
         };
         self.count(&call);
-        let hit = if self.memo.is_empty() { None } else { self.memo.hit(Scope::default(), &call, at_most_once) };
-        self.edited |= hit.is_some() && self.memo.is_edited(Scope::default(), &call);
+        let hit = if self.memo.is_empty() { None } else { self.remembered(Scope::default(), &call, at_most_once) };
         let (form, occurrence, is_live) = (call.form, call.occurrence, self.is_live());
         let index = TraceIndex(self.started_count);
         self.started_count += 1;
@@ -87,6 +86,9 @@ impl Replay {
                 started.at = logged.at;
                 started.child = logged.child;
                 started.recorded = logged.outcome;
+                if started.recorded.is_some() {
+                    self.asides.forget(logged.sequence);
+                }
             }
             None if self.may_append() => {
                 if call.child.is_some()
@@ -145,6 +147,7 @@ impl Replay {
             None if expected.rest == Rest::More => Err(NeedHistory),
             answer => {
                 if let Some(Answer::End(_)) = answer {
+                    self.asides.forget(trace);
                     self.iterators.remove(&trace);
                 }
                 Ok(answer)
@@ -230,6 +233,7 @@ impl Replay {
             && let (Some(sequence), Some(expected)) = (open.sequence, &mut self.expected)
         {
             if expected.take_drop(sequence) {
+                self.asides.forget(sequence);
                 self.close(index);
                 return Ok(());
             }
@@ -273,6 +277,7 @@ impl Replay {
     ) -> Result<(), NeedHistory> {
         if let Some(expected) = &mut self.expected {
             if expected.take_drop(trace) {
+                self.asides.forget(trace);
                 self.iterators.remove(&trace);
                 return Ok(());
             }
@@ -321,8 +326,23 @@ impl Replay {
     }
 
     /// What earlier attempts found of a call in an effect.
-    pub fn nested_hit(&self, scope: impl FnOnce() -> Scope, call: &TraceStarted, at_most_once: bool) -> Option<Hit> {
-        if self.memo.is_empty() { None } else { self.memo.hit(scope(), call, at_most_once) }
+    pub fn nested_hit(
+        &mut self,
+        scope: impl FnOnce() -> Scope,
+        call: &TraceStarted,
+        at_most_once: bool,
+    ) -> Option<Hit> {
+        if self.memo.is_empty() { None } else { self.remembered(scope(), call, at_most_once) }
+    }
+
+    /// What earlier attempts found of a call. If it is used, so is what they called for it.
+    fn remembered(&mut self, scope: Scope, call: &TraceStarted, at_most_once: bool) -> Option<Hit> {
+        let hit = self.memo.hit(scope, call, at_most_once)?;
+        self.edited |= self.memo.is_edited(scope, call, at_most_once);
+        for (name, code) in self.memo.called_within(scope, call) {
+            self.note_used(&name, code, false);
+        }
+        Some(hit)
     }
 
     /// An effect calls a trace for the first time.
@@ -351,6 +371,7 @@ impl Replay {
     }
 
     /// The number of a call's name. What effects call is used by the run, too.
+    #[expect(clippy::ptr_arg, reason = "a name that the program holds is cloned without a copy")]
     pub(super) fn note_used(&mut self, name: &Cow<'static, str>, code: CodeHash, is_task: bool) -> u32 {
         if let Some(number) = self.names.get(name) {
             return *number;

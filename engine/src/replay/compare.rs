@@ -38,7 +38,8 @@ impl Replay {
             return diverged(sequence, Some(Side::Call(logged)), called);
         }
         if let Some((sequence, trace)) = expected.first_drop_left() {
-            let call = self.by_sequence.get(&trace).and_then(|index| self.open.get(index)?.call.as_deref());
+            let held = self.by_sequence.get(&trace).and_then(|index| self.open.get(index)?.call.as_deref());
+            let call = held.or_else(|| self.iterators.get(&trace).map(AsRef::as_ref));
             return diverged(sequence, call.map(|call| Side::Drop(CallSite::of(call))), called());
         }
         if let Some(trace) = expected.first_answer_left() {

@@ -9,11 +9,12 @@ use std::collections::VecDeque;
 
 use rustc_hash::FxHashMap;
 
-use crate::event::{Event, TaskCompleted, TraceCompleted, TraceOutcome, TraceStarted, TraceYielded};
+use crate::event::{Event, TaskCompleted, TraceCompleted, TraceForm, TraceOutcome, TraceStarted, TraceYielded};
 use crate::id::{InputHash, Sequence, Timestamp};
 use crate::payload::Payload;
 
 use super::ReplayError;
+use super::body::NeedHistory;
 use super::history::{Piece, Rest};
 
 /// A step, taken apart.
@@ -35,10 +36,12 @@ pub(super) enum Delivery {
 #[derive(Debug)]
 pub(super) struct Expected {
     starts: Vec<Option<ExpectedStart>>,
+    /// How many of them the body has not made yet.
+    left_count: usize,
     /// Bodies mostly start in the log's order: where the next is, if so.
     cursor: usize,
     /// All starts by key; made when the order is another.
-    by_key: Option<FxHashMap<(InputHash, u32, String), usize>>,
+    by_key: Option<FxHashMap<Key, usize>>,
     /// The position of each drop, by the trace that was dropped.
     drops: FxHashMap<Sequence, Sequence>,
     /// What inline traces answered, by their starts: in this step or an earlier one.
@@ -49,6 +52,13 @@ pub(super) struct Expected {
     pub(super) rest: Rest,
     /// Behind its last event.
     pub(super) end: Sequence,
+}
+
+/// What tells starts apart: input hash, occurrence, name.
+type Key = (InputHash, u32, String);
+
+fn key(call: &TraceStarted) -> Key {
+    (call.input_hash, call.occurrence, call.name.to_string())
 }
 
 #[derive(Debug)]
@@ -91,6 +101,7 @@ impl Expected {
     pub(super) fn of(pieces: Vec<Piece>, rest: Rest, first_of_attempt: bool) -> Result<Step, ReplayError> {
         let mut expected = Self {
             starts: Vec::new(),
+            left_count: 0,
             cursor: 0,
             by_key: None,
             drops: FxHashMap::default(),
@@ -103,6 +114,7 @@ impl Expected {
         let mut delivery = None;
         let mut imposed = None;
         let mut task_started = false;
+        let begins_at = pieces.first().and_then(|piece| piece.events.first()).map_or(Sequence(0), |(at, _)| *at);
         let mut is_first = true;
         for piece in pieces {
             for (at, event) in piece.events {
@@ -129,7 +141,7 @@ impl Expected {
             }
         }
         if first_of_attempt && !task_started {
-            return Err(impossible(expected.end, "the attempt does not begin with a TaskStarted"));
+            return Err(impossible(begins_at, "the attempt does not begin with a TaskStarted"));
         }
         Ok(Step { expected, delivery, imposed })
     }
@@ -137,6 +149,12 @@ impl Expected {
     /// Takes one more piece of the step.
     pub(super) fn extend(&mut self, piece: Piece, rest: Rest) -> Result<(), ReplayError> {
         self.rest = rest;
+        if self.left_count == 0 {
+            // A step of an iterator may be as long as the iterator: what was found again is forgotten.
+            self.starts.clear();
+            self.cursor = 0;
+            self.by_key = None;
+        }
         for (at, event) in piece.events {
             self.add(at, event)?;
             self.end = Sequence(at.0 + 1);
@@ -152,11 +170,12 @@ impl Expected {
             Event::TaskStarted(_) => return Err(impossible(at, "a TaskStarted in the middle of an attempt")),
             Event::TraceStarted(call) => {
                 if let Some(by_key) = &mut self.by_key {
-                    by_key.insert((call.input_hash, call.occurrence, call.name.to_string()), self.starts.len());
+                    by_key.insert(key(&call), self.starts.len());
                 }
                 if call.form.is_inline() {
                     self.inline.entry(at).or_default();
                 }
+                self.left_count += 1;
                 self.starts.push(Some(ExpectedStart { sequence: at, call }));
             }
             Event::TraceCompleted(completed) if completed.outcome == TraceOutcome::Dropped => {
@@ -182,7 +201,10 @@ impl Expected {
     }
 
     /// Takes the start with the call's name, input hash and occurrence.
-    pub(super) fn take(&mut self, call: &TraceStarted) -> Option<Logged> {
+    ///
+    /// # Errors
+    /// If the rest of the step is needed to say whether there is one, or what it returned.
+    pub(super) fn take(&mut self, call: &TraceStarted) -> Result<Option<Logged>, NeedHistory> {
         let fits = |start: &ExpectedStart| {
             start.call.input_hash == call.input_hash
                 && start.call.occurrence == call.occurrence
@@ -190,36 +212,52 @@ impl Expected {
         };
         let index = match self.starts.get(self.cursor) {
             Some(Some(start)) if fits(start) => self.cursor,
-            _ => self.find(call)?,
+            _ => match self.find(call) {
+                Some(index) => index,
+                None if self.rest == Rest::More => return Err(NeedHistory),
+                None => return Ok(None),
+            },
         };
+        let Some(start) = &self.starts[index] else { return Ok(None) };
+        let is_inline = start.call.form == TraceForm::Inline;
+        if is_inline && self.rest == Rest::More && !self.is_answered(start.sequence) {
+            // A plain function cuts the step: what it returned stands in the next record.
+            return Err(NeedHistory);
+        }
+        let Some(start) = self.starts[index].take() else { return Ok(None) };
+        self.left_count -= 1;
         self.cursor = index + 1;
-        let start = self.starts[index].take()?;
-        let outcome = if start.call.form == crate::event::TraceForm::Inline {
-            // If it is not read yet, it is asked for by `take_answer`.
-            let outcome = self.inline.get_mut(&start.sequence).and_then(|answers| answers.outcome.take());
-            if outcome.is_some() {
-                self.inline.remove(&start.sequence);
-            }
-            outcome
-        } else {
-            None
-        };
-        Some(Logged {
+        if let Some(by_key) = &mut self.by_key {
+            by_key.remove(&key(&start.call));
+        }
+        let outcome =
+            if is_inline { self.inline.remove(&start.sequence).and_then(|answers| answers.outcome) } else { None };
+        Ok(Some(Logged {
             sequence: start.sequence,
             edited: start.call.code != call.code,
             at: start.call.at,
             child: start.call.child,
             outcome,
-        })
+        }))
+    }
+
+    /// Whether an inline trace's outcome is known.
+    fn is_answered(&self, trace: Sequence) -> bool {
+        self.inline.get(&trace).is_some_and(|answers| answers.outcome.is_some())
     }
 
     fn find(&mut self, call: &TraceStarted) -> Option<usize> {
         let by_key = self.by_key.get_or_insert_with(|| {
-            let key = |call: &TraceStarted| (call.input_hash, call.occurrence, call.name.to_string());
             let starts = self.starts.iter().enumerate();
             starts.filter_map(|(index, start)| Some((key(&start.as_ref()?.call), index))).collect()
         });
-        by_key.remove(&(call.input_hash, call.occurrence, call.name.to_string()))
+        by_key.get(&key(call)).copied()
+    }
+
+    /// How much it holds in memory.
+    #[cfg(test)]
+    pub(super) fn held_count(&self) -> usize {
+        self.starts.len() + self.inline.len()
     }
 
     /// Takes the next answer of an iterator.
@@ -235,11 +273,18 @@ impl Expected {
 
     /// Takes the drop of this trace.
     pub(super) fn take_drop(&mut self, trace: Sequence) -> bool {
-        self.drops.remove(&trace).is_some()
+        let is_dropped = self.drops.remove(&trace).is_some();
+        if is_dropped && self.inline.get(&trace).is_some_and(|answers| answers.items.is_empty()) {
+            self.inline.remove(&trace);
+        }
+        is_dropped
     }
 
     /// The first start that the body did not make.
     pub(super) fn first_left(&self) -> Option<(Sequence, &TraceStarted)> {
+        if self.left_count == 0 {
+            return None;
+        }
         self.starts.iter().flatten().map(|start| (start.sequence, &start.call)).next()
     }
 

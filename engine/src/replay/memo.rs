@@ -6,7 +6,8 @@
 //! Invariant: by scope, name, input hash and occurrence, the latest success wins; a failure counts only if it is terminal,
 //! or if a later call of the same kind succeeded, as the body has seen it and gone on.
 
-use std::collections::VecDeque;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, VecDeque};
 
 use rustc_hash::FxHashMap;
 
@@ -44,25 +45,54 @@ type Kind = (Scope, String, InputHash);
 /// What is remembered of one call.
 #[derive(Clone, Debug, Default)]
 struct Remembered {
-    /// Where its latest success stands.
-    success: Option<Sequence>,
-    /// Where its latest failure stands, and whether that is terminal.
-    failure: Option<(Sequence, bool)>,
-    /// Items that a stream or an iterator handed on: the start they belong to, how many, and where the first stands.
-    items: Option<(Sequence, u64, Sequence)>,
-    code: Option<CodeHash>,
+    /// Its latest success.
+    success: Option<Found>,
+    /// Its latest failure, and whether that is terminal.
+    failure: Option<(Found, bool)>,
+    /// Items that a stream or an iterator handed on before it was interrupted, and how many.
+    interrupted: Option<(Found, u64)>,
     child: Option<RunId>,
 }
 
+impl Remembered {
+    /// Forgets what other code than this found.
+    fn keep_code(&mut self, code: CodeHash) {
+        self.success = self.success.filter(|found| found.code == code);
+        self.failure = self.failure.filter(|(found, _)| found.code == code);
+        self.interrupted = self.interrupted.filter(|(found, _)| found.code == code);
+    }
+}
+
+/// Something that an earlier attempt found.
+#[derive(Clone, Copy, Debug)]
+struct Found {
+    hit: Hit,
+    /// The code that found it first.
+    code: CodeHash,
+}
+
 /// A call of the attempt that is read.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct OpenCall {
     kind: Kind,
     occurrence: u32,
     form: TraceForm,
+    /// The code that was called; of what is repeated, the code that found it.
     code: CodeHash,
     item_count: u64,
     first_item: Sequence,
+    is_nested: bool,
+    /// Some of what it handed on was an earlier attempt's.
+    repeats: bool,
+}
+
+impl OpenCall {
+    /// What was found: the outcome at this position, behind its items if there are any.
+    fn found(&self, start: Sequence, at: Sequence) -> Found {
+        let has_items = matches!(self.form, TraceForm::Stream | TraceForm::Iterator) && self.item_count > 0;
+        let hit = if has_items { Hit::Items { start, first: self.first_item } } else { Hit::Outcome(at) };
+        Found { hit, code: self.code }
+    }
 }
 
 /// What is remembered of a call that a new attempt makes.
@@ -88,7 +118,10 @@ pub struct Memo {
     /// The highest occurrence of each kind that succeeded.
     succeeded: FxHashMap<Kind, u32>,
     open: FxHashMap<Sequence, OpenCall>,
-    scopes: FxHashMap<Sequence, Scope>,
+    /// What the effects of this attempt's calls call in, and the call that theirs is in.
+    scopes: FxHashMap<Sequence, (Scope, Option<Sequence>)>,
+    /// What was called in a scope, or in what was called there: each trace once, with each code it had.
+    called: FxHashMap<Scope, Vec<(Cow<'static, str>, CodeHash)>>,
     signals: FxHashMap<String, VecDeque<Payload>>,
     /// Waits for signals: which name.
     signal_waits: FxHashMap<Sequence, String>,
@@ -112,6 +145,7 @@ impl Memo {
             Event::TaskCompleted(_) => self.end_attempt(),
             Event::TraceStarted(started) => self.started(at, started),
             Event::TraceYielded(yielded) => {
+                self.repeats(yielded.trace, yielded.repeats);
                 if let Some(call) = self.open.get_mut(&yielded.trace) {
                     if call.item_count == 0 {
                         call.first_item = at;
@@ -128,13 +162,25 @@ impl Memo {
     }
 
     fn started(&mut self, at: Sequence, started: &TraceStarted) {
-        let scope = started.within.and_then(|outer| self.scopes.get(&outer).copied()).unwrap_or_default();
-        self.scopes.insert(at, scope.within(&started.name, started.input_hash, started.occurrence));
+        let (scope, _) = started.within.and_then(|outer| self.scopes.get(&outer).copied()).unwrap_or_default();
+        let own = scope.within(&started.name, started.input_hash, started.occurrence);
+        self.scopes.insert(at, (own, started.within));
+        let mut outer = started.within;
+        while let Some((scope, next)) = outer.and_then(|outer| self.scopes.get(&outer)) {
+            let called = self.called.entry(*scope).or_default();
+            if !called.iter().any(|(name, code)| *name == started.name && *code == started.code) {
+                called.push((started.name.clone(), started.code));
+            }
+            outer = *next;
+        }
         if started.name == SIGNAL {
             self.signal_waits.insert(at, signal_name(&started.input));
         }
         let kind = (scope, started.name.to_string(), started.input_hash);
         let remembered = self.calls.entry((kind.clone(), started.occurrence)).or_default();
+        if self.rerun_edited {
+            remembered.keep_code(started.code);
+        }
         if started.child.is_some() {
             remembered.child = started.child;
         }
@@ -147,12 +193,30 @@ impl Memo {
                 code: started.code,
                 item_count: 0,
                 first_item: at,
+                is_nested: started.within.is_some(),
+                repeats: false,
             },
         );
     }
 
+    /// What a call repeats was found by the code that found it first.
+    fn repeats(&mut self, trace: Sequence, repeated: Option<Sequence>) {
+        let (Some(_), Some(call)) = (repeated, self.open.get_mut(&trace)) else { return };
+        if let Some(remembered) = self.calls.get(&(call.kind.clone(), call.occurrence)) {
+            let failure = remembered.failure.map(|(found, _)| found);
+            let interrupted = remembered.interrupted.map(|(found, _)| found);
+            call.repeats = true;
+            call.code = remembered.success.or(failure).or(interrupted).map_or(call.code, |found| found.code);
+        }
+    }
+
     fn completed(&mut self, at: Sequence, completed: &crate::event::TraceCompleted) {
+        self.repeats(completed.trace, completed.repeats);
         let Some(call) = self.open.remove(&completed.trace) else { return };
+        if call.is_nested {
+            // Called again in the next try of its effect, it ends once more.
+            self.open.insert(completed.trace, call.clone());
+        }
         if completed.outcome != TraceOutcome::Dropped
             && completed.repeats.is_none()
             && let Some(name) = self.signal_waits.remove(&completed.trace)
@@ -162,23 +226,16 @@ impl Memo {
         }
         let key = (call.kind.clone(), call.occurrence);
         let remembered = self.calls.entry(key).or_default();
-        let has_items = matches!(call.form, TraceForm::Stream | TraceForm::Iterator);
         match &completed.outcome {
             TraceOutcome::Ok(_) => {
-                remembered.success = Some(at);
-                remembered.code = Some(call.code);
-                remembered.items =
-                    (has_items && call.item_count > 0).then_some((completed.trace, call.item_count, call.first_item));
+                remembered.success = Some(call.found(completed.trace, at));
                 let highest = self.succeeded.entry(call.kind).or_default();
                 *highest = (*highest).max(call.occurrence);
             }
             TraceOutcome::Err(record) => {
-                remembered.failure = Some((at, record.terminal));
-                remembered.code = Some(call.code);
-                if remembered.success.is_none() {
-                    // A stream that failed starts anew.
-                    remembered.items = None;
-                }
+                remembered.failure = Some((call.found(completed.trace, at), record.terminal));
+                // A stream that failed starts anew.
+                remembered.interrupted = None;
             }
             TraceOutcome::Dropped => Self::interrupted(remembered, completed.trace, &call),
         }
@@ -186,10 +243,12 @@ impl Memo {
 
     /// A call that ended without an outcome: what a stream handed on stays.
     fn interrupted(remembered: &mut Remembered, start: Sequence, call: &OpenCall) {
-        let known = remembered.items.map_or(0, |(_, count, _)| count);
-        if remembered.success.is_none() && call.item_count > 0 && call.item_count >= known {
-            remembered.items = Some((start, call.item_count, call.first_item));
-            remembered.code = Some(call.code);
+        let known = remembered.interrupted.map_or(0, |(_, count)| count);
+        // Interrupted while it repeated a failure, it is that failure still.
+        let is_failure = call.repeats && remembered.failure.is_some();
+        if call.item_count > 0 && call.item_count >= known && !is_failure {
+            remembered.interrupted = Some((call.found(start, start), call.item_count));
+            remembered.failure = None;
         }
     }
 
@@ -204,7 +263,10 @@ impl Memo {
 
     /// An attempt begins that is not to use some of what was found before it.
     fn begin_attempt(&mut self, cause: &Cause) {
-        self.rerun_edited = false;
+        if *cause != Cause::Retried {
+            // An attempt that follows by itself is of the same request.
+            self.rerun_edited = false;
+        }
         if let Cause::Resumed(Rerun { names, edited }) = cause {
             self.rerun_edited = *edited;
             if !names.is_empty() {
@@ -221,32 +283,34 @@ impl Memo {
 
     /// What is remembered of a call. `at_most_once`: any failure counts, and that it began.
     pub fn hit(&self, scope: Scope, call: &TraceStarted, at_most_once: bool) -> Option<Hit> {
+        let (hit, code) = self.find(scope, call, at_most_once)?;
+        let is_edited = code.is_some_and(|code| code != call.code);
+        (!self.rerun_edited || !is_edited).then_some(hit)
+    }
+
+    /// Whether what [`Memo::hit`] gives for a call was found by other code than today's.
+    pub fn is_edited(&self, scope: Scope, call: &TraceStarted, at_most_once: bool) -> bool {
+        let found = self.find(scope, call, at_most_once);
+        found.and_then(|(_, code)| code).is_some_and(|code| code != call.code)
+    }
+
+    fn find(&self, scope: Scope, call: &TraceStarted, at_most_once: bool) -> Option<(Hit, Option<CodeHash>)> {
         let kind = (scope, call.name.to_string(), call.input_hash);
         let succeeded = self.succeeded.get(&kind).copied();
         let remembered = self.calls.get(&(kind, call.occurrence))?;
-        let is_edited = remembered.code.is_some_and(|code| code != call.code);
-        if self.rerun_edited && is_edited {
-            return None;
-        }
-        if let Some((start, _, first)) = remembered.items {
-            return Some(Hit::Items { start, first });
-        }
-        if let Some(at) = remembered.success {
-            return Some(Hit::Outcome(at));
-        }
-        match remembered.failure {
-            Some((at, terminal)) => {
-                let superseded = succeeded.is_some_and(|occurrence| occurrence > call.occurrence);
-                (terminal || superseded || at_most_once).then_some(Hit::Outcome(at))
-            }
-            None => at_most_once.then_some(Hit::Began),
+        let counts = |terminal| terminal || at_most_once || succeeded.is_some_and(|latest| latest > call.occurrence);
+        let failure = remembered.failure.filter(|(_, terminal)| counts(*terminal)).map(|(found, _)| found);
+        let interrupted = remembered.interrupted.map(|(found, _)| found);
+        match remembered.success.or(failure).or(interrupted) {
+            Some(found) => Some((found.hit, Some(found.code))),
+            None => at_most_once.then_some((Hit::Began, None)),
         }
     }
 
-    /// Whether what is remembered of a call was found by other code than today's.
-    pub fn is_edited(&self, scope: Scope, call: &TraceStarted) -> bool {
-        let key = ((scope, call.name.to_string(), call.input_hash), call.occurrence);
-        self.calls.get(&key).and_then(|remembered| remembered.code).is_some_and(|code| code != call.code)
+    /// What the effect of a call called, and what that called, with the code it had then.
+    pub(super) fn called_within(&self, scope: Scope, call: &TraceStarted) -> Vec<(Cow<'static, str>, CodeHash)> {
+        let own = scope.within(&call.name, call.input_hash, call.occurrence);
+        self.called.get(&own).cloned().unwrap_or_default()
     }
 
     /// The run that a child's call was in an earlier attempt.
@@ -263,9 +327,7 @@ impl Memo {
 
 /// Which signal a wait is for.
 pub(super) fn signal_name(input: &Payload) -> String {
-    #[derive(serde::Deserialize)]
-    struct Wait {
-        name: String,
-    }
-    input.decode::<Wait>().map(|wait| wait.name).unwrap_or_default()
+    // A map in every codec: bincode reads no struct from what was written as a map.
+    let mut arguments = input.decode::<BTreeMap<String, String>>().unwrap_or_default();
+    arguments.remove("name").unwrap_or_default()
 }

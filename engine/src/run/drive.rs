@@ -180,11 +180,13 @@ impl Drive {
     async fn run_to_end(&mut self, body: BoxedFuture) -> Result<Option<TaskCompleted>> {
         self.body = Some(tokio::task::unconstrained(body));
         let _present = self.settings.company.as_ref().map(Company::join);
+        self.shared.mailbox.begins();
         let result = self.steps().await;
         if result.is_err() && self.dry == Dry::No {
             // What was appended is decided before anyone hears of the error: a failed commit is an error of its own.
             let _ = self.all_durable().await;
         }
+        self.shared.mailbox.ends();
         self.gather_children();
         self.shared.closing.store(true, Ordering::Relaxed);
         drop_quietly(&self.shared, self.body.take());

@@ -16,7 +16,7 @@ use crate::error::{Error, ErrorKind, Result, payload_error};
 use crate::event::{Event, TraceCompleted, TraceForm, TraceOutcome, TraceRetried, TraceStarted};
 use crate::id::Sequence;
 use crate::payload::{Arguments, PayloadError};
-use crate::replay::{Answer, Hit, Started};
+use crate::replay::{Hit, Started};
 
 use super::context::{self, Context, EffectContext};
 use super::effect;
@@ -64,7 +64,7 @@ pub fn inline(call: InlineCall, run: &mut dyn FnMut() -> Output) -> Result<Outpu
     let mut state = shared.state.lock();
     let started = begin(&shared, &mut state, definition, arguments, (file, line), TraceForm::Inline);
     let Some(sequence) = started.sequence else { leave(state) };
-    if let Some(outcome) = started.recorded.clone().or_else(|| answered(&shared, &mut state, &started)) {
+    if let Some(outcome) = started.recorded {
         return Ok(output(outcome));
     }
     if let Some(Hit::Outcome(at)) = started.hit {
@@ -101,22 +101,6 @@ pub fn inline(call: InlineCall, run: &mut dyn FnMut() -> Output) -> Result<Outpu
     };
     shared.state.lock().replay.completed_at_once(completed);
     Ok(output)
-}
-
-/// What the log holds of a function whose start it holds, if that is in a later part of the step.
-fn answered(shared: &Arc<RunShared>, state: &mut RunState, started: &Started) -> Option<TraceOutcome> {
-    let sequence = started.sequence.filter(|_| started.logged)?;
-    loop {
-        match state.replay.answer(sequence) {
-            Ok(Some(Answer::End(outcome))) => return Some(outcome),
-            Ok(_) => return None,
-            Err(_) => {
-                if !read_more(shared, state) {
-                    resume_unwind(Box::new(Unwind));
-                }
-            }
-        }
-    }
 }
 
 pub(super) fn recordable(

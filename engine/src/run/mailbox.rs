@@ -50,6 +50,8 @@ struct Letters {
     cancelled: bool,
     stop: Option<Stop>,
     failure: Option<BatchFailure>,
+    /// The attempt is over: nothing more becomes durable.
+    over: bool,
 }
 
 /// What the loop found.
@@ -136,6 +138,16 @@ impl Mailbox {
         letters.failure = None;
     }
 
+    /// An attempt's loop begins.
+    pub(crate) fn begins(&self) {
+        self.letters.lock().over = false;
+    }
+
+    /// An attempt's loop has ended: effects on other threads, which outlive it, must not wait for what it would append.
+    pub(crate) fn ends(&self) {
+        self.post(|letters| letters.over = true);
+    }
+
     /// Takes what there is, and has `waker` woken for what comes after.
     pub(crate) fn receive(&self, waker: &Waker) -> Received {
         let mut letters = self.letters.lock();
@@ -181,7 +193,7 @@ impl Mailbox {
     }
 
     /// Blocks this thread until all events before this position are durable. `false` if they will not be: a commit failed,
-    /// or the run is to end.
+    /// or the run is to end or has ended.
     pub(crate) fn block_until(&self, end: u64) -> bool {
         let mut letters = self.letters.lock();
         loop {
@@ -190,6 +202,9 @@ impl Mailbox {
             }
             if letters.durable >= end {
                 return true;
+            }
+            if letters.over {
+                return false;
             }
             self.changed.wait(&mut letters);
         }
@@ -219,5 +234,25 @@ impl Mailbox {
     /// Whether the run is to end now.
     pub(crate) fn is_aborted(&self) -> bool {
         self.letters.lock().stop == Some(Stop::Abort)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[test]
+    fn nobody_waits_for_an_attempt_that_is_over() {
+        let mailbox = Arc::new(Mailbox::default());
+        mailbox.durable(3);
+        let waiting = {
+            let mailbox = Arc::clone(&mailbox);
+            std::thread::spawn(move || mailbox.block_until(5))
+        };
+        mailbox.ends();
+        assert!(!waiting.join().unwrap());
+        assert!(mailbox.block_until(3), "what is durable is durable");
     }
 }

@@ -122,10 +122,10 @@ pub(crate) struct TraceSlot {
     pub(crate) waker: Option<Arc<EffectWaker>>,
     /// Something was handed over, and may be parked.
     pub(crate) delivered: bool,
+    /// An item of its source waits to be handed over: no other is asked for before.
+    pub(crate) is_item_out: bool,
     /// When its effect began: wall clock and monotonic.
     pub(crate) began: Option<(Timestamp, Duration)>,
-    /// An item of a stream is on its way to the body.
-    pub(crate) item_is_out: bool,
     /// Counted as running.
     pub(crate) running: bool,
     /// Whose items an earlier attempt holds.

@@ -5,19 +5,20 @@
 //! Invariant: it stays as it is for as long as its format version is readable. What a new version adds gets a history of
 //! its own.
 
-use std::collections::BTreeMap;
-use std::time::Duration;
-
-use relive_engine::canonical::canonical;
 use relive_engine::error::ErrorKind;
 use relive_engine::event::{
-    Batch, Cause, ErrorRecord, Event, TaskCompleted, TaskOutcome, TaskStarted, TraceCompleted, TraceOutcome,
-    TraceStarted,
+    Cause, ErrorRecord, Event, Parent, Rerun, SignalReceived, TaskOutcome, TraceCompleted, TraceForm, TraceOutcome,
+    TraceStarted, TraceYielded,
 };
-use relive_engine::id::{CodeHash, Epoch, InputHash, RunId, Sequence, Timestamp};
-use relive_engine::index::{CacheRecord, IdRecord, RunRecord, RunState, UnfinishedRecord, Used};
-use relive_engine::payload::Payload;
+use relive_engine::id::{CodeHash, Epoch, RunId, Sequence, Timestamp};
+use relive_engine::index::{CacheRecord, IdRecord, RunState, UnfinishedRecord, Used};
+use relive_engine::payload::PayloadCodec;
 use serde::Serialize;
+
+use crate::recipe::{
+    BUILT_IN_CODE, Log, RETRY_AT, Run, START, TASK_CODE, TRACE_CODE, call, completion, hash, in_codec, none, of, one,
+    payload, run_id, sealed, signal, yielded,
+};
 
 /// How often the store had been opened to write.
 pub(crate) const EPOCH: Epoch = Epoch(3);
@@ -27,78 +28,75 @@ pub(crate) const ID: &str = "nächtlich-7";
 
 /// Every error kind, in the order of their numbers.
 #[rustfmt::skip]
-pub(crate) const ERROR_KINDS: [ErrorKind; 20] = [
+pub(crate) const ERROR_KINDS: [ErrorKind; 26] = [
     ErrorKind::Failed, ErrorKind::Panicked, ErrorKind::Cancelled, ErrorKind::OutsideTask, ErrorKind::ForeignAwait,
     ErrorKind::Diverged, ErrorKind::Payload, ErrorKind::NotProvided, ErrorKind::Unsupported, ErrorKind::DuplicateName,
     ErrorKind::UnknownTask, ErrorKind::UnknownRun, ErrorKind::IdTaken, ErrorKind::Closed, ErrorKind::Storage,
     ErrorKind::InUse, ErrorKind::Permission, ErrorKind::NotAStore, ErrorKind::NewerFormat, ErrorKind::Corrupt,
+    ErrorKind::TimedOut, ErrorKind::Interrupted, ErrorKind::SourceChanged, ErrorKind::Cycle, ErrorKind::Ended,
+    ErrorKind::Parked,
 ];
 
-const TASK_CODE: CodeHash = CodeHash::from_bytes(*b"code of the task");
-const TRACE_CODE: CodeHash = CodeHash::from_bytes(*b"code of a trace.");
-const BUILT_IN_CODE: CodeHash = CodeHash::from_bytes([1; 16]);
+/// Every form of a trace, in the order of their numbers.
+pub(crate) const FORMS: [TraceForm; 4] = [TraceForm::Future, TraceForm::Inline, TraceForm::Stream, TraceForm::Iterator];
 
-/// 2026-01-02 03:04:05 UTC.
-const START: Timestamp = Timestamp(1_767_323_045_000_000);
-
-/// A run: its row in `runs`, and its log.
-pub(crate) struct Run {
-    pub(crate) run: RunId,
-    pub(crate) record: RunRecord,
-    pub(crate) batches: Vec<Batch>,
-}
+/// What hashes of redacted arguments are keyed with.
+pub(crate) const REDACTION_KEY: [u8; 32] = *b"thirty-two bytes of a random key";
 
 /// All runs, the oldest first.
 pub(crate) fn runs() -> Vec<Run> {
-    vec![completed(), failed(), cancelled(), cached(), unfinished()]
+    vec![completed(), failed(), cancelled(), cached(), attempts(), child(), unfinished(), waiting()]
 }
 
 /// Traces that end in every way, and one that is answered within its step. A second life of the process finished it.
 fn completed() -> Run {
     let mut log = Log::new(1, "digest", Some(ID));
-    log.batch(1, true, |events, first| {
-        events.push(started("digest", &URLS, Cause::New, Some(ID)));
-        events.push(call("now", &none(), true, 12));
-        events.push(completion(first + 1, TraceOutcome::Ok(payload(&START.0)), 0, Timestamp(-1)));
-        events.push(call("fetch", &one("url", "ä"), false, 250));
-        events.push(call("fetch", &one("url", "b"), false, 251));
-        events.push(call("approve", &one("by", "ada"), false, 70_000));
+    log.tags = vec![("customer".to_owned(), "42".to_owned()), ("ort".to_owned(), "Köln".to_owned())];
+    log.batch(1, true, |log| {
+        log.begin(&URLS, Cause::New);
+        let now = log.call(of(TraceForm::Inline, call("now", &none(), 12)));
+        log.complete(now, TraceOutcome::Ok(payload(&START.0)), 0);
+        log.call(call("fetch", &one("url", "ä"), 250));
+        log.call(TraceStarted { group: Some("pages/second".to_owned()), ..call("fetch", &one("url", "b"), 251) });
+        log.call(call("approve", &one("by", "ada"), 70_000));
     });
-    log.batch(1, true, |events, _| {
-        events.push(completion(4, TraceOutcome::Ok(payload(&"contents of b")), 65_536, START));
-        events.push(call("fetch", &one("url", "b"), false, 252));
+    log.batch(1, true, |log| {
+        log.complete(4, TraceOutcome::Ok(payload(&"contents of b")), 65_536);
+        log.call(call("fetch", &one("url", "b"), 252));
     });
-    log.batch(2, true, |events, first| {
+    log.batch(2, true, |log| {
         let error = ErrorRecord {
-            kind: ErrorKind::Failed,
-            message: "cannot be fetched".to_owned(),
             sources: vec!["connection refused".to_owned(), "os error 111".to_owned()],
             type_name: "reqwest::Error".into(),
+            ..ErrorRecord::new(ErrorKind::Failed, "cannot be fetched")
         };
-        events.push(completion(3, TraceOutcome::Err(error), 1 << 33, START));
-        events.push(completion(5, TraceOutcome::Dropped, 251, START));
-        events.push(completion(first - 1, TraceOutcome::Dropped, 0, START));
-        events.push(end(TaskOutcome::Ok(payload(&[1u64, 300, 70_000, u64::MAX])), false));
+        log.complete(3, TraceOutcome::Err(error), 1 << 33);
+        log.complete(5, TraceOutcome::Dropped, 251);
+        log.complete(7, TraceOutcome::Dropped, 0);
+        log.end(TaskOutcome::Ok(payload(&[1u64, 300, 70_000, u64::MAX])), false);
     });
     log.finished(RunState::Completed)
 }
 
-/// A trace for every error kind, one delivery after the other; ended by the engine.
+/// A trace for every error kind, one delivery after the other, in a few records; ended by the engine.
 fn failed() -> Run {
     let mut log = Log::new(2, "fragile", None);
-    log.batch(1, true, |events, _| {
-        events.push(started("fragile", &none(), Cause::New, None));
-        let calls = (0..ERROR_KINDS.len()).map(|index| call("attempt", &one("index", index), false, 7));
-        events.extend(calls);
+    log.batch(1, true, |log| {
+        log.begin(&none(), Cause::New);
+        (0..ERROR_KINDS.len()).for_each(|index| {
+            log.call(call("attempt", &one("index", index), 7));
+        });
     });
-    for (index, kind) in ERROR_KINDS.into_iter().enumerate() {
-        log.batch(1, true, |events, _| {
-            let outcome = TraceOutcome::Err(ErrorRecord::new(kind, format!("{kind:?}")));
-            events.push(completion(1 + index as u64, outcome, index as u64, START));
+    for (index, kinds) in ERROR_KINDS.chunks(10).enumerate() {
+        log.batch(1, true, |log| {
+            for (offset, kind) in kinds.iter().enumerate() {
+                let record = ErrorRecord::new(*kind, format!("{kind:?}"));
+                log.complete(1 + 10 * index as u64 + offset as u64, TraceOutcome::Err(record), offset as u64);
+            }
         });
     }
-    log.batch(1, true, |events, _| {
-        events.push(end(TaskOutcome::Err(ErrorRecord::new(ErrorKind::ForeignAwait, "a timer")), true));
+    log.batch(1, true, |log| {
+        log.end(TaskOutcome::Err(ErrorRecord::new(ErrorKind::ForeignAwait, "a timer")), true);
     });
     log.finished(RunState::Failed)
 }
@@ -106,36 +104,175 @@ fn failed() -> Run {
 /// Cancelled before its turn came: its first step was never completed. The first record is shown in `docs/format.md`.
 fn cancelled() -> Run {
     let mut log = Log::new(3, "hello", None);
-    log.batch(2, false, |events, _| events.push(started("hello", &one("name", "Ada"), Cause::New, None)));
-    log.batch(2, true, |events, _| events.push(end(TaskOutcome::Cancelled, true)));
+    log.batch(2, false, |log| log.begin(&one("name", "Ada"), Cause::New));
+    log.batch(2, true, |log| log.end(TaskOutcome::Cancelled, true));
     log.finished(RunState::Cancelled)
 }
 
 /// An id whose result was in the cache.
 fn cached() -> Run {
     let mut log = Log::new(4, "digest", Some("again"));
-    log.batch(3, true, |events, _| {
-        events.push(started("digest", &URLS, Cause::Cached, Some("again")));
-        events.push(end(TaskOutcome::Ok(payload(&[1u64, 300, 70_000, u64::MAX])), true));
+    log.batch(3, true, |log| {
+        log.begin(&URLS, Cause::Cached);
+        log.end(TaskOutcome::Ok(payload(&[1u64, 300, 70_000, u64::MAX])), true);
     });
     log.finished(RunState::Completed)
 }
 
-/// Under way when the process ended. Its first step was cut in two.
-fn unfinished() -> Run {
-    let mut log = Log::new(5, "release", None);
-    log.batch(3, false, |events, _| {
-        events.push(started("release", &one("version", 1.5), Cause::New, None));
-        events.push(call("build", &one("target", Some(-7i64)), false, 1));
+/// Three attempts: streams, iterators, plain functions that cut a step, what effects call, tries, signals, children, and
+/// what a later attempt repeats.
+fn attempts() -> Run {
+    let mut log = Log::new(5, "feed", None);
+    log.batch(1, false, |log| {
+        log.begin(&none(), Cause::New);
+        let numbers = log.call(of(TraceForm::Iterator, call("numbers", &one("from", 0), 20)));
+        log.item(numbers, 0, payload(&10));
+        log.item(numbers, 1, in_codec(PayloadCodec::JSON, &11));
+        log.call(of(TraceForm::Inline, call("square", &one("of", 11), 21)));
     });
-    log.batch(3, true, |events, _| events.push(call("sign", &one("bytes", [0u8, 255]), false, 2)));
-    Run { record: log.record(RunState::Unfinished, None), run: log.run, batches: log.batches }
+    // A plain function cut the step; its effect was tried twice, and called a trace.
+    log.batch(1, false, |log| log.retry(4, ErrorRecord::new(ErrorKind::Failed, "try again")));
+    log.batch(1, false, |log| {
+        log.call(TraceStarted { within: Some(Sequence(4)), ..call("multiply", &one("by", 11), 22) });
+    });
+    log.batch(1, true, |log| {
+        log.complete(6, TraceOutcome::Ok(in_codec(PayloadCodec::BINCODE, &121)), 3);
+        log.complete(4, TraceOutcome::Ok(payload(&121)), 5);
+        log.complete(1, TraceOutcome::Dropped, 9);
+        log.call(of(TraceForm::Stream, call("lines", &one("file", "a.txt"), 23)));
+        log.call(call("relive::signal", &one("name", "go"), 24));
+        let task = TraceStarted { child: Some(run_id(6)), ..call("page", &one("number", 1), 25) };
+        log.call(TraceStarted { code: TASK_CODE, ..task });
+    });
+    // Steps that share a record.
+    log.batch(1, true, |log| {
+        log.item(10, 0, sealed("first"));
+        log.item(10, 1, sealed(""));
+        log.complete(12, TraceOutcome::Ok(payload(&"page 1")), 77);
+    });
+    log.batch(2, true, |log| {
+        log.events.push(Event::SignalReceived(signal("go", true)));
+        log.events.push(Event::SignalReceived(signal("stop", false)));
+    });
+    log.batch(2, true, |log| {
+        log.complete(11, TraceOutcome::Ok(payload(&true)), 1000);
+        log.call(call("check", &none(), 26));
+    });
+    log.batch(2, true, |log| {
+        let error = ErrorRecord {
+            terminal: true,
+            value: Some(payload(&one("code", 7))),
+            type_name: "feed::Broken".into(),
+            ..ErrorRecord::new(ErrorKind::Failed, "broken")
+        };
+        log.complete(19, TraceOutcome::Err(error.clone()), 2);
+        log.complete(10, TraceOutcome::Dropped, 4000);
+        log.end_to_be_retried(TaskOutcome::Err(error));
+    });
+    log.attempt(2, Cause::Retried, |log| {
+        log.call(of(TraceForm::Stream, call("lines", &one("file", "a.txt"), 23)));
+    });
+    log.batch(3, true, |log| {
+        let repeated = TraceYielded { repeats: Some(Sequence(13)), ..yielded(24, 0, sealed("first")) };
+        log.events.push(Event::TraceYielded(repeated));
+        log.complete(24, TraceOutcome::Dropped, 10);
+        log.end(TaskOutcome::Err(ErrorRecord::new(ErrorKind::Panicked, "out of range at src/feed.rs:9")), false);
+    });
+    let rerun = Rerun { names: vec!["check".to_owned(), "lines".to_owned()], edited: true };
+    log.attempt(3, Cause::Resumed(rerun), |log| {
+        let task = TraceStarted { child: Some(run_id(9)), ..call("page", &one("number", 2), 27) };
+        log.call(TraceStarted { code: TASK_CODE, ..task });
+        log.call(call("relive::signal", &one("name", "go"), 24));
+    });
+    log.batch(3, true, |log| {
+        let outcome = TraceOutcome::Ok(payload(&true));
+        let earlier = TraceCompleted { repeats: Some(Sequence(18)), ..completion(30, outcome, 1000) };
+        log.events.push(Event::TraceCompleted(earlier));
+        log.complete(29, TraceOutcome::Dropped, 11);
+        log.end(TaskOutcome::Ok(payload(&())), false);
+    });
+    log.finished(RunState::Completed)
 }
 
-/// The row in `unfinished`.
-pub(crate) fn unfinished_record() -> UnfinishedRecord {
-    UnfinishedRecord { task: "release".to_owned(), code: TASK_CODE, call_key: hash(&one("version", 1.5)) }
+/// A run that another's body called.
+fn child() -> Run {
+    let mut log = Log::new(6, "page", None);
+    log.parent = Some(Parent { run: run_id(5), attempt: 1 });
+    log.batch(1, true, |log| {
+        log.begin(&one("number", 1), Cause::New);
+        log.end(TaskOutcome::Ok(payload(&"page 1")), false);
+    });
+    log.finished(RunState::Completed)
 }
+
+/// Under way when the process ended, in its second attempt, whose first step was cut in two.
+fn unfinished() -> Run {
+    let mut log = Log::new(7, "release", None);
+    log.parent = Some(Parent { run: run_id(5), attempt: 3 });
+    log.batch(2, true, |log| {
+        log.begin(&one("version", 1.5), Cause::New);
+        log.end_to_be_retried(TaskOutcome::Err(ErrorRecord::new(ErrorKind::TimedOut, "too long")));
+    });
+    log.batch(3, false, |log| {
+        log.begin_attempt(2, Cause::Retried);
+        log.call(call("build", &one("target", Some(-7i64)), 1));
+    });
+    log.batch(3, true, |log| {
+        log.call(call("sign", &one("bytes", [0u8, 255]), 2));
+    });
+    log.unfinished()
+}
+
+/// Its next attempt is due after the process ended.
+fn waiting() -> Run {
+    let mut log = Log::new(8, "pay", None);
+    log.batch(3, true, |log| {
+        log.begin(&none(), Cause::New);
+        log.end_to_be_retried(TaskOutcome::Err(ErrorRecord::new(ErrorKind::Failed, "no connection")));
+    });
+    log.unfinished()
+}
+
+/// The rows in `unfinished`.
+pub(crate) fn unfinished_records() -> Vec<(RunId, UnfinishedRecord)> {
+    let record = UnfinishedRecord {
+        task: "release".to_owned(),
+        code: TASK_CODE,
+        call_key: hash(&one("version", 1.5)),
+        attempt: 2,
+        attempt_at: Sequence(2),
+        retry_at: None,
+        parent: Some(run_id(5)),
+        crashes: 2,
+        crashed_at: Sequence(5),
+        parked: false,
+    };
+    let waiting = UnfinishedRecord {
+        task: "pay".to_owned(),
+        call_key: hash(&none()),
+        attempt: 1,
+        attempt_at: Sequence(0),
+        retry_at: Some(RETRY_AT),
+        parent: None,
+        crashes: 0,
+        crashed_at: Sequence(0),
+        ..record
+    };
+    vec![(run_id(7), record), (run_id(8), waiting)]
+}
+
+/// The rows in `inbox`: run, number, signal.
+pub(crate) fn inbox() -> Vec<(RunId, u64, SignalReceived)> {
+    vec![(run_id(7), 0, signal("go", true)), (run_id(7), 258, signal("go", false))]
+}
+
+/// The child's id that another run answers for, and which.
+pub(crate) fn joined_child() -> (RunId, IdRecord) {
+    (run_id(9), IdRecord { run: run_id(6), task: "page".to_owned(), input_hash: hash(&one("number", 2)) })
+}
+
+/// When the entry of the cache answered a call.
+pub(crate) const USED_AT: Timestamp = Timestamp(START.0 + 60_000_000);
 
 /// The rows in `ids`.
 pub(crate) fn ids() -> Vec<(&'static str, IdRecord)> {
@@ -152,11 +289,15 @@ pub(crate) fn cache() -> (CacheRecord, [u8; 32]) {
         salt: String::new(),
         input: payload(&URLS),
         result: payload(&[1u64, 300, 70_000, u64::MAX]),
-        uses: vec![Used::trace("now", BUILT_IN_CODE), Used::trace("fetch", TRACE_CODE)],
+        uses: vec![used("now", BUILT_IN_CODE, false), used("fetch", TRACE_CODE, false), used("page", TASK_CODE, true)],
         run: run_id(1),
         created_at: START,
     };
     (record, hash(&URLS))
+}
+
+fn used(name: &str, code: CodeHash, is_task: bool) -> Used {
+    Used { name: name.to_owned(), code, is_task }
 }
 
 /// An input of two arguments.
@@ -166,92 +307,4 @@ const URLS: Urls = Urls { urls: &["ä", "b"], depth: None };
 struct Urls {
     urls: &'static [&'static str],
     depth: Option<u8>,
-}
-
-/// A log in the making.
-struct Log {
-    run: RunId,
-    task: &'static str,
-    id: Option<&'static str>,
-    batches: Vec<Batch>,
-    next: u64,
-}
-
-impl Log {
-    fn new(number: u8, task: &'static str, id: Option<&'static str>) -> Self {
-        Self { run: run_id(number), task, id, batches: Vec::new(), next: 0 }
-    }
-
-    /// Adds a batch; `fill` is told the position of its first event.
-    fn batch(&mut self, epoch: u32, settled: bool, fill: impl FnOnce(&mut Vec<Event>, u64)) {
-        let mut events = Vec::new();
-        fill(&mut events, self.next);
-        let first = Sequence(self.next);
-        self.next += events.len() as u64;
-        self.batches.push(Batch { first, epoch: Epoch(epoch), settled, events });
-    }
-
-    fn record(&self, state: RunState, finished_at: Option<Timestamp>) -> RunRecord {
-        let id = self.id.map(str::to_owned);
-        RunRecord { task: self.task.to_owned(), id, state, started_at: START, finished_at }
-    }
-
-    fn finished(self, state: RunState) -> Run {
-        Run { record: self.record(state, Some(after(Duration::from_secs(1)))), run: self.run, batches: self.batches }
-    }
-}
-
-fn run_id(number: u8) -> RunId {
-    RunId::new(START, [number; 10])
-}
-
-fn after(duration: Duration) -> Timestamp {
-    Timestamp(START.0 + i64::try_from(duration.as_micros()).expect("a short while"))
-}
-
-fn payload<T: Serialize>(value: &T) -> Payload {
-    Payload::encode(value).expect("plain data")
-}
-
-/// The `blake3` of an input's canonical form.
-fn hash<T: Serialize>(input: &T) -> [u8; 32] {
-    *blake3::hash(&canonical(input).expect("plain data")).as_bytes()
-}
-
-/// An input without arguments.
-fn none() -> BTreeMap<&'static str, ()> {
-    BTreeMap::new()
-}
-
-/// An input of one argument.
-fn one<T>(name: &'static str, value: T) -> BTreeMap<&'static str, T> {
-    BTreeMap::from([(name, value)])
-}
-
-fn started<T: Serialize>(task: &'static str, input: &T, cause: Cause, id: Option<&str>) -> Event {
-    let (input, id) = (payload(input), id.map(str::to_owned));
-    Event::TaskStarted(TaskStarted { task: task.into(), code: TASK_CODE, input, attempt: 1, cause, id, at: START })
-}
-
-fn call<T: Serialize>(name: &'static str, input: &T, immediate: bool, line: u32) -> Event {
-    Event::TraceStarted(TraceStarted {
-        name: name.into(),
-        code: if immediate { BUILT_IN_CODE } else { TRACE_CODE },
-        input_hash: InputHash::of(&canonical(input).expect("plain data")),
-        occurrence: u32::from(line == 252),
-        input: payload(input),
-        file: "src/digest.rs".into(),
-        line,
-        immediate,
-        at: after(Duration::from_micros(line.into())),
-    })
-}
-
-fn completion(trace: u64, outcome: TraceOutcome, duration_micros: u64, started_at: Timestamp) -> Event {
-    let tries = u32::from(outcome != TraceOutcome::Dropped);
-    Event::TraceCompleted(TraceCompleted { trace: Sequence(trace), outcome, tries, started_at, duration_micros })
-}
-
-fn end(outcome: TaskOutcome, imposed: bool) -> Event {
-    Event::TaskCompleted(TaskCompleted { outcome, imposed, code: TASK_CODE, at: after(Duration::from_secs(1)) })
 }

@@ -1,11 +1,12 @@
 //! Old logs stay readable: a fixture per format version, and what today's program makes of it.
 //!
-//! `history` says what a fixture holds. Has the format changed on purpose? Then raise `FORMAT_VERSION`, write the new
+//! `history` says what a fixture holds, in the words of `recipe`. Has the format changed on purpose? Then raise `FORMAT_VERSION`, write the new
 //! version's fixture with `RELIVE_WRITE_FIXTURE=1 cargo test -p relive-engine --test format`, let the old ones be read
 //! for ever, and say in `docs/format.md` what is new. A fixture of a released version never changes.
 
 mod events;
 mod history;
+mod recipe;
 mod store;
 
 use std::sync::Arc;
@@ -15,10 +16,13 @@ use relive_engine::codec::{self, Chain, CodecError, FORMAT_VERSION};
 use relive_engine::definition::Registry;
 use relive_engine::engine::Engine;
 use relive_engine::error::{ErrorKind, Result};
-use relive_engine::event::{Batch, Cause, Event, TaskOutcome, TraceOutcome};
+use relive_engine::event::{Batch, Cause, Event, SignalReceived, TaskOutcome, TraceForm, TraceOutcome};
 use relive_engine::handle::RunStatus;
 use relive_engine::id::{Epoch, Sequence};
-use relive_engine::index::{CACHE, CacheRecord, IDS, IdRecord, META, RunState, UNFINISHED, UnfinishedRecord};
+use relive_engine::index::{
+    CACHE, CACHE_USE, CacheRecord, CacheSize, CacheUse, IDS, INBOX, IdRecord, META, RunState, UNFINISHED,
+    UnfinishedRecord,
+};
 use relive_engine::inspect;
 use relive_engine::log::{LOG, LogReader, last_event};
 use relive_engine::options::Options;
@@ -77,14 +81,34 @@ fn old_indexes_stay_readable() -> Result<()> {
     }
     for version in 1..=FORMAT_VERSION {
         let store = store::fixture(version)?;
-        let unfinished = history::runs().pop().expect("there are runs").run;
-        assert_eq!(read::<UnfinishedRecord>(&store, UNFINISHED, unfinished.as_bytes()), history::unfinished_record());
+        for (run, record) in history::unfinished_records() {
+            assert_eq!(read::<UnfinishedRecord>(&store, UNFINISHED, run.as_bytes()), record);
+        }
+        for (run, number, signal) in history::inbox() {
+            assert_eq!(read::<SignalReceived>(&store, INBOX, &store::inbox_key(run, signal.at, number)), signal);
+        }
+        let (child, record) = history::joined_child();
+        assert_eq!(read::<IdRecord>(&store, IDS, &store::child_key(child)), record);
         for (id, record) in history::ids() {
             assert_eq!(read::<IdRecord>(&store, IDS, id.as_bytes()), record);
         }
         let (record, input_hash) = history::cache();
-        assert_eq!(read::<CacheRecord>(&store, CACHE, &store::cache_key(&record, &input_hash)), record);
+        let key = store::cache_key(&record, &input_hash);
+        assert_eq!(read::<CacheRecord>(&store, CACHE, &key), record);
+        let bytes = (key.len() + store.get(CACHE, &key)?.expect("it was read").len()) as u64;
+        let usage = CacheUse { bytes, created_at: record.created_at, used_at: history::USED_AT };
+        assert_eq!(read::<CacheUse>(&store, CACHE_USE, &key), usage);
+        assert_eq!(read::<CacheSize>(&store, META, b"cache"), CacheSize { bytes });
         assert_eq!(read::<Epoch>(&store, META, b"epoch"), history::EPOCH);
+        assert_eq!(read::<[u8; 32]>(&store, META, b"redaction-key"), history::REDACTION_KEY);
+
+        let store: Arc<dyn Read> = Arc::new(store);
+        for run in history::runs() {
+            for (name, value) in &run.record.tags {
+                let found = inspect::runs_tagged(Arc::clone(&store), name, value).collect::<Result<Vec<_>>>()?;
+                assert_eq!(found.iter().map(|found| found.run).collect::<Vec<_>>(), [run.run]);
+            }
+        }
     }
     Ok(())
 }
@@ -102,7 +126,10 @@ async fn an_old_store_opens_and_its_runs_stand_as_they_did() -> Result<()> {
                 RunState::Failed => assert_eq!(status, RunStatus::Failed),
                 RunState::Cancelled => assert_eq!(status, RunStatus::Cancelled),
                 // This program has no tasks.
-                _ => assert!(matches!(status, RunStatus::Waiting { reason } if reason.contains("task release"))),
+                _ => {
+                    let task = format!("task {}", expected.record.task);
+                    assert!(matches!(status, RunStatus::Waiting { reason } if reason.contains(&task)));
+                }
             }
         }
         engine.shutdown().await?;
@@ -181,12 +208,17 @@ fn a_number_that_names_no_variant_is_refused() {
         codec::open::<T>(b"key", &record).is_err()
     }
     // A variant that is added makes this fail: it is a change of the format.
-    assert!(is_refused::<Event>(4) && is_refused::<Cause>(2) && is_refused::<RunState>(4));
+    assert!(is_refused::<Event>(7) && is_refused::<Cause>(4) && is_refused::<RunState>(4));
+    assert!(is_refused::<TraceForm>(history::FORMS.len() as u32));
     assert!(is_refused::<TraceOutcome>(3) && is_refused::<TaskOutcome>(3));
     assert!(is_refused::<ErrorKind>(history::ERROR_KINDS.len() as u32));
     for (number, kind) in history::ERROR_KINDS.into_iter().enumerate() {
         let record = codec::seal(b"key", Chain::default(), &(number as u32)).expect("it is small").0;
         assert_eq!(codec::open::<ErrorKind>(b"key", &record).expect("it is known").0, kind);
+    }
+    for (number, form) in history::FORMS.into_iter().enumerate() {
+        let record = codec::seal(b"key", Chain::default(), &(number as u32)).expect("it is small").0;
+        assert_eq!(codec::open::<TraceForm>(b"key", &record).expect("it is known").0, form);
     }
 }
 

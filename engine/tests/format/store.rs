@@ -8,8 +8,10 @@ use std::sync::Arc;
 use relive_engine::codec::{self, Chain};
 use relive_engine::error::{Error, Result};
 use relive_engine::event::Batch;
-use relive_engine::id::RunId;
-use relive_engine::index::{CACHE, CacheRecord, IDS, META, RUNS, UNFINISHED};
+use relive_engine::id::{RunId, Timestamp};
+use relive_engine::index::{
+    CACHE, CACHE_USE, CacheRecord, CacheSize, CacheUse, IDS, INBOX, META, RUNS, TAGS, UNFINISHED,
+};
 use relive_engine::log::LogReader;
 use relive_engine::schema::SCHEMA;
 use relive_storage::{Durability, KeyRange, Keyspace, MemoryStore, Operation, Order, PageLimit, Read, Store, Write};
@@ -41,16 +43,28 @@ pub(crate) fn written() -> Result<MemoryStore> {
     for run in history::runs() {
         append(&store, run.run, &run.batches)?;
         put(&store, RUNS, run.run.as_bytes(), &run.record);
-        if run.record.finished_at.is_none() {
-            put(&store, UNFINISHED, run.run.as_bytes(), &history::unfinished_record());
+        for (name, value) in &run.record.tags {
+            put_bytes(&store, TAGS, &tag_key(name, value, run.run), Vec::new());
         }
     }
+    for (run, record) in history::unfinished_records() {
+        put(&store, UNFINISHED, run.as_bytes(), &record);
+    }
+    for (run, number, signal) in history::inbox() {
+        put(&store, INBOX, &inbox_key(run, signal.at, number), &signal);
+    }
+    let (child, record) = history::joined_child();
+    put(&store, IDS, &child_key(child), &record);
     for (id, record) in history::ids() {
         put(&store, IDS, id.as_bytes(), &record);
     }
     let (record, input_hash) = history::cache();
-    put(&store, CACHE, &cache_key(&record, &input_hash), &record);
+    let key = cache_key(&record, &input_hash);
+    let bytes = (key.len() + put(&store, CACHE, &key, &record)) as u64;
+    put(&store, CACHE_USE, &key, &CacheUse { bytes, created_at: record.created_at, used_at: history::USED_AT });
+    put(&store, META, b"cache", &CacheSize { bytes });
     put(&store, META, b"epoch", &history::EPOCH);
+    put(&store, META, b"redaction-key", &history::REDACTION_KEY);
     Ok(store)
 }
 
@@ -87,6 +101,22 @@ pub(crate) fn cache_key(record: &CacheRecord, input_hash: &[u8; 32]) -> Vec<u8> 
     let version = blake3::hash(&[part(record.salt.as_bytes()), part(record.code.as_bytes())].concat());
     let task = blake3::hash(record.task.as_bytes());
     [&task.as_bytes()[..16], input_hash, &version.as_bytes()[..16]].concat()
+}
+
+/// The key of a signal in `inbox`, as `docs/format.md` says.
+pub(crate) fn inbox_key(run: RunId, at: Timestamp, number: u64) -> Vec<u8> {
+    [run.as_bytes().as_slice(), &at.0.to_be_bytes(), &number.to_be_bytes()].concat()
+}
+
+/// The key of a tag in `tags`, as `docs/format.md` says.
+pub(crate) fn tag_key(name: &str, value: &str, run: RunId) -> Vec<u8> {
+    let text = |text: &str| [&(text.len() as u32).to_be_bytes(), text.as_bytes()].concat();
+    [text(name).as_slice(), &text(value), run.as_bytes()].concat()
+}
+
+/// The key in `ids` of a child's id that another run answers for, as `docs/format.md` says.
+pub(crate) fn child_key(child: RunId) -> Vec<u8> {
+    [&[0xff], child.as_bytes().as_slice()].concat()
 }
 
 /// Makes a record's checksum fit its bytes, as `docs/format.md` says.
@@ -132,8 +162,15 @@ fn bytes(hex: &str) -> Result<Vec<u8>> {
     digits.chunks(2).map(|byte| Ok(u8::from_str_radix(&byte.iter().collect::<String>(), 16)?)).collect()
 }
 
-fn put<T: Serialize>(store: &MemoryStore, keyspace: Keyspace, key: &[u8], record: &T) {
+/// Writes a record; gives its size.
+fn put<T: Serialize>(store: &MemoryStore, keyspace: Keyspace, key: &[u8], record: &T) -> usize {
     let (value, _) = codec::seal(key, Chain::default(), record).expect("it is small");
+    let length = value.len();
+    put_bytes(store, keyspace, key, value);
+    length
+}
+
+fn put_bytes(store: &MemoryStore, keyspace: Keyspace, key: &[u8], value: Vec<u8>) {
     commit(store, vec![Operation::Put { keyspace, key: key.to_vec(), value }]);
 }
 

@@ -29,7 +29,7 @@ impl Drive {
             }
             Progress::Item(item) => {
                 if let Some(slot) = state.traces.get_mut(&index) {
-                    slot.item_is_out = false;
+                    slot.is_item_out = false;
                 }
                 let Some(trace) = state.replay.awaited(index) else { return };
                 let number = state.replay.item_count(index);

@@ -1,0 +1,46 @@
+//! Blocking effects that outlive their run: a thread cannot be stopped.
+
+#![allow(clippy::unwrap_used, reason = "a test may fail anywhere")]
+
+use relive::{Event, Result, TaskOutcome, task, trace};
+use relive_storage::MemoryStore;
+
+use crate::support::{Probe, events, guard, open};
+
+#[trace]
+fn lingering_plain() -> Result<u32> {
+    Ok(7)
+}
+
+#[trace(blocking)]
+fn lingering_blocks() -> Result<u32> {
+    let probe = Probe::here()?;
+    futures::executor::block_on(probe.hold("blocks"));
+    lingering_plain()
+}
+
+#[task]
+async fn lingering_waits() -> Result<u32> {
+    lingering_blocks().await
+}
+
+#[tokio::test]
+async fn a_blocking_effect_that_outlives_a_cancelled_run_leaves_its_log_alone_and_does_not_stop_the_next_attempt() {
+    guard(async {
+        let probe = Probe::default();
+        let engine = open(&MemoryStore::new(), &probe).await;
+        let run = engine.start(lingering_waits()).await.unwrap().id();
+        probe.begun("blocks", 1).await;
+        engine.cancel(run).await.unwrap();
+        // It goes on only now, and calls a trace.
+        probe.open("blocks");
+        let resumed = engine.resume(run).await.unwrap();
+        assert_eq!(resumed.await.unwrap().to_string(), "7");
+        let events = events(&engine, run);
+        let ended = |event: &Event| matches!(event, Event::TaskCompleted(end) if end.outcome == TaskOutcome::Cancelled);
+        let at = events.iter().position(ended).unwrap();
+        assert!(matches!(events[at + 1], Event::TaskStarted(_)), "nothing follows the end of an attempt");
+        engine.shutdown().await.unwrap();
+    })
+    .await;
+}
