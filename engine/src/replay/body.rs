@@ -54,8 +54,8 @@ impl Replay {
         call.occurrence = key.map_or(0, |key| self.occurrences.get(&key).copied().unwrap_or(0));
         let logged = match &mut self.expected {
             Some(expected) => match expected.take(&call) {
-                None if expected.rest == Rest::More => return Err(Box::new(call)),
-                logged => logged,
+                Err(NeedHistory) => return Err(Box::new(call)),
+                Ok(logged) => logged,
             },
             None => None,
         };

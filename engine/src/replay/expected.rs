@@ -9,11 +9,12 @@ use std::collections::VecDeque;
 
 use rustc_hash::FxHashMap;
 
-use crate::event::{Event, TaskCompleted, TraceCompleted, TraceOutcome, TraceStarted, TraceYielded};
+use crate::event::{Event, TaskCompleted, TraceCompleted, TraceForm, TraceOutcome, TraceStarted, TraceYielded};
 use crate::id::{InputHash, Sequence, Timestamp};
 use crate::payload::Payload;
 
 use super::ReplayError;
+use super::body::NeedHistory;
 use super::history::{Piece, Rest};
 
 /// A step, taken apart.
@@ -182,19 +183,45 @@ impl Expected {
     }
 
     /// Takes the start with the call's name, input hash and occurrence.
-    pub(super) fn take(&mut self, call: &TraceStarted) -> Option<Logged> {
+    ///
+    /// # Errors
+    /// If it, or what it returned, may stand in a part of the step that is not read yet.
+    pub(super) fn take(&mut self, call: &TraceStarted) -> Result<Option<Logged>, NeedHistory> {
+        let is_partial = self.rest == Rest::More;
+        match self.position(call) {
+            None if is_partial => Err(NeedHistory),
+            Some(index) if is_partial && !self.is_answered(index) => Err(NeedHistory),
+            position => Ok(position.and_then(|index| self.take_at(index, call))),
+        }
+    }
+
+    fn position(&mut self, call: &TraceStarted) -> Option<usize> {
         let fits = |start: &ExpectedStart| {
             start.call.input_hash == call.input_hash
                 && start.call.occurrence == call.occurrence
                 && start.call.name == call.name
         };
-        let index = match self.starts.get(self.cursor) {
-            Some(Some(start)) if fits(start) => self.cursor,
-            _ => self.find(call)?,
-        };
+        match self.starts.get(self.cursor) {
+            Some(Some(start)) if fits(start) => Some(self.cursor),
+            _ => self.find(call),
+        }
+    }
+
+    /// Whether it is known what a start's trace returned in this step, if it is one that does.
+    fn is_answered(&self, index: usize) -> bool {
+        self.starts[index].as_ref().is_none_or(|start| {
+            let answers = || self.inline.get(&start.sequence);
+            start.call.form != TraceForm::Inline || answers().is_some_and(|answers| answers.outcome.is_some())
+        })
+    }
+
+    fn take_at(&mut self, index: usize, call: &TraceStarted) -> Option<Logged> {
         self.cursor = index + 1;
         let start = self.starts[index].take()?;
-        let outcome = if start.call.form == crate::event::TraceForm::Inline {
+        if let Some(by_key) = &mut self.by_key {
+            by_key.remove(&(call.input_hash, call.occurrence, call.name.to_string()));
+        }
+        let outcome = if start.call.form == TraceForm::Inline {
             self.inline.remove(&start.sequence).and_then(|answers| answers.outcome)
         } else {
             None
@@ -214,7 +241,7 @@ impl Expected {
             let starts = self.starts.iter().enumerate();
             starts.filter_map(|(index, start)| Some((key(&start.as_ref()?.call), index))).collect()
         });
-        by_key.remove(&(call.input_hash, call.occurrence, call.name.to_string()))
+        by_key.get(&(call.input_hash, call.occurrence, call.name.to_string())).copied()
     }
 
     /// Takes the next answer of an iterator.
