@@ -135,7 +135,7 @@ pub(super) fn poll_effect(shared: &Arc<RunShared>, index: TraceIndex) -> Option<
         let state = &mut *state;
         let slot = state.traces.get_mut(&index)?;
         let is_stream = matches!(slot.work, Work::Unopened(_) | Work::Source(_));
-        if is_stream && !state.replay.wants_item(index) {
+        if is_stream && (slot.item_under_way || !state.replay.wants_item(index)) {
             return None;
         }
         let handed_on = matches!(slot.work, Work::Unopened(_)).then(|| state.replay.handed_on(index));
@@ -182,6 +182,7 @@ pub(super) fn poll_effect(shared: &Arc<RunShared>, index: TraceIndex) -> Option<
         Sourced::Item(item) => {
             if let (Some(slot), Some(rest)) = (shared.state.lock().traces.get_mut(&index), rest) {
                 slot.work = rest;
+                slot.item_under_way = true;
             }
             return Some(Progress::Item(item));
         }

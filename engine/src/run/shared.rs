@@ -122,6 +122,8 @@ pub(crate) struct TraceSlot {
     pub(crate) waker: Option<Arc<EffectWaker>>,
     /// Something was handed over, and may be parked.
     pub(crate) delivered: bool,
+    /// Of a stream: an item is on its way to the body, and its source rests.
+    pub(crate) item_under_way: bool,
     /// When its effect began: wall clock and monotonic.
     pub(crate) began: Option<(Timestamp, Duration)>,
     /// Counted as running.

@@ -300,6 +300,7 @@ fn open(
             body_waker,
             waker: None,
             delivered: false,
+            item_under_way: false,
             began: None,
             running: false,
             remembered,

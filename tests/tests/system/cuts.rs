@@ -123,8 +123,8 @@ where
     let handle = guard(engine.start(call().id("cut"))).await.expect("goes on");
     let run = handle.id();
     let result = guard(handle).await.unwrap_or_else(|error| panic!("cut {stop}: {error}"));
-    assert_eq!(&result, expected, "cut {stop}");
     let after = events(&engine, run);
+    assert_eq!(&result, expected, "cut {stop}");
     assert_eq!(&after[..before.len()], &before[..], "cut {stop}: what is there stays");
     none_began_too_early(stop, &before, &first);
     no_success_is_repeated(stop, &before, &second);

@@ -22,4 +22,7 @@ mod lifecycle;
 mod payloads;
 mod plain_functions;
 mod recorded;
+mod sources;
+mod streams;
+mod streams_among_others;
 mod support;

@@ -28,6 +28,9 @@ impl Drive {
                 state.replay.completed(index, completed);
             }
             Progress::Item(item) => {
+                if let Some(slot) = state.traces.get_mut(&index) {
+                    slot.item_under_way = false;
+                }
                 let Some(trace) = state.replay.awaited(index) else { return };
                 let number = state.replay.item_count(index);
                 let yielded = TraceYielded { trace, index: number, item, repeats: None };
