@@ -1,4 +1,4 @@
-//! Crashes at every commit in turn: what each leaves is gone on from, and compared with a run that nothing cut.
+//! Crashes behind every write in turn: what each leaves is gone on from, and compared with a run that nothing cut.
 //!
 //! Effects say what they are by an argument `label`, and tell the probe of it when they begin.
 //!
@@ -9,21 +9,57 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use relive::{Builder, Call, Error, ErrorKind, Event, RunId, TraceOutcome, Value};
 use relive_engine::inspect::{self, runs};
-use relive_storage::{FaultStore, MemoryStore, Read};
+use relive_storage::{
+    CommitError, Durability, Error as StoreError, ErrorKind as StoreErrorKind, Fate, KeyRange, Keyspace, MemoryStore,
+    Order, Outcome, Page, PageLimit, Read, Store, Write,
+};
 use serde::de::DeserializeOwned;
 
 use super::support::{Probe, builder, events, guard, open_with};
 
-/// More commits than any of these runs makes.
-const COMMITS_MAX: u64 = 300;
+/// More writes than any of these runs makes.
+const WRITES_MAX: u64 = 300;
+
+/// A store in memory that takes so many writes, and then is gone: also in the middle of a commit, so that where it stops
+/// does not depend on which writes shared one.
+#[derive(Debug)]
+struct CutStore {
+    rows: MemoryStore,
+    left: Mutex<u64>,
+}
+
+impl Read for CutStore {
+    fn get(&self, keyspace: Keyspace, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        self.rows.get(keyspace, key)
+    }
+
+    fn scan(&self, keyspace: Keyspace, range: &KeyRange, order: Order, limit: PageLimit) -> Result<Page, StoreError> {
+        self.rows.scan(keyspace, range, order, limit)
+    }
+}
+
+impl Store for CutStore {
+    fn commit(&self, writes: &[Write], durability: Durability) -> Result<Vec<Outcome>, CommitError> {
+        let mut left = self.left.lock();
+        let count = (*left).min(writes.len() as u64);
+        *left -= count;
+        let outcomes = self.rows.commit(&writes[..count as usize], durability)?;
+        if outcomes.len() == writes.len() {
+            return Ok(outcomes);
+        }
+        let error = StoreError::new(StoreErrorKind::Io, "the store is gone");
+        Err(CommitError { fate: Fate::Unknown, error })
+    }
+}
 
 /// A crash, and what came after it.
 #[derive(Debug)]
 pub(crate) struct Cut {
-    /// How many commits there were.
-    pub(crate) commit_count: u64,
+    /// How many writes there were.
+    pub(crate) write_count: u64,
     /// The log that the crash left.
     pub(crate) before: Vec<Event>,
     /// What began before the crash.
@@ -71,7 +107,7 @@ pub(crate) fn outcome_by_label<'a>(log: &'a [Event], label: &str) -> Option<&'a 
     starts(log).into_iter().find(|(_, of)| of == label).and_then(|(at, _)| outcome_of(log, at))
 }
 
-/// Cuts a run at every commit. Returns the result, and the cuts.
+/// Cuts a run behind every write. Returns the result, and the cuts.
 pub(crate) async fn cut_everywhere<T>(call: impl Fn() -> Call<T, Error>) -> (T, Vec<Cut>)
 where
     T: DeserializeOwned + PartialEq + fmt::Debug,
@@ -89,10 +125,11 @@ where
     let expected = guard(engine.run(call().id("cut"))).await.expect("runs");
     let _ = guard(engine.shutdown()).await;
     let mut cuts = Vec::new();
-    // The first commit is the opening's.
-    for stop in 1..COMMITS_MAX {
-        let (store, first) = (FaultStore::stop_after(stop), Probe::default());
-        let engine = set_up(builder(&first)).open_store(Arc::new(store.clone())).await.expect("opens");
+    // The first write is the opening's.
+    for stop in 1..WRITES_MAX {
+        let (rows, first) = (MemoryStore::new(), Probe::default());
+        let store = CutStore { rows: rows.clone(), left: Mutex::new(stop) };
+        let engine = set_up(builder(&first)).open_store(Arc::new(store)).await.expect("opens");
         match guard(engine.run(call().id("cut"))).await {
             Ok(result) => {
                 assert_eq!(result, expected);
@@ -101,9 +138,9 @@ where
             Err(error) => assert_eq!(error.kind(), ErrorKind::Storage, "cut {stop}: {error}"),
         }
         let _ = guard(engine.shutdown()).await;
-        cuts.push(go_on(&store.surviving(), first, stop, &expected, &call, &set_up).await);
+        cuts.push(go_on(&rows.copy(), first, stop, &expected, &call, &set_up).await);
     }
-    panic!("there is no end of commits");
+    panic!("there is no end of writes");
 }
 
 async fn go_on<T>(
@@ -133,7 +170,7 @@ where
     assert!(replayed.is_some(), "cut {stop}: the log replays to its end");
     assert_eq!((second.all_begun(), events(&engine, run)), (begun, after.clone()), "cut {stop}: a replay does nothing");
     let _ = guard(engine.shutdown()).await;
-    Cut { commit_count: stop, before, first, second, after }
+    Cut { write_count: stop, before, first, second, after }
 }
 
 /// The events of the only run of a store.

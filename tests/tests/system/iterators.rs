@@ -162,7 +162,7 @@ fn none_is_handed_on_twice(cut: &Cut, label: &str) {
     let produced: Vec<_> =
         cut.second.all_begun().into_iter().filter(|item| item.starts_with(&format!("-{label}."))).collect();
     let from_zero: Vec<_> = (0..produced.len()).map(|number| format!("-{label}.{number}")).collect();
-    assert_eq!(produced, from_zero, "cut {}", cut.commit_count);
+    assert_eq!(produced, from_zero, "cut {}", cut.write_count);
 }
 
 #[tokio::test]
@@ -208,7 +208,7 @@ async fn an_iterator_that_can_goes_on_from_the_item_it_is_told() {
     for cut in &cuts {
         let handed_on = item_count(&cut.before) as u64;
         for number in 10..10 + handed_on {
-            assert_eq!(cut.second.count(&format!("-resuming.{number}")), 0, "cut {}: {number}", cut.commit_count);
+            assert_eq!(cut.second.count(&format!("-resuming.{number}")), 0, "cut {}: {number}", cut.write_count);
         }
         continued += u32::from(handed_on > 0 && cut.second.count("-resuming.15") == 1);
     }

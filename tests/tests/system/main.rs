@@ -19,6 +19,7 @@ mod foreign;
 mod ids;
 mod iterators;
 mod lifecycle;
+mod nested;
 mod payloads;
 mod plain_functions;
 mod recorded;

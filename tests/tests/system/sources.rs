@@ -66,8 +66,8 @@ pub(crate) fn items_begun(probe: &Probe, label: &str) -> Vec<String> {
 pub(crate) fn begins_at_zero_or_never(cut: &Cut, label: &str) {
     let produced = items_begun(&cut.second, label);
     let from_zero: Vec<_> = (0..produced.len()).map(|number| format!("-{label}.{number}")).collect();
-    assert_eq!(produced, from_zero, "cut {}", cut.commit_count);
+    assert_eq!(produced, from_zero, "cut {}", cut.write_count);
     if cut.completed(label) {
-        assert_eq!(produced, Vec::<String>::new(), "cut {}: it was over", cut.commit_count);
+        assert_eq!(produced, Vec::<String>::new(), "cut {}: it was over", cut.write_count);
     }
 }

@@ -178,7 +178,7 @@ async fn a_stream_that_can_goes_on_from_the_item_it_is_told() {
     for cut in &cuts {
         let next = 10 + item_count(&cut.before);
         if let Some(first) = items_begun(&cut.second, "resuming").first() {
-            assert_eq!(first, &format!("-resuming.{next}"), "cut {}", cut.commit_count);
+            assert_eq!(first, &format!("-resuming.{next}"), "cut {}", cut.write_count);
             continued += u32::from(next > 10);
         }
     }
