@@ -87,7 +87,12 @@ pub fn inline(call: InlineCall, run: &mut dyn FnMut() -> Output) -> Result<Outpu
     let context = context_of(&shared, definition, sequence, &started);
     let clock = &shared.environment.clock;
     let (started_at, since) = (clock.now(), clock.elapsed());
-    let (output, tries) = self::run(&context, definition, run)?;
+    let ran = self::run(&context, definition, run);
+    let (output, tries) = match ran {
+        Ok(ran) if !shared.mailbox.is_over() => ran,
+        // What it found may be that the store failed, which the body must not be told.
+        _ => lost(&shared, shared.state.lock()),
+    };
     let completed = TraceCompleted {
         trace: sequence,
         outcome: match &output {
@@ -131,6 +136,14 @@ pub(super) fn outside(definition: &TraceDefinition, file: &str, line: u32) -> Er
 pub(super) fn leave(state: MutexGuard<'_, RunState>) -> ! {
     drop(state);
     resume_unwind(Box::new(Unwind))
+}
+
+/// Leaves the body because nothing more becomes durable.
+pub(super) fn lost(shared: &RunShared, mut state: MutexGuard<'_, RunState>) -> ! {
+    let received = shared.mailbox.look(std::task::Waker::noop());
+    let failed = state.appender.note(received.durable, received.failure.as_ref()).err();
+    state.fatal.get_or_insert(failed.unwrap_or_else(|| super::drive::closed(shared.run)));
+    leave(state)
 }
 
 /// Tells the replay of the call.
@@ -309,7 +322,7 @@ pub(super) fn run(
         let end = {
             let mut state = shared.state.lock();
             state.replay.aside(Event::TraceRetried(retried));
-            shared.append_aside(&mut state, context.is_inline && context.outer.is_none())?
+            shared.append_aside(&mut state, context.is_inline)?
         };
         if !shared.mailbox.block_until(end.0) {
             return Err(super::drive::closed(shared.run));

@@ -17,7 +17,7 @@ use crate::replay::{Answer, HandedOn, Hit, Started, digest};
 
 use super::context::{self, Context, EffectContext};
 use super::effect;
-use super::inline::{InlineCall, barrier, begin, context_of, leave, outside, read_more, recordable};
+use super::inline::{InlineCall, barrier, begin, context_of, leave, lost, outside, read_more, recordable};
 use super::shared::{Output, RunShared, RunState};
 use super::source::{MakeSource, Source, Sourced};
 
@@ -174,6 +174,8 @@ impl Open {
                 self.hand_on(item.clone(), None);
                 Some(Ok(item))
             }
+            // What it found may be that the store failed, which the body must not be told.
+            Sourced::End(Err(_)) if self.shared.mailbox.is_over() => lost(&self.shared, self.shared.state.lock()),
             Sourced::End(output) => {
                 self.end(&output, None);
                 output.err().map(Err)

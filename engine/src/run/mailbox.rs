@@ -231,6 +231,12 @@ impl Mailbox {
         self.letters.lock().stop.is_some()
     }
 
+    /// Whether nothing more becomes durable: a commit failed, or the run is to end now.
+    pub(crate) fn is_over(&self) -> bool {
+        let letters = self.letters.lock();
+        letters.failure.is_some() || letters.stop == Some(Stop::Abort)
+    }
+
     /// Whether the run is to end now.
     pub(crate) fn is_aborted(&self) -> bool {
         self.letters.lock().stop == Some(Stop::Abort)

@@ -182,7 +182,9 @@ async fn a_panic_is_a_recorded_failure_and_the_others_go_on() {
     for (handle, message) in failed {
         runs.push(handle.id());
         let error = guard(handle).await.expect_err("panicked");
-        assert_eq!((error.kind(), error.to_string().as_str()), (ErrorKind::Panicked, message));
+        let (kind, told) = (error.kind(), error.to_string());
+        assert_eq!(kind, ErrorKind::Panicked, "{told}");
+        assert!(told.starts_with(&format!("{message} at ")) && told.contains("errors.rs:"), "{told}");
     }
     probe.open("beside");
     assert_eq!(guard(beside).await.expect("goes on"), 1);
@@ -290,14 +292,19 @@ async fn a_trace_outside_a_task_is_an_error_that_says_where_unless_it_is_meant_t
 }
 
 #[tokio::test]
-async fn a_trace_inside_a_trace_is_refused_by_name() {
+async fn a_trace_inside_a_trace_runs_and_is_recorded_within_it() {
     let probe = Probe::default();
+    probe.open("inner");
     let engine = open(&MemoryStore::new(), &probe).await;
-    let error = guard(engine.run(nests())).await.expect_err("refused");
-    assert_eq!(error.kind(), ErrorKind::Unsupported);
-    let message = error.to_string();
-    assert!(message.contains("errors.held") && message.contains("errors.outer"), "{message}");
-    assert_eq!(probe.all_begun(), Vec::<String>::new());
+    let handle = engine.start(nests()).await.expect("starts");
+    let run = handle.id();
+    assert_eq!(guard(handle).await.expect("runs"), 1);
+    let within = events(&engine, run).into_iter().filter_map(|event| match event {
+        Event::TraceStarted(started) => Some((started.name.to_string(), started.within.map(|outer| outer.0))),
+        _ => None,
+    });
+    let expected = [("errors.outer".to_owned(), None), ("errors.held".to_owned(), Some(1))];
+    assert_eq!(within.collect::<Vec<_>>(), expected);
 }
 
 #[derive(Debug)]

@@ -159,6 +159,50 @@ async fn after_a_failure_at_any_commit_all_goes_on() {
     }
 }
 
+#[trace(name = "failing.flaky", retries = 5)]
+fn flaky(label: &str) -> relive::Result<u32> {
+    let probe = Probe::here()?;
+    probe.begin(label);
+    if probe.count(label) < 3 { Err(Error::msg("not yet")) } else { Ok(1) }
+}
+
+#[trace(name = "failing.plain")]
+fn plain(label: &str) -> relive::Result<u32> {
+    Ok(flaky(label)? + flaky(&format!("{label} again"))?)
+}
+
+/// Plain functions with tries, alone and inside another one. Reports what it is told.
+#[task(name = "failing.in_place")]
+async fn in_place() -> relive::Result<u32> {
+    let probe = Probe::here()?;
+    let told = |result: relive::Result<u32>| match result {
+        Err(error) => {
+            probe.begin(&format!("the body was told: {error}"));
+            Ok::<u32, Error>(100)
+        }
+        ok => ok,
+    };
+    Ok(told(flaky("alone"))? + told(plain("inside"))? + told(flaky("behind"))?)
+}
+
+#[tokio::test]
+async fn a_body_is_told_of_no_failure_by_a_plain_function() {
+    for stop in 1..40 {
+        let (store, probe) = (FaultStore::stop_after(stop), Probe::default());
+        let (engine, _) = open_failing(&store, &probe).await;
+        let result = guard(engine.run(in_place())).await;
+        assert_eq!(told_bodies(&probe), Vec::<String>::new(), "stopped after {stop} commits");
+        match result {
+            Ok(sum) => {
+                assert_eq!(sum, 4);
+                return;
+            }
+            Err(error) => assert_eq!(error.kind(), ErrorKind::Storage, "{error}"),
+        }
+    }
+    panic!("there is no end of commits");
+}
+
 #[tokio::test]
 async fn a_run_is_told_once_the_store_is_opened_again_what_became_of_its_end() {
     // The last commit is there, and nobody was told.

@@ -1,97 +1,73 @@
-//! Streams and iterators whose sources and bodies do unusual things between two items.
+//! Streams whose sources tell the probe of each item that they produce: `-a.3` is the item 3 of the source `a`.
+//!
+//! Used by the themes about streams.
 
-#![allow(clippy::unwrap_used, reason = "a test may fail anywhere")]
+use futures::stream::{self, Stream, StreamExt};
+use relive::{Error, Event, trace};
 
-use futures::{Stream, StreamExt};
-use relive::{Result, task, trace};
-use relive_storage::MemoryStore;
+use super::cuts::Cut;
+use super::support::Probe;
 
-use crate::support::{Probe, guard, open};
-
-/// Wakes itself with every item, as a source does that has the next one at hand.
-#[trace]
-fn source_that_wakes_itself(count: u32) -> impl Stream<Item = Result<u32>> {
-    let mut next = 0;
-    futures::stream::poll_fn(move |cx| {
-        cx.waker().wake_by_ref();
-        next += 1;
-        std::task::Poll::Ready((next <= count).then_some(Ok(next)))
+/// Items from a number on, with other work of the runtime between them; fails at `fails_at`.
+pub(crate) fn produced(label: String, from: u64, fails_at: u64) -> impl Stream<Item = relive::Result<u64>> + Send {
+    let probe = Probe::here().ok();
+    stream::iter(from..).then(move |number| {
+        if let Some(probe) = &probe {
+            probe.begin(&format!("-{label}.{number}"));
+        }
+        async move {
+            if number % 2 == 1 {
+                tokio::task::yield_now().await;
+            }
+            if number == fails_at { Err(Error::msg(format!("no item {number}"))) } else { Ok(number) }
+        }
     })
 }
 
-#[trace]
-async fn source_double(item: u32) -> Result<u32> {
-    Ok(item * 2)
+#[trace(name = "sources.numbers")]
+pub(crate) fn numbers(label: &str, count: usize) -> impl Stream<Item = relive::Result<u64>> {
+    produced(label.to_owned(), 0, u64::MAX).take(count)
 }
 
-#[task]
-async fn source_slowly_taken(count: u32) -> Result<Vec<u32>> {
-    let mut items = std::pin::pin!(source_that_wakes_itself(count));
-    let mut doubled = Vec::new();
-    while let Some(item) = items.next().await {
-        doubled.push(source_double(item?).await?);
+#[trace(name = "sources.endless")]
+pub(crate) fn endless(label: &str) -> impl Stream<Item = relive::Result<u64>> {
+    produced(label.to_owned(), 0, u64::MAX)
+}
+
+#[trace(name = "sources.failing")]
+pub(crate) fn failing(label: &str, at: u64) -> impl Stream<Item = relive::Result<u64>> {
+    produced(label.to_owned(), 0, at)
+}
+
+#[trace(name = "sources.step")]
+pub(crate) async fn step(label: String) -> relive::Result<u64> {
+    Probe::here()?.begin(&label);
+    Ok(100)
+}
+
+#[trace(name = "sources.held")]
+pub(crate) async fn held(label: String) -> relive::Result<u64> {
+    Probe::here()?.hold(&label).await;
+    Ok(100)
+}
+
+/// How many events of a log are items.
+pub(crate) fn item_count(log: &[Event]) -> usize {
+    log.iter().filter(|event| matches!(event, Event::TraceYielded(_))).count()
+}
+
+/// The items of a source that began, in order.
+pub(crate) fn items_begun(probe: &Probe, label: &str) -> Vec<String> {
+    let prefix = format!("-{label}.");
+    probe.all_begun().into_iter().filter(|item| item.starts_with(&prefix)).collect()
+}
+
+/// A source begins at 0, or not at all; what a crash left is produced again only to be skipped.
+pub(crate) fn begins_at_zero_or_never(cut: &Cut, label: &str) {
+    let produced = items_begun(&cut.second, label);
+    let from_zero: Vec<_> = (0..produced.len()).map(|number| format!("-{label}.{number}")).collect();
+    assert_eq!(produced, from_zero, "cut {}", cut.write_count);
+    if cut.completed(label) {
+        assert_eq!(produced, Vec::<String>::new(), "cut {}: it was over", cut.write_count);
     }
-    Ok(doubled)
-}
-
-#[tokio::test]
-async fn no_item_is_lost_while_the_body_awaits_something_else() {
-    guard(async {
-        let engine = open(&MemoryStore::new(), &Probe::default()).await;
-        let doubled = engine.run(source_slowly_taken(50)).await.unwrap();
-        assert_eq!(doubled, (1..=50).map(|item| item * 2).collect::<Vec<_>>());
-        engine.shutdown().await.unwrap();
-    })
-    .await;
-}
-
-#[trace]
-fn source_numbers(count: u32) -> impl Iterator<Item = Result<u32>> {
-    (0..count).map(Ok)
-}
-
-#[trace]
-fn source_square(number: u32) -> Result<u32> {
-    Probe::here()?.begin("square");
-    Ok(number * number)
-}
-
-#[trace]
-async fn source_gate() -> Result<()> {
-    Probe::here()?.hold("gate").await;
-    Ok(())
-}
-
-#[task]
-async fn source_squares(count: u32) -> Result<u32> {
-    let mut sum = 0;
-    for number in source_numbers(count) {
-        sum += source_square(number?)?;
-    }
-    source_gate().await?;
-    Ok(sum)
-}
-
-#[tokio::test]
-async fn plain_functions_called_between_items_are_not_run_again_after_a_crash() {
-    guard(async {
-        let (store, probe) = (MemoryStore::new(), Probe::default());
-        let engine = open(&store, &probe).await;
-        let handle = engine.start(source_squares(5)).await.unwrap();
-        probe.begun("gate", 1).await;
-        let crashed = store.copy();
-
-        let after = Probe::default();
-        let reopened = open(&crashed, &after).await;
-        after.begun("gate", 1).await;
-        after.open("gate");
-        assert_eq!(reopened.run(source_squares(5)).await.unwrap(), 30);
-        assert_eq!((probe.count("square"), after.count("square")), (5, 0));
-        reopened.shutdown().await.unwrap();
-
-        probe.open("gate");
-        assert_eq!(handle.await.unwrap(), 30);
-        engine.shutdown().await.unwrap();
-    })
-    .await;
 }
