@@ -7,7 +7,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
@@ -258,7 +258,7 @@ fn open(
         called_at: started.at,
         outer: None,
         is_inline: false,
-        is_waiting: AtomicBool::new(false),
+        wait_count: AtomicU32::new(0),
         tries: AtomicU32::new(0),
         calls: parking_lot::Mutex::default(),
         idempotency_key: OnceLock::new(),

@@ -82,7 +82,7 @@ impl Drive {
             Some(clock.elapsed().saturating_add(until(clock.now(), due)))
         };
         let attempt_end = at(plan.attempt_started_at, plan.definition.policy.timeout).map(|due| (due, true));
-        let run_end = at(plan.started_at, plan.definition.policy.deadline).map(|due| (due, false));
+        let run_end = at(plan.series_started_at, plan.definition.policy.deadline).map(|due| (due, false));
         self.alarm = attempt_end
             .into_iter()
             .chain(run_end)
@@ -270,13 +270,10 @@ impl Drive {
             (definition.policy.deadline, "all its attempts may take")
         };
         let span = span.unwrap_or_default();
-        ErrorRecord {
-            terminal: !retries,
-            ..ErrorRecord::new(
-                ErrorKind::TimedOut,
-                format!("task {} took longer than the {span:?} that {what}", definition.name),
-            )
-        }
+        ErrorRecord::new(
+            ErrorKind::TimedOut,
+            format!("task {} took longer than the {span:?} that {what}", definition.name),
+        )
     }
 
     /// Nothing to do for now: or for ever?
