@@ -142,7 +142,7 @@ impl Inner {
             };
             let at = self.environment.clock.now();
             let number = self.signal_count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-            let inbox = index::inbox_key(run, at, number);
+            let inbox = index::inbox_key(run, self.settings.epoch, number);
             let signal = SignalReceived { name: name.to_owned(), value: value.clone(), at };
             let put = index::put(index::INBOX, inbox.clone(), &signal)?;
             let equals = Precondition::Equals { keyspace: index::UNFINISHED, key: key.clone(), value: unfinished };

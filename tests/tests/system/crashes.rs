@@ -4,8 +4,11 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use relive::{Builder, Engine, RunId};
-use relive_storage::{FaultStore, MemoryStore};
+use parking_lot::{Condvar, Mutex};
+use relive::{Builder, Durability, Engine, RunId};
+use relive_storage::{
+    CommitError, FaultStore, KeyRange, Keyspace, MemoryStore, Order, Outcome, Page, PageLimit, Read, Store, Write,
+};
 
 use super::manual_clock::ManualClock;
 use super::support::{Probe, builder, guard, open_with};
@@ -45,6 +48,48 @@ pub(crate) async fn cut_at_every_commit<T>(
         check(&life, result, cut);
     }
     panic!("200 commits are not enough");
+}
+
+/// A store in memory whose commits wait as long as its gate is closed.
+#[derive(Debug, Default)]
+pub(crate) struct GatedStore {
+    rows: MemoryStore,
+    is_closed: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl GatedStore {
+    /// From here on commits wait, or go on.
+    pub(crate) fn close(&self, is_closed: bool) {
+        *self.is_closed.lock() = is_closed;
+        self.changed.notify_all();
+    }
+}
+
+impl Read for GatedStore {
+    fn get(&self, keyspace: Keyspace, key: &[u8]) -> Result<Option<Vec<u8>>, relive_storage::Error> {
+        self.rows.get(keyspace, key)
+    }
+
+    fn scan(
+        &self,
+        keyspace: Keyspace,
+        range: &KeyRange,
+        order: Order,
+        limit: PageLimit,
+    ) -> Result<Page, relive_storage::Error> {
+        self.rows.scan(keyspace, range, order, limit)
+    }
+}
+
+impl Store for GatedStore {
+    fn commit(&self, writes: &[Write], durability: Durability) -> Result<Vec<Outcome>, CommitError> {
+        let mut is_closed = self.is_closed.lock();
+        while *is_closed {
+            self.changed.wait(&mut is_closed);
+        }
+        self.rows.commit(writes, durability)
+    }
 }
 
 /// The one run that there is.

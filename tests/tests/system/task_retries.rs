@@ -1,12 +1,17 @@
 //! Attempts of a task that follow each other by themselves, and the limits on their time.
 
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::{Poll, Waker};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use relive::{Cancellation, Cause, Error, ErrorKind, Event, RunId, RunState, RunStatus, TaskOutcome, task, trace};
 
-use super::crashes::{Life, cut_at_every_commit, first_life, only_run};
+use super::crashes::{GatedStore, Life, cut_at_every_commit, first_life, only_run};
+use super::manual_clock::ManualClock;
 use super::retries::{flaky_body, seconds};
-use super::support::{Probe, events, guard};
+use super::support::{Probe, builder, events, guard};
 
 #[trace(name = "task_retries.step")]
 async fn step(label: String) -> relive::Result<usize> {
@@ -251,6 +256,48 @@ async fn a_run_whose_time_was_over_has_it_anew_when_it_is_resumed() {
     let resumed = guard(life.engine.resume(run)).await.expect("resumes");
     assert!(guard(resumed).await.is_ok());
     assert_eq!(life.probe.count("held"), begun + 1);
+}
+
+/// Where an effect leaves its waker: a service that calls back late.
+#[derive(Clone, Default)]
+struct Wakers(Arc<Mutex<Vec<Waker>>>);
+
+#[trace(name = "task_retries.leaves_waker")]
+async fn leaves_waker() -> relive::Result<usize> {
+    let wakers = relive::provided::<Wakers>()?;
+    Probe::here()?.begin("leaves");
+    poll_fn(|cx| {
+        wakers.0.lock().push(cx.waker().clone());
+        Poll::Pending
+    })
+    .await
+}
+
+#[task(name = "task_retries.left", retries = 1, backoff(first = "1s", jitter = false))]
+async fn left() -> relive::Result<usize> {
+    Ok(futures::future::try_join(leaves_waker(), third(1)).await?.1)
+}
+
+#[tokio::test]
+async fn what_an_earlier_attempt_left_begins_nothing_in_the_next_one() {
+    let (store, probe, clock) = (Arc::new(GatedStore::default()), Probe::default(), ManualClock::default());
+    let wakers = Wakers::default();
+    let settings = builder(&probe).clock(clock.clone()).provide(wakers.clone()).strict(true);
+    let engine = settings.open_store(Arc::clone(&store) as _).await.expect("opens");
+    let handle = engine.start(left()).await.expect("starts");
+    clock.sleeps(seconds(1)).await;
+    let left_behind = wakers.0.lock().clone();
+    assert_eq!((left_behind.len(), probe.count("leaves")), (1, 1));
+    store.close(true);
+    clock.advance(seconds(1));
+    for _ in 0..50 {
+        left_behind.iter().for_each(Waker::wake_by_ref);
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(probe.count("leaves"), 1, "its start is not durable");
+    store.close(false);
+    probe.begun("leaves", 2).await;
+    assert_eq!(guard(handle.cancel()).await.expect("is taken"), Cancellation::Cancelled);
 }
 
 #[tokio::test]

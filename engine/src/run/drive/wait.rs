@@ -15,7 +15,7 @@ use std::task::{Context as TaskContext, Poll};
 
 use relive_storage::Operation;
 
-use crate::error::{ErrorKind, Result};
+use crate::error::{ErrorKind, Result, storage_error};
 use crate::event::{ErrorRecord, Event, TraceOutcome};
 use crate::id::Sequence;
 use crate::index;
@@ -101,16 +101,24 @@ impl Drive {
         let mut guard = self.shared.state.lock();
         let state = &mut *guard;
         for letter in letters {
-            if from_inbox || !state.signals_seen.remove(&letter.key) {
-                state.appender.also(Operation::Delete { keyspace: index::INBOX, key: letter.key });
-                state.replay.aside(Event::SignalReceived(letter.signal));
+            // Told of late, it may be in the log: by this attempt, or by the one before it.
+            if !from_inbox && (state.signals_seen.remove(&letter.key) || !self.is_in_inbox(state, &letter)?) {
+                continue;
             }
+            state.appender.also(Operation::Delete { keyspace: index::INBOX, key: letter.key });
+            state.replay.aside(Event::SignalReceived(letter.signal));
         }
         self.shared.append_aside(state, false)?;
         let waiters = std::mem::take(&mut state.signal_waiters);
         drop(guard);
         waiters.into_iter().for_each(std::task::Waker::wake);
         Ok(())
+    }
+
+    /// Whether a signal is not in the log yet.
+    fn is_in_inbox(&self, state: &RunState, letter: &Letter) -> Result<bool> {
+        let store = state.store.as_ref().ok_or_else(|| closed(self.shared.run))?;
+        Ok(store.get(index::INBOX, &letter.key).map_err(storage_error)?.is_some())
     }
 
     fn poll_wait(&mut self, cx: &mut TaskContext<'_>) -> Poll<Result<Waited>> {
@@ -166,6 +174,10 @@ impl Drive {
                 }
             }
             while let Some(index) = self.woken.pop_front() {
+                // A waker that an earlier attempt's effect left somewhere begins nothing.
+                if self.shared.state.lock().traces.get(&index).is_none_or(|slot| slot.waker.is_none()) {
+                    continue;
+                }
                 self.poll_effect(index);
                 progressed = true;
             }
