@@ -28,3 +28,4 @@ mod support;
 mod task_retries;
 mod timeouts;
 mod turns;
+mod typed_errors;
