@@ -5,6 +5,7 @@
 //!
 //! All tasks and traces of this binary share one registry, so their names begin with their theme's.
 
+mod between;
 mod cache;
 mod cache_explain;
 mod cache_kit;
