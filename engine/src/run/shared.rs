@@ -132,6 +132,8 @@ pub(crate) struct TraceSlot {
     pub(crate) signal: Option<Box<SignalWait>>,
     /// The run it is.
     pub(crate) child: Option<RunId>,
+    /// Of a sleep: when it ends.
+    pub(crate) due: Timestamp,
 }
 
 /// What is polled for a trace.

@@ -271,6 +271,10 @@ fn open(
         _ => None,
     };
     let child = started.child;
+    let due = match &work {
+        CallWork::Sleep(duration) => started.at.0.saturating_add_unsigned(micros(*duration)),
+        _ => i64::MAX,
+    };
     let work = if at_most_once && (started.logged || started.hit == Some(Hit::Began)) {
         Work::Effect(Box::pin(std::future::ready(Err(effect::interrupted(definition.name)))))
     } else {
@@ -305,6 +309,7 @@ fn open(
             remembered,
             signal,
             child,
+            due: Timestamp(due),
         },
     );
     Some(started.index)

@@ -182,17 +182,30 @@ async fn many_sleep_at_once_and_wake_in_the_order_of_their_lengths() {
 }
 
 #[tokio::test]
-async fn every_sleep_ends_once_wherever_the_process_ends() {
+async fn sleeps_end_in_their_order_wherever_the_process_ends() {
     cut_at_every_commit(
         |builder| builder,
         async |life: &Life| life.engine.run(many(vec![3, 1, 3, 3, 2, 3])).await,
-        |life, mut order, cut| {
+        |life, order, cut| {
             only_run(&life.engine);
-            order.sort_unstable();
-            assert_eq!(order, [0, 1, 2, 3, 4, 5], "cut {cut}");
+            // Also those that ended while the process was down.
+            assert_eq!((order[0], order[1]), (1, 4), "cut {cut}: {order:?}");
+            let mut rest = order[2..].to_vec();
+            rest.sort_unstable();
+            assert_eq!(rest, [0, 2, 3, 5], "cut {cut}");
         },
     )
     .await;
+}
+
+#[tokio::test]
+async fn what_ended_while_the_process_was_down_ends_in_its_order() {
+    let (store, life) = first_life().await;
+    let run = life.engine.start(many(vec![9, 2, 7, 1])).await.expect("starts").id();
+    life.clock.sleepers(4).await;
+    let (_, next) = life.crash(&store, seconds(100)).await;
+    let order = guard(next.engine.handle::<Vec<usize>, Error>(run).expect("known")).await;
+    assert_eq!(order.expect("all end"), [3, 1, 2, 0]);
 }
 
 #[tokio::test]

@@ -64,10 +64,11 @@ impl Drive {
         state.new_starts.clear();
         let known: BTreeSet<_> = self.waiting.iter().map(|(_, index)| *index).collect();
         let undelivered = state.traces.iter().filter(|(index, slot)| !slot.work.is_none() && !known.contains(index));
-        let mut undelivered: Vec<_> = undelivered.map(|(index, _)| (Sequence(0), *index)).collect();
+        // Sleeps that are over end in the order in which they would have.
+        let mut undelivered: Vec<_> = undelivered.map(|(index, slot)| (slot.due, *index)).collect();
         undelivered.sort_unstable();
-        for entry in undelivered.into_iter().rev() {
-            self.waiting.push_front(entry);
+        for (_, index) in undelivered.into_iter().rev() {
+            self.waiting.push_front((Sequence(0), index));
         }
         let end = state.appender.submitted();
         self.released.extend(state.released.drain(..).map(|child| (end, child)));
