@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures::future::{join_all, poll_fn};
 use futures::stream::{FuturesUnordered, StreamExt};
-use relive::{Error, ErrorKind, RunId, TaskOutcome, TraceOutcome, task, trace};
+use relive::{Error, RunId, TaskOutcome, TraceOutcome, task, trace};
 
 use super::crashes::{Life, cut_at_every_commit, first_life, only_run};
 use super::retries::{completed, seconds};
@@ -258,9 +258,9 @@ async fn a_result_in_time_is_the_result_and_one_too_late_is_none() {
         life.probe.begun(label, 1).await;
         life.clock.sleeps(seconds(10)).await;
         if in_time {
-            life.probe.open(label)
+            life.probe.open(label);
         } else {
-            life.clock.advance(seconds(10))
+            life.clock.advance(seconds(10));
         }
         let expected = if in_time { "1" } else { "TimedOut: it took longer than 10s" };
         assert_eq!(guard(handle).await.expect("ends"), expected);
@@ -293,9 +293,9 @@ async fn what_came_first_wins_when_both_are_there() {
         life.clock.sleeps(seconds(10)).await;
         for outcome_count in 1..=2 {
             if (outcome_count == 1) == result_first {
-                life.probe.open("both")
+                life.probe.open("both");
             } else {
-                life.clock.advance(seconds(10))
+                life.clock.advance(seconds(10));
             }
             while completed(&life.engine, run).len() < outcome_count {
                 tokio::task::yield_now().await;

@@ -94,7 +94,7 @@ async fn question_mark(which: String) -> relive::Result<u32> {
 async fn parent(which: String) -> relive::Result<String> {
     let error = shop(which.clone()).await.expect_err("fails");
     let through = question_mark(which.clone()).await.expect_err("fails");
-    let typed = through.typed::<ShopError>().map_or(false, |error| same(&error, &which));
+    let typed = through.typed::<ShopError>().is_ok_and(|error| same(&error, &which));
     Ok(format!("{} {typed}", same(&error, &which)))
 }
 
@@ -301,7 +301,7 @@ async fn a_panic_comes_as_the_engines_error_with_message_and_place() {
 
 #[task(name = "typed_errors.open")]
 async fn opens() -> Result<u32, ShopError> {
-    Ok(held("open".into()).await.map_err(ShopError::Engine)?)
+    held("open".into()).await.map_err(ShopError::Engine)
 }
 
 #[tokio::test]
