@@ -77,7 +77,7 @@ pub(crate) struct Inner {
     pub(crate) reservations: Reservations,
     /// Which runs each run waits for.
     pub(crate) waits: Mutex<FxHashMap<RunId, Vec<RunId>>>,
-    /// Counts signals, to tell apart those of one moment.
+    /// Counts the signals of this life of the process.
     pub(crate) signal_count: AtomicU64,
     pub(crate) cache: Arc<Ledger>,
     /// Set by `close`; nothing is started after it.

@@ -173,6 +173,8 @@ async fn life(engine: &Arc<Inner>, cell: &Arc<RunCell>, beginning: Beginning) ->
 
 /// Waits until the next attempt is due. Says whether the run was cancelled instead.
 async fn pause(engine: &Inner, cell: &RunCell, due: Timestamp) -> Result<bool> {
+    // Not queued: it waits for a time, and for nobody's turn.
+    cell.set(CellState::Running);
     let clock = &engine.environment.clock;
     let wait = until(clock.now(), due);
     let mut alarm = clock.sleep_until(clock.elapsed().saturating_add(wait));
@@ -328,7 +330,8 @@ fn next_attempt(
     };
     past.memo.observe(at, &Event::TaskStarted(started.clone()));
     let mut plan = Plan::of_recorded(engine, run, definition, &past, &started, at)?;
-    plan.tries = if started.cause == Cause::Retried { past.tries + 1 } else { 1 };
+    (plan.tries, plan.series_started_at) =
+        if started.cause == Cause::Retried { (past.tries + 1, past.series_started_at) } else { (1, now) };
     Ok((plan, started, past))
 }
 

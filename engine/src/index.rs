@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::codec::{self, Chain};
 use crate::error::{Error, ErrorKind, Result, storage_error};
-use crate::id::{CodeHash, RunId, Sequence, Timestamp};
+use crate::id::{CodeHash, Epoch, RunId, Sequence, Timestamp};
 use crate::payload::Payload;
 use crate::run::Letter;
 
@@ -195,11 +195,12 @@ pub(crate) fn run_of(keyspace: Keyspace, key: &[u8]) -> Result<RunId> {
     Ok(RunId::from_bytes(bytes))
 }
 
-/// The key of a signal in the inbox: signals of one run are in the order of these.
-pub(crate) fn inbox_key(run: RunId, at: Timestamp, number: u64) -> Vec<u8> {
+/// The key of a signal in the inbox: signals of one run are in the order of these, whatever the clock says. Used once: a life
+/// of the process counts the signals that it takes.
+pub(crate) fn inbox_key(run: RunId, epoch: Epoch, number: u64) -> Vec<u8> {
     let mut key = Vec::with_capacity(32);
     key.extend_from_slice(run.as_bytes());
-    key.extend_from_slice(&at.0.to_be_bytes());
+    key.extend_from_slice(&epoch.0.to_be_bytes());
     key.extend_from_slice(&number.to_be_bytes());
     key
 }

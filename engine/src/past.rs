@@ -10,7 +10,7 @@ use relive_storage::Read;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Batch, Cause, Event, TaskStarted};
-use crate::id::{RunId, Sequence};
+use crate::id::{RunId, Sequence, Timestamp};
 use crate::log::LogReader;
 use crate::replay::Memo;
 
@@ -22,6 +22,8 @@ pub(crate) struct Past {
     pub(crate) last: TaskStarted,
     /// How many attempts followed each other by themselves up to `last`.
     pub(crate) tries: u32,
+    /// When the first of those was started.
+    pub(crate) series_started_at: Timestamp,
     pub(crate) memo: Memo,
     /// At the attempt's second batch, or at the log's end.
     pub(crate) reader: LogReader,
@@ -38,11 +40,11 @@ impl Past {
         }
         match past.batch.as_ref().and_then(|batch| batch.events.first().zip(Some(batch.first))) {
             Some((event @ Event::TaskStarted(started), at)) => {
-                past.last = started.clone();
+                let started = started.clone();
                 if attempt_at.0 > 0 {
-                    past.tries = if started.cause == Cause::Retried { past.tries + 1 } else { 1 };
                     past.memo.observe(at, event);
                 }
+                past.follow(started);
                 Ok(past)
             }
             _ => Err(missing(run)),
@@ -64,7 +66,18 @@ impl Past {
         let Some(Event::TaskStarted(first)) = batch.as_ref().and_then(|batch| batch.events.first()).cloned() else {
             return Err(missing(run));
         };
-        Ok(Self { last: first.clone(), first, tries: 0, memo: Memo::default(), reader, batch })
+        let series_started_at = first.at;
+        Ok(Self { last: first.clone(), first, tries: 0, series_started_at, memo: Memo::default(), reader, batch })
+    }
+
+    /// An attempt follows: by itself, or as the first of a new series.
+    fn follow(&mut self, started: TaskStarted) {
+        if started.cause == Cause::Retried {
+            self.tries += 1;
+        } else {
+            (self.tries, self.series_started_at) = (1, started.at);
+        }
+        self.last = started;
     }
 
     /// Puts a batch into the memo, and goes on to the next.
@@ -72,8 +85,7 @@ impl Past {
         if let Some(batch) = self.batch.take() {
             for (at, event) in (batch.first.0..).map(Sequence).zip(&batch.events) {
                 if let Event::TaskStarted(started) = event {
-                    self.tries = if started.cause == Cause::Retried { self.tries + 1 } else { 1 };
-                    self.last = started.clone();
+                    self.follow(started.clone());
                 }
                 self.memo.observe(at, event);
             }

@@ -141,10 +141,8 @@ impl Inner {
                 });
             };
             let at = self.environment.clock.now();
-            // No two signals have one number, whatever the clock says: not in this life of the process nor in another.
-            let count = self.signal_count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-            let number = u64::from(self.settings.epoch.0) << 32 | (count & u64::from(u32::MAX));
-            let inbox = index::inbox_key(run, at, number);
+            let number = self.signal_count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            let inbox = index::inbox_key(run, self.settings.epoch, number);
             let signal = SignalReceived { name: name.to_owned(), value: value.clone(), at };
             let put = index::put(index::INBOX, inbox.clone(), &signal)?;
             let equals = Precondition::Equals { keyspace: index::UNFINISHED, key: key.clone(), value: unfinished };

@@ -287,6 +287,7 @@ impl Inner {
             call: sought.map(|sought| sought.call),
             cache: Arc::clone(&self.cache),
             started_at,
+            series_started_at: started_at,
             attempt_started_at: started_at,
             attempt: 1,
             attempt_at: Sequence(0),

@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use std::cell::RefCell;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU32};
+use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context as TaskContext, Poll};
 
@@ -50,8 +50,8 @@ pub(crate) struct EffectContext {
     pub(crate) outer: Option<Arc<EffectContext>>,
     /// Whether it runs inside the body's poll, in a plain function.
     pub(crate) is_inline: bool,
-    /// Whether it only waits: for a time, a signal, a child.
-    pub(crate) is_waiting: AtomicBool,
+    /// How many things it waits for that are no work: a time, a signal, a child. Of what it calls, too.
+    pub(crate) wait_count: AtomicU32,
     /// Tries that have ended, or are under way.
     pub(crate) tries: AtomicU32,
     /// Calls that its effect made in this try, by name and input.

@@ -78,14 +78,15 @@ pub(crate) fn interrupted(name: &str) -> ErrorRecord {
 async fn tries(context: Arc<EffectContext>, definition: &'static TraceDefinition, mut effect: Effect) -> Output {
     let policy = &definition.policy;
     let clock = Arc::clone(&context.shared.environment.clock);
-    let deadline = policy.deadline.map(|deadline| clock.elapsed() + left(&context, context.called_at, deadline));
+    let deadline =
+        policy.deadline.map(|deadline| clock.elapsed().saturating_add(left(&context, context.called_at, deadline)));
     let before = context.shared.state.lock().replay.tries(context.sequence);
     let mut count = 0;
     if let Some(before) = before {
         count = before.count;
         let wait = before.due.0.saturating_sub(clock.now().0);
         let wait = Duration::from_micros(u64::try_from(wait).unwrap_or(0));
-        waiting(&context, clock.sleep_until(clock.elapsed() + wait)).await;
+        waiting(&context, clock.sleep_until(clock.elapsed().saturating_add(wait))).await;
     }
     let (blocking, run) = (Arc::new(Lingering::default()), context.shared.run);
     loop {
@@ -96,17 +97,23 @@ async fn tries(context: Arc<EffectContext>, definition: &'static TraceDefinition
             return never(&context).await;
         }
         let (started_at, since) = (clock.now(), clock.elapsed());
+        if deadline.is_some_and(|deadline| since >= deadline) {
+            // It came to its end while the process was down.
+            return Err(out_of_time(definition.name, policy.deadline, None));
+        }
         context.begin_try();
         count += 1;
         context.tries.store(count, Ordering::Relaxed);
         let this = one(&context, definition, &mut effect, &blocking);
-        let output = in_time(&context, definition, this, deadline).await;
+        let Some(output) = in_time(&context, definition, this, deadline).await else {
+            return Err(out_of_time(definition.name, policy.deadline, None));
+        };
         let record = match output {
             Err(record) if count <= policy.retry.retries && !record.terminal => record,
             output => return output,
         };
         let wait = wait_before(&policy.retry, count, context.shared.environment.entropy.as_ref());
-        let due_elapsed = clock.elapsed() + wait;
+        let due_elapsed = clock.elapsed().saturating_add(wait);
         if deadline.is_some_and(|deadline| due_elapsed >= deadline) {
             return Err(out_of_time(definition.name, policy.deadline, Some(record)));
         }
@@ -203,37 +210,29 @@ impl Future for Caught {
     }
 }
 
-/// A try that ends in time, or an error that says that it did not.
+/// A try that ends in time, or an error that says that it did not. `None` if the time of all tries is over.
 async fn in_time(
     context: &Arc<EffectContext>,
     definition: &'static TraceDefinition,
     mut this: BoxedFuture,
     deadline: Option<Duration>,
-) -> Output {
+) -> Option<Output> {
     let clock = &context.shared.environment.clock;
     let policy = &definition.policy;
-    let try_end = policy.timeout.map(|timeout| clock.elapsed() + timeout);
-    let Some(end) = try_end.into_iter().chain(deadline).min() else { return this.await };
+    let try_end = policy.timeout.map(|timeout| clock.elapsed().saturating_add(timeout));
+    let Some(end) = try_end.into_iter().chain(deadline).min() else { return Some(this.await) };
     let mut alarm = clock.sleep_until(end);
     let output = poll_fn(|cx| match this.as_mut().poll(cx) {
         Poll::Ready(output) => Poll::Ready(Some(output)),
         Poll::Pending => alarm.as_mut().poll(cx).map(|()| None),
     })
     .await;
-    match output {
-        Some(output) => output,
-        None if deadline == Some(end) => {
-            Err(ErrorRecord { terminal: true, ..out_of_time(definition.name, policy.deadline, None) })
-        }
-        None => Err(ErrorRecord::new(
-            ErrorKind::TimedOut,
-            format!(
-                "trace {} took longer than the {:?} that a try may take",
-                definition.name,
-                policy.timeout.unwrap_or_default()
-            ),
-        )),
+    if output.is_some() || deadline == Some(end) {
+        return output;
     }
+    let span = policy.timeout.unwrap_or_default();
+    let message = format!("trace {} took longer than the {span:?} that a try may take", definition.name);
+    Some(Err(ErrorRecord::new(ErrorKind::TimedOut, message)))
 }
 
 fn out_of_time(name: &str, deadline: Option<Duration>, last: Option<ErrorRecord>) -> ErrorRecord {
@@ -269,10 +268,28 @@ pub(crate) fn wait_before(retry: &RetryPolicy, tries: u32, entropy: &dyn crate::
 
 /// Waits for something that is no work of the effect's own: a time, a signal, a child. Frees the run's turn.
 pub(crate) async fn waiting<F: Future>(context: &EffectContext, future: F) -> F::Output {
-    context.is_waiting.store(true, Ordering::Relaxed);
-    let output = future.await;
-    context.is_waiting.store(false, Ordering::Relaxed);
-    output
+    let _waiting = Waiting::begin(context);
+    future.await
+}
+
+/// Says that an effect waits, until it is dropped: also with a future that lost a race.
+struct Waiting<'a>(&'a EffectContext);
+
+impl<'a> Waiting<'a> {
+    /// Noted of the effect that the run's loop polls.
+    fn begin(mut context: &'a EffectContext) -> Self {
+        while let Some(outer) = &context.outer {
+            context = outer;
+        }
+        context.wait_count.fetch_add(1, Ordering::Relaxed);
+        Self(context)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.wait_count.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// Waits until everything before this position is durable. If it will not be, the run ends, and this with it.

@@ -6,7 +6,7 @@
 //! has done all that the log holds before it.
 
 use std::panic::resume_unwind;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::MutexGuard;
@@ -278,7 +278,7 @@ pub(super) fn context_of(
         called_at: started.at,
         outer: None,
         is_inline: true,
-        is_waiting: AtomicBool::new(false),
+        wait_count: AtomicU32::new(0),
         tries: AtomicU32::new(0),
         calls: parking_lot::Mutex::default(),
         idempotency_key: OnceLock::new(),

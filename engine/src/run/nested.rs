@@ -9,7 +9,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::error::{Error, ErrorKind, Result, payload_error};
 use crate::event::{Event, TraceCompleted, TraceForm, TraceOutcome, TraceStarted};
@@ -42,7 +42,7 @@ pub(super) fn call(call: TraceCall, outer: Arc<EffectContext>) -> NestedFuture {
             CallWork::Sleep(duration) => {
                 // The outer trace's own outcome is what is recorded.
                 let clock = Arc::clone(&outer.shared.environment.clock);
-                effect::waiting(&outer, clock.sleep_until(clock.elapsed() + duration)).await;
+                effect::waiting(&outer, clock.sleep_until(clock.elapsed().saturating_add(duration))).await;
                 return Ok(crate::payload::Payload::encode(&())
                     .map_err(|error| crate::event::ErrorRecord::new(ErrorKind::Payload, error.to_string())));
             }
@@ -152,7 +152,7 @@ fn find(
             called_at: call.at,
             outer: Some(Arc::clone(outer)),
             is_inline: outer.is_inline,
-            is_waiting: AtomicBool::new(false),
+            wait_count: AtomicU32::new(0),
             tries: AtomicU32::new(0),
             calls: parking_lot::Mutex::default(),
             idempotency_key: OnceLock::new(),

@@ -43,6 +43,8 @@ pub(crate) struct Plan {
     pub(crate) cache: Arc<Ledger>,
     /// When the run was started.
     pub(crate) started_at: Timestamp,
+    /// When the first of the attempts was started that followed each other by themselves: the deadline counts from here.
+    pub(crate) series_started_at: Timestamp,
     /// When the attempt was started.
     pub(crate) attempt_started_at: Timestamp,
     pub(crate) attempt: u32,
@@ -86,6 +88,7 @@ impl Plan {
             call: if is_new { Some(definition.call_key(&counted)) } else { recorded_call },
             cache: Arc::clone(&engine.cache),
             started_at: past.first.at,
+            series_started_at: past.series_started_at,
             attempt_started_at: started.at,
             attempt: started.attempt,
             attempt_at,
@@ -146,7 +149,7 @@ impl Plan {
             Timestamp(from.0.saturating_add(i64::try_from(span.as_micros()).unwrap_or(i64::MAX)))
         };
         let due = after(at, super::effect::wait_before(&policy.retry, self.tries, entropy));
-        let in_time = policy.deadline.is_none_or(|deadline| due < after(self.started_at, deadline));
+        let in_time = policy.deadline.is_none_or(|deadline| due < after(self.series_started_at, deadline));
         in_time.then_some(due)
     }
 

@@ -164,7 +164,7 @@ pub(super) fn poll_effect(shared: &Arc<RunShared>, index: TraceIndex) -> Option<
     let (sourced, rest) = match polled {
         Ok(Ok((sourced, rest))) => (sourced, Some(rest)),
         Ok(Err(work)) => {
-            let is_waiting = context.is_waiting.load(Ordering::Relaxed);
+            let is_waiting = context.wait_count.load(Ordering::Relaxed) > 0;
             let mut state = shared.state.lock();
             let state = &mut *state;
             if let Some(slot) = state.traces.get_mut(&index) {

@@ -134,6 +134,8 @@ pub(crate) struct TraceSlot {
     pub(crate) signal: Option<Box<SignalWait>>,
     /// The run it is.
     pub(crate) child: Option<RunId>,
+    /// Of a sleep: when it ends.
+    pub(crate) due: Timestamp,
 }
 
 /// What is polled for a trace.
@@ -269,7 +271,9 @@ impl Wake for BodyWaker {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        if context::is_body_of(self.0.run) {
+        if self.0.closing.load(Ordering::Relaxed) {
+            // Of an attempt that is over: the next one has the same mailbox.
+        } else if context::is_body_of(self.0.run) {
             self.0.woke_itself.store(true, Ordering::Relaxed);
         } else {
             self.0.mailbox.stranger();

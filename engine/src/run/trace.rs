@@ -7,7 +7,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
@@ -258,7 +258,7 @@ fn open(
         called_at: started.at,
         outer: None,
         is_inline: false,
-        is_waiting: AtomicBool::new(false),
+        wait_count: AtomicU32::new(0),
         tries: AtomicU32::new(0),
         calls: parking_lot::Mutex::default(),
         idempotency_key: OnceLock::new(),
@@ -271,6 +271,10 @@ fn open(
         _ => None,
     };
     let child = started.child;
+    let due = match &work {
+        CallWork::Sleep(duration) => started.at.0.saturating_add_unsigned(micros(*duration)),
+        _ => i64::MAX,
+    };
     let work = if at_most_once && (started.logged || started.hit == Some(Hit::Began)) {
         Work::Effect(Box::pin(std::future::ready(Err(effect::interrupted(definition.name)))))
     } else {
@@ -306,6 +310,7 @@ fn open(
             remembered,
             signal,
             child,
+            due: Timestamp(due),
         },
     );
     Some(started.index)

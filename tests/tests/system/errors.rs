@@ -291,6 +291,16 @@ async fn a_trace_outside_a_task_is_an_error_that_says_where_unless_it_is_meant_t
     assert_eq!(relive::provided::<u8>().expect_err("outside").kind(), ErrorKind::OutsideTask);
 }
 
+#[task(name = "errors.nests_task")]
+async fn nests_task() -> relive::Result<u32> {
+    calls_task().await
+}
+
+#[trace(name = "errors.calls_task")]
+async fn calls_task() -> relive::Result<u32> {
+    goes_on().await
+}
+
 #[tokio::test]
 async fn a_trace_inside_a_trace_runs_and_is_recorded_within_it() {
     let probe = Probe::default();
@@ -305,6 +315,17 @@ async fn a_trace_inside_a_trace_runs_and_is_recorded_within_it() {
     });
     let expected = [("errors.outer".to_owned(), None), ("errors.held".to_owned(), Some(1))];
     assert_eq!(within.collect::<Vec<_>>(), expected);
+}
+
+#[tokio::test]
+async fn a_task_inside_a_trace_is_refused_by_name() {
+    let probe = Probe::default();
+    let engine = open(&MemoryStore::new(), &probe).await;
+    let error = guard(engine.run(nests_task())).await.expect_err("refused");
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
+    let message = error.to_string();
+    assert!(message.contains("errors.goes_on") && message.contains("errors.calls_task"), "{message}");
+    assert_eq!(probe.all_begun(), Vec::<String>::new());
 }
 
 #[derive(Debug)]

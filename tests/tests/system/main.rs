@@ -5,12 +5,14 @@
 //!
 //! All tasks and traces of this binary share one registry, so their names begin with their theme's.
 
+mod between;
 mod cache;
 mod cache_explain;
 mod cache_kit;
 mod cache_modes;
 mod cache_rebuild;
 mod cache_size;
+mod crashes;
 mod cuts;
 mod divergence;
 mod errors;
@@ -29,8 +31,15 @@ mod payloads;
 mod plain_functions;
 mod policies;
 mod recorded;
+mod retries;
+mod signals;
+mod sleep;
 mod sources;
 mod streams;
 mod streams_among_others;
 mod support;
+mod task_retries;
+mod timeouts;
+mod turns;
+mod typed_errors;
 mod woken_sources;

@@ -1,5 +1,11 @@
-//! A clock that stands until a test moves it.
+//! A clock that stands still until a test moves it.
+//!
+//! Wall clock and elapsed time move together by [`ManualClock::advance`]; the wall clock alone by [`ManualClock::jump`], as
+//! when somebody sets it. A test waits for who sleeps, and then moves the time: nothing depends on how fast anything is.
+//!
+//! Invariant: a sleeper is woken when elapsed time has reached what it sleeps for, never by the wall clock.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -10,40 +16,118 @@ use tokio::sync::watch;
 
 use super::support::guard;
 
-#[derive(Clone, Copy, Debug, Default)]
+/// The moment at which every test's first life begins, in microseconds: some day in 2033.
+const FIRST_MOMENT: i64 = 2_000_000_000_000_000;
+
+#[derive(Debug)]
 struct Time {
+    wall: i64,
     elapsed: Duration,
-    sleeper_count: usize,
+    /// Who sleeps, by number, and until when.
+    sleepers: BTreeMap<u64, Duration>,
+    slept_count: u64,
 }
 
-/// Stands still. A clone is the same clock.
+/// A clock that a test moves. Clones are the same clock.
 #[derive(Clone, Debug)]
 pub(crate) struct ManualClock(Arc<watch::Sender<Time>>);
 
 impl Default for ManualClock {
     fn default() -> Self {
-        Self(Arc::new(watch::Sender::new(Time::default())))
+        Self::at(FIRST_MOMENT)
     }
 }
 
 impl ManualClock {
-    /// Goes on by so much: who sleeps no longer than that wakes up.
-    pub(crate) fn advance(&self, by: Duration) {
-        self.0.send_modify(|time| time.elapsed += by);
+    fn at(wall: i64) -> Self {
+        let time = Time { wall, elapsed: Duration::from_secs(7), sleepers: BTreeMap::new(), slept_count: 0 };
+        Self(Arc::new(watch::Sender::new(time)))
     }
 
-    /// Waits until so many sleep.
-    pub(crate) async fn sleeping(&self, count: usize) {
-        guard(self.0.subscribe().wait_for(|time| time.sleeper_count >= count))
-            .await
-            .expect("the clock holds the sender");
+    /// The clock of the process's next life, so much later by the wall clock. Elapsed time starts anew.
+    pub(crate) fn next_life(&self, later: Duration) -> Self {
+        Self::at(self.now().0 + micros(later))
     }
+
+    /// Time passes: whoever is due by then is woken.
+    pub(crate) fn advance(&self, by: Duration) {
+        self.0.send_modify(|time| {
+            time.wall += micros(by);
+            time.elapsed += by;
+        });
+    }
+
+    /// Somebody sets the wall clock: no time passes.
+    pub(crate) fn jump(&self, seconds: i64) {
+        self.0.send_modify(|time| time.wall += seconds * 1_000_000);
+    }
+
+    /// Waits until somebody sleeps who has so much left to sleep.
+    pub(crate) async fn sleeps(&self, left: Duration) {
+        let mut receiver = self.0.subscribe();
+        let sleeps = |time: &Time| time.sleepers.values().any(|due| due.saturating_sub(time.elapsed) == left);
+        let found = tokio::time::timeout(Duration::from_secs(20), receiver.wait_for(sleeps)).await.is_ok();
+        assert!(found, "nobody sleeps for {left:?}, but for {:?}", self.lefts());
+    }
+
+    /// Waits until so many sleep; gives what each has left, the shortest first.
+    pub(crate) async fn sleepers(&self, count: usize) -> Vec<Duration> {
+        let mut receiver = self.0.subscribe();
+        guard(receiver.wait_for(|time| time.sleepers.len() == count)).await.expect("the clock holds the sender");
+        self.lefts()
+    }
+
+    /// Waits until so many sleep, or more.
+    pub(crate) async fn sleeping(&self, count: usize) {
+        let mut receiver = self.0.subscribe();
+        guard(receiver.wait_for(|time| time.sleepers.len() >= count)).await.expect("the clock holds the sender");
+    }
+
+    /// What each who sleeps has left, the shortest first.
+    pub(crate) fn lefts(&self) -> Vec<Duration> {
+        let time = self.0.borrow();
+        let mut lefts: Vec<_> = time.sleepers.values().map(|due| due.saturating_sub(time.elapsed)).collect();
+        lefts.sort_unstable();
+        lefts
+    }
+
+    /// How often anybody began to sleep.
+    pub(crate) fn slept_count(&self) -> u64 {
+        self.0.borrow().slept_count
+    }
+
+    /// From here on time flows by itself whenever somebody sleeps: to the moment at which the first is due. Until the guard
+    /// is dropped.
+    pub(crate) fn flow(&self) -> Flowing {
+        let clock = self.clone();
+        Flowing(tokio::spawn(async move {
+            let mut receiver = clock.0.subscribe();
+            while receiver.wait_for(|time| !time.sleepers.is_empty()).await.is_ok() {
+                if let Some(left) = clock.lefts().first() {
+                    clock.advance(*left);
+                }
+                tokio::task::yield_now().await;
+            }
+        }))
+    }
+}
+
+/// Ends the flow of time when it is dropped.
+pub(crate) struct Flowing(tokio::task::JoinHandle<()>);
+
+impl Drop for Flowing {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+fn micros(duration: Duration) -> i64 {
+    i64::try_from(duration.as_micros()).expect("a test's durations are short")
 }
 
 impl Clock for ManualClock {
     fn now(&self) -> Timestamp {
-        let micros = i64::try_from(self.0.borrow().elapsed.as_micros()).expect("a test is short");
-        Timestamp(1_700_000_000_000_000 + micros)
+        Timestamp(self.0.borrow().wall)
     }
 
     fn elapsed(&self) -> Duration {
@@ -53,25 +137,32 @@ impl Clock for ManualClock {
     fn sleep_until(&self, due: Duration) -> Pin<Box<dyn Future<Output = ()> + Send>> {
         let clock = self.clone();
         Box::pin(async move {
-            let mut time = clock.0.subscribe();
-            let _sleeper = Sleeper::new(&clock);
-            time.wait_for(|time| time.elapsed >= due).await.expect("the clock holds the sender");
+            let _sleeps = Sleeps::begin(&clock, due);
+            let mut receiver = clock.0.subscribe();
+            receiver.wait_for(|time| time.elapsed >= due).await.expect("the clock holds the sender");
         })
     }
 }
 
-/// Counts a sleep from its first poll to its end or its drop.
-struct Sleeper(ManualClock);
+/// One who sleeps, until it is woken or dropped.
+struct Sleeps(ManualClock, u64);
 
-impl Sleeper {
-    fn new(clock: &ManualClock) -> Self {
-        clock.0.send_modify(|time| time.sleeper_count += 1);
-        Self(clock.clone())
+impl Sleeps {
+    fn begin(clock: &ManualClock, due: Duration) -> Self {
+        let mut number = 0;
+        clock.0.send_modify(|time| {
+            number = time.slept_count;
+            time.slept_count += 1;
+            time.sleepers.insert(number, due);
+        });
+        Self(clock.clone(), number)
     }
 }
 
-impl Drop for Sleeper {
+impl Drop for Sleeps {
     fn drop(&mut self) {
-        self.0.0.send_modify(|time| time.sleeper_count -= 1);
+        self.0.0.send_modify(|time| {
+            time.sleepers.remove(&self.1);
+        });
     }
 }

@@ -15,7 +15,7 @@ use std::task::{Context as TaskContext, Poll};
 
 use relive_storage::Operation;
 
-use crate::error::{ErrorKind, Result};
+use crate::error::{ErrorKind, Result, storage_error};
 use crate::event::{ErrorRecord, Event, TraceOutcome};
 use crate::id::Sequence;
 use crate::index;
@@ -66,10 +66,11 @@ impl Drive {
         let undelivered = state.traces.iter().filter(|(index, slot)| !slot.work.is_none() && !known.contains(index));
         // Behind what this life has appended to the log's last step, as everything that begins.
         let end = state.appender.end();
-        let mut undelivered: Vec<_> = undelivered.map(|(index, _)| (end, *index)).collect();
+        // Sleeps that are over end in the order in which they would have.
+        let mut undelivered: Vec<_> = undelivered.map(|(index, slot)| (slot.due, *index)).collect();
         undelivered.sort_unstable();
-        for entry in undelivered.into_iter().rev() {
-            self.waiting.push_front(entry);
+        for (_, index) in undelivered.into_iter().rev() {
+            self.waiting.push_front((end, index));
         }
         self.released.extend(state.released.drain(..).map(|child| (end, child)));
         let letters = match &state.store {
@@ -83,7 +84,7 @@ impl Drive {
             Some(clock.elapsed().saturating_add(until(clock.now(), due)))
         };
         let attempt_end = at(plan.attempt_started_at, plan.definition.policy.timeout).map(|due| (due, true));
-        let run_end = at(plan.started_at, plan.definition.policy.deadline).map(|due| (due, false));
+        let run_end = at(plan.series_started_at, plan.definition.policy.deadline).map(|due| (due, false));
         self.alarm = attempt_end
             .into_iter()
             .chain(run_end)
@@ -102,16 +103,24 @@ impl Drive {
         let mut guard = self.shared.state.lock();
         let state = &mut *guard;
         for letter in letters {
-            if from_inbox || !state.signals_seen.remove(&letter.key) {
-                state.appender.also(Operation::Delete { keyspace: index::INBOX, key: letter.key });
-                state.replay.aside(Event::SignalReceived(letter.signal));
+            // Told of late, it may be in the log: by this attempt, or by the one before it.
+            if !from_inbox && (state.signals_seen.remove(&letter.key) || !self.is_in_inbox(state, &letter)?) {
+                continue;
             }
+            state.appender.also(Operation::Delete { keyspace: index::INBOX, key: letter.key });
+            state.replay.aside(Event::SignalReceived(letter.signal));
         }
         self.shared.append_aside(state, false)?;
         let waiters = std::mem::take(&mut state.signal_waiters);
         drop(guard);
         waiters.into_iter().for_each(std::task::Waker::wake);
         Ok(())
+    }
+
+    /// Whether a signal is not in the log yet.
+    fn is_in_inbox(&self, state: &RunState, letter: &Letter) -> Result<bool> {
+        let store = state.store.as_ref().ok_or_else(|| closed(self.shared.run))?;
+        Ok(store.get(index::INBOX, &letter.key).map_err(storage_error)?.is_some())
     }
 
     fn poll_wait(&mut self, cx: &mut TaskContext<'_>) -> Poll<Result<Waited>> {
@@ -167,6 +176,10 @@ impl Drive {
                 }
             }
             while let Some(index) = self.woken.pop_front() {
+                // A waker that an earlier attempt's effect left somewhere begins nothing.
+                if self.shared.state.lock().traces.get(&index).is_none_or(|slot| slot.waker.is_none()) {
+                    continue;
+                }
                 self.poll_effect(index);
                 progressed = true;
             }
@@ -271,13 +284,10 @@ impl Drive {
             (definition.policy.deadline, "all its attempts may take")
         };
         let span = span.unwrap_or_default();
-        ErrorRecord {
-            terminal: !retries,
-            ..ErrorRecord::new(
-                ErrorKind::TimedOut,
-                format!("task {} took longer than the {span:?} that {what}", definition.name),
-            )
-        }
+        ErrorRecord::new(
+            ErrorKind::TimedOut,
+            format!("task {} took longer than the {span:?} that {what}", definition.name),
+        )
     }
 
     /// Nothing to do for now: or for ever?
