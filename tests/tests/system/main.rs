@@ -5,12 +5,15 @@
 //!
 //! All tasks and traces of this binary share one registry, so their names begin with their theme's.
 
+mod attempts_kit;
 mod cache;
 mod cache_explain;
 mod cache_kit;
 mod cache_modes;
 mod cache_rebuild;
 mod cache_size;
+mod children;
+mod children_end;
 mod divergence;
 mod errors;
 mod failing_store;
