@@ -63,7 +63,7 @@ pub(crate) fn take_up(inner: &Arc<Inner>) -> Result<()> {
         for row in &page.rows {
             let run = index::run_of(index::UNFINISHED, &row.key)?;
             let record = index::open::<UnfinishedRecord>(index::UNFINISHED, &row.key, &row.value)?;
-            take_up_run(inner, run, &record);
+            take_up_run(inner, run, &record)?;
         }
         match page.rows.last() {
             Some(last) if page.more => range.start = after(&last.key),
@@ -72,13 +72,14 @@ pub(crate) fn take_up(inner: &Arc<Inner>) -> Result<()> {
     }
 }
 
-fn take_up_run(inner: &Arc<Inner>, run: RunId, record: &UnfinishedRecord) {
+fn take_up_run(inner: &Arc<Inner>, run: RunId, record: &UnfinishedRecord) -> Result<()> {
     let cell = RunCell::new(run, &record.task, CellState::Queued);
-    {
-        let mut holders = cell.holders.lock();
-        holders.rooted = record.parent.is_none();
-        holders.parents.extend(record.parent);
+    let holders = inner.recorded_holders(run, record.parent)?;
+    if holders.calls.is_empty() && !holders.rooted {
+        // Whoever waited for it ended or let it go, and the process died before it was told.
+        cell.mailbox.cancel();
     }
+    *cell.holders.lock() = holders;
     inner.runs.lock().insert(run, Arc::clone(&cell));
     let definition = inner.registry.task(&record.task);
     let joinable = definition.is_some_and(|definition| definition.cache.mode != CacheMode::Off);
@@ -98,6 +99,7 @@ fn take_up_run(inner: &Arc<Inner>, run: RunId, record: &UnfinishedRecord) {
             cell.set(CellState::Waiting(Arc::new(error)));
         }
     }
+    Ok(())
 }
 
 /// How a run began.

@@ -12,7 +12,7 @@ use crate::child::under_way;
 use crate::definition::CacheMode;
 use crate::engine::Inner;
 use crate::error::{Error, ErrorKind, Result};
-use crate::event::{Cause, Event, SignalReceived, TaskCompleted, TaskOutcome};
+use crate::event::{Cause, Event, Parent, SignalReceived, TaskCompleted, TaskOutcome};
 use crate::execute::{self, Beginning};
 use crate::handle::{CellState, Handle, RunCell, Target};
 use crate::id::RunId;
@@ -23,8 +23,14 @@ use crate::payload::Payload;
 use crate::run::{Letter, closed};
 
 impl Inner {
-    /// Begins a new attempt of a run that failed, was cancelled, or waits.
-    pub(crate) async fn begin_attempt(self: &Arc<Self>, run: RunId, cause: Cause) -> Result<Handle> {
+    /// Begins a new attempt of a run that failed, was cancelled, or waits; for a call in another run's body, or for somebody
+    /// outside.
+    pub(crate) async fn begin_attempt(
+        self: &Arc<Self>,
+        run: RunId,
+        cause: Cause,
+        caller: Option<Parent>,
+    ) -> Result<Handle> {
         self.check_open()?;
         let record = inspect::run(self.store()?.as_ref(), run)?
             .ok_or_else(|| Error::new(ErrorKind::UnknownRun, format!("there is no run {run} in this store")))?;
@@ -61,6 +67,10 @@ impl Inner {
             (cell, alive)
         };
         cell.mailbox.renew();
+        if record.parent.is_none() {
+            let mut holders = cell.holders.lock();
+            (holders.rooted, holders.rooted_on_record) = (true, true);
+        }
         let _ = cell.input.set(canonical.clone().into());
         let counted = definition.counted(&started.input, &canonical.clone().into());
         let key = counted.ok().filter(|_| definition.cache.mode != CacheMode::Off);
@@ -68,9 +78,14 @@ impl Inner {
         if let Some(key) = key {
             self.joinable_if_free(key, &cell);
         }
-        execute::spawn(self, &cell, Beginning::Attempt(cause), key, alive);
+        execute::spawn(self, &cell, Beginning::Attempt(cause, caller), key, alive);
         match cell.started().await {
-            Ok(()) => Ok(Handle { run, target: Target::Live(cell) }),
+            Ok(()) => {
+                if caller.is_none() {
+                    self.root(&cell).await?;
+                }
+                Ok(Handle { run, target: Target::Live(cell) })
+            }
             Err(error) if error.kind() == ErrorKind::IdTaken => Err(under_way(run)),
             Err(error) => Err(error),
         }
@@ -103,7 +118,10 @@ impl Inner {
         // Somebody else may be cancelling it, too: who appends first has cancelled it.
         let absent = Precondition::Absent { keyspace: LOG, key: crate::log::key(run, first) };
         match self.settings.committer.commit(Write { preconditions: vec![absent], operations }).await? {
-            Outcome::Applied => Ok(completed),
+            Outcome::Applied => {
+                self.release_children(run);
+                Ok(completed)
+            }
             Outcome::Refused { .. } => {
                 Err(Error::new(ErrorKind::Storage, format!("run {run} moved while it was cancelled: try again")))
             }

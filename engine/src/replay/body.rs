@@ -34,6 +34,8 @@ pub struct Started {
     pub logged: bool,
     /// Which run it is, if it is a task.
     pub child: Option<RunId>,
+    /// Whether an earlier attempt called that run.
+    pub is_repeated: bool,
     /// Of an inline trace with one outcome, what it returned before.
     pub recorded: Option<TraceOutcome>,
     /// What earlier attempts found.
@@ -73,11 +75,13 @@ impl Replay {
             at: call.at,
             logged: logged.is_some(),
             child: call.child,
+            is_repeated: false,
             recorded: None,
             hit,
         };
         // Kept while there is history: to say what was dropped, if the body drops it and the log does not.
         // And of children: to say what the run depends on.
+        let earlier = call.child.and_then(|_| self.memo.child(&call));
         let mut kept = ((!form.is_inline() && !is_live) || call.child.is_some()).then(|| Box::new(call.clone()));
         let iterator = (form == TraceForm::Iterator).then(|| Box::new(call.clone()));
         match logged {
@@ -89,9 +93,7 @@ impl Replay {
                 started.recorded = logged.outcome;
             }
             None if self.may_append() => {
-                if call.child.is_some()
-                    && let Some(child) = self.memo.child(&call)
-                {
+                if let Some(child) = earlier {
                     call.child = Some(child);
                     started.child = Some(child);
                 }
@@ -99,6 +101,7 @@ impl Replay {
             }
             None => self.unexpected.push(Side::Call(CallSite::of(&call))),
         }
+        started.is_repeated = earlier.is_some() && started.child == earlier;
         if let Some(kept) = &mut kept {
             kept.child = started.child;
         }

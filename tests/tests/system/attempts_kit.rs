@@ -10,7 +10,9 @@ use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
-use relive::{Builder, Engine, Error, Event, RunHandle, RunId, RunState, RunStatus, TaskOutcome, TraceOutcome, task, trace};
+use relive::{
+    Builder, Engine, Error, Event, RunHandle, RunId, RunState, RunStatus, TaskOutcome, TraceOutcome, task, trace,
+};
 use relive_engine::log::LogReader;
 use relive_storage::{
     CommitError, Durability, KeyRange, Keyspace, MemoryStore, Order, Outcome, Page, PageLimit, Read, Store, Write,

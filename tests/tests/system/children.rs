@@ -54,7 +54,11 @@ async fn a_replay_of_the_parent_asks_neither_the_cache_nor_the_child() {
     let world = family();
     let engine = world.open().await;
     let run = engine.start(program(label("parent"))).await.expect("starts");
-    let run = { let id = run.id(); guard(run).await.expect("succeeds"); id };
+    let run = {
+        let id = run.id();
+        guard(run).await.expect("succeeds");
+        id
+    };
     // Neither the child's code nor its cached result is there any more.
     let edited = world.crashed().with("child", || async { Err(Error::msg("the child was asked")) });
     let engine = edited.open().await;
@@ -287,14 +291,12 @@ async fn deep_recursion_is_taken_up_where_one_run_may_be_under_way() {
 
 #[tokio::test]
 async fn a_join_that_closes_a_circle_is_an_error() {
-    let world = World::default()
-        .with("a", || async { program(label("b")).await })
-        .with("b", || async {
-            match program(label("a")).await {
-                Err(error) if error.kind() == ErrorKind::Cycle => Ok(vec![do_step("found out").await?]),
-                other => Err(Error::msg(format!("no circle: {other:?}"))),
-            }
-        });
+    let world = World::default().with("a", || async { program(label("b")).await }).with("b", || async {
+        match program(label("a")).await {
+            Err(error) if error.kind() == ErrorKind::Cycle => Ok(vec![do_step("found out").await?]),
+            other => Err(Error::msg(format!("no circle: {other:?}"))),
+        }
+    });
     let engine = world.open().await;
     assert_eq!(guard(engine.run(program(label("a")))).await.expect("the circle is found out"), [1]);
     replays(&engine, "a circle").await;
@@ -525,9 +527,7 @@ async fn a_child_whose_id_belongs_to_another_call_is_the_parents_error() {
 #[tokio::test]
 async fn children_that_are_not_cached_are_a_run_per_call() {
     let world = World::default()
-        .with("parent", || async {
-            Ok([uncached(label("child")).await?, uncached(label("child")).await?].concat())
-        })
+        .with("parent", || async { Ok([uncached(label("child")).await?, uncached(label("child")).await?].concat()) })
         .with("child", || async { Ok(vec![do_step("child").await?]) });
     let copies = world
         .every_commit(async |engine| {

@@ -5,7 +5,9 @@ use std::time::Duration;
 use relive::{Cancellation, RunState};
 use relive_engine::index::IDS;
 
-use super::attempts_kit::{World, checked, do_step, handle, label, program, replays, run_of, runs_of, settled, state, step};
+use super::attempts_kit::{
+    World, checked, do_step, handle, label, program, replays, run_of, runs_of, settled, state, step,
+};
 use super::support::{guard, rows};
 
 /// Where a run stands once nothing moves any more; `None` if there is none.
@@ -228,4 +230,37 @@ async fn a_timeout_around_a_child_cancels_it() {
     assert_eq!(guard(handle(&engine, run)).await.expect("succeeds"), [1]);
     assert!(matches!(ends(&engine, "child").await, None | Some(RunState::Cancelled)));
     replays(&engine, "a timeout").await;
+}
+
+#[tokio::test]
+async fn a_run_that_a_user_joined_goes_on_after_a_crash_though_the_parent_that_began_it_is_gone() {
+    let world = World::default()
+        .with("parent", || async { program(label("child")).await })
+        .with("child", || async { Ok(vec![do_step("held").await?]) });
+    let engine = world.open().await;
+    let parent = engine.start(program(label("parent"))).await.expect("starts");
+    world.probe.begun("held", 1).await;
+    let users = engine.start(program(label("child"))).await.expect("joins");
+    assert_eq!(guard(parent.cancel()).await.expect("cancelled"), Cancellation::Cancelled);
+    let after = world.crashed();
+    let engine = after.open().await;
+    after.probe.open("held");
+    assert_eq!(guard(handle(&engine, users.id())).await.expect("it goes on"), [1]);
+}
+
+#[tokio::test]
+async fn cancelling_a_queued_parent_cancels_the_child_that_it_began_before_a_crash() {
+    let world = World::default()
+        .with("parent", || async { program(label("child")).await })
+        .with("child", || async { Ok(vec![do_step("held child").await?]) })
+        .with("busy", || async { Ok(vec![do_step("held busy").await?]) });
+    let engine = world.open().await;
+    let parent = engine.start(program(label("parent"))).await.expect("starts").id();
+    world.probe.begun("held child", 1).await;
+    let after = world.crashed();
+    // The first to be taken up has the only turn: the child waits for its own, as its parent does for the child.
+    let engine = after.open_with(|builder| builder.runs_max(1)).await;
+    assert_eq!(guard(engine.cancel(parent)).await.expect("cancelled"), Cancellation::Cancelled);
+    assert_eq!(ends(&engine, "child").await, Some(RunState::Cancelled));
+    replays(&engine, "queued").await;
 }
