@@ -343,6 +343,7 @@ pub(crate) async fn replay(engine: &Arc<Inner>, run: RunId) -> Result<Option<Tas
 
 /// What a new attempt would append before it begins an effect.
 pub(crate) async fn preview(engine: &Arc<Inner>, run: RunId, rerun: Rerun) -> Result<Vec<(Sequence, Event)>> {
+    engine.resumable(run)?;
     let definition = definition_of(engine, run)?;
     let (plan, started, past) = next_attempt(engine, run, definition, Cause::Resumed(rerun), None)?;
     let body = body(&plan, &started.input)?;

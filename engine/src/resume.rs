@@ -23,6 +23,24 @@ use crate::payload::Payload;
 use crate::run::{Letter, closed};
 
 impl Inner {
+    /// A run that an attempt may follow, as it is stored.
+    ///
+    /// # Errors
+    /// Of kind `UnknownRun`; of kind `Ended` if it has completed; of kind `Unsupported` if it is under way.
+    pub(crate) fn resumable(&self, run: RunId) -> Result<index::RunRecord> {
+        self.check_open()?;
+        let record = inspect::run(self.store()?.as_ref(), run)?
+            .ok_or_else(|| Error::new(ErrorKind::UnknownRun, format!("there is no run {run} in this store")))?;
+        if record.state == index::RunState::Completed {
+            let why = format!("run {run} has completed: there is nothing to resume");
+            return Err(Error::new(ErrorKind::Ended, why));
+        }
+        match self.runs.lock().get(&run) {
+            Some(cell) if !matches!(cell.state(), CellState::Waiting(_)) => Err(under_way(run)),
+            _ => Ok(record),
+        }
+    }
+
     /// Begins a new attempt of a run that failed, was cancelled, or waits; for a call in another run's body, or for somebody
     /// outside.
     pub(crate) async fn begin_attempt(
@@ -31,13 +49,7 @@ impl Inner {
         cause: Cause,
         caller: Option<Parent>,
     ) -> Result<Handle> {
-        self.check_open()?;
-        let record = inspect::run(self.store()?.as_ref(), run)?
-            .ok_or_else(|| Error::new(ErrorKind::UnknownRun, format!("there is no run {run} in this store")))?;
-        if record.state == index::RunState::Completed {
-            let why = format!("run {run} has completed: there is nothing to resume");
-            return Err(Error::new(ErrorKind::Ended, why));
-        }
+        let record = self.resumable(run)?;
         let definition = self.registry.task(&record.task).ok_or_else(|| {
             let why = format!("run {run} is of task {}, which this program does not have", record.task);
             Error::new(ErrorKind::UnknownTask, why)

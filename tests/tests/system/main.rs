@@ -6,6 +6,7 @@
 //! All tasks and traces of this binary share one registry, so their names begin with their theme's.
 
 mod attempts_kit;
+mod attempts_memo;
 mod cache;
 mod cache_explain;
 mod cache_kit;
@@ -22,4 +23,5 @@ mod ids;
 mod lifecycle;
 mod payloads;
 mod recorded;
+mod resume;
 mod support;
