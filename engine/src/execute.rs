@@ -19,7 +19,7 @@ use crate::error::{Error, ErrorKind, Result, payload_error};
 use crate::event::{Batch, Cause, ErrorRecord, Event, Parent, Rerun, TaskCompleted, TaskStarted};
 use crate::handle::{CellState, RunCell};
 use crate::id::{RunId, Sequence, Timestamp};
-use crate::log::{LogReader, LogWriter};
+use crate::log::{LogReader, LogWriter, last_event};
 use crate::past::Past;
 use crate::payload::{Payload, PayloadError};
 use crate::replay::{Memo, Replay};
@@ -338,7 +338,14 @@ pub(crate) async fn replay(engine: &Arc<Inner>, run: RunId) -> Result<Option<Tas
         crate::inspect::run(engine.store()?.as_ref(), run)?.map_or(Sequence(0), |record| record.attempt_at);
     let definition = definition_of(engine, run)?;
     let (shared, body) = prepare(engine, run, definition, &Arc::default(), attempt_at, true)?;
-    Drive::new(shared, engine.settings.clone(), None).replay(body).await
+    let completed = Drive::new(shared, engine.settings.clone(), None).replay(body).await?;
+    if completed.as_ref().is_some_and(|completed| completed.retry_at.is_some())
+        && let Some((_, Event::TaskCompleted(last))) = last_event(engine.store()?.as_ref(), run)?
+    {
+        // Cancelled while it waited for its next attempt.
+        return Ok(Some(last));
+    }
+    Ok(completed)
 }
 
 /// What a new attempt would append before it begins an effect.
