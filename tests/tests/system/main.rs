@@ -26,6 +26,7 @@ mod lifecycle;
 mod payloads;
 mod preview;
 mod recorded;
+mod rerun;
 mod resume;
 mod support;
 mod tags;
