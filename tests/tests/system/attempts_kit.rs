@@ -283,8 +283,7 @@ pub(crate) async fn replays(engine: &Engine, what: &str) {
     }
 }
 
-/// How often each label began in this life, of those that did.
-
+/// The labels of the effects that began in this life, in order.
 pub(crate) fn begun(world: &World) -> Vec<String> {
     world.probe.all_begun()
 }

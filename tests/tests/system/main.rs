@@ -16,6 +16,7 @@ mod cache_rebuild;
 mod cache_size;
 mod cancel;
 mod children;
+mod children_circles;
 mod children_end;
 mod divergence;
 mod errors;
