@@ -7,10 +7,12 @@
 
 use std::sync::Arc;
 
+use relive_storage::Write;
+
 use crate::engine::{Inner, Request};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, storage_error};
 use crate::event::{Cause, ErrorRecord, Parent, Rerun, TaskOutcome, TraceStarted};
-use crate::handle::{RunCell, Target};
+use crate::handle::{Holders, RunCell, Target};
 use crate::id::RunId;
 use crate::index::{self, IdRecord, Used};
 use crate::payload::Payload;
@@ -38,30 +40,41 @@ impl Drop for Waits<'_> {
 }
 
 impl Inner {
-    /// Finds, joins or starts the run of a child's call, and waits for its outcome.
+    /// Finds, joins or starts the run of a child's call, and waits for its outcome. `is_repeated`: an earlier attempt of the
+    /// parent made the call.
     pub(crate) async fn child(
         self: &Arc<Self>,
         parent: RunId,
         attempt: u32,
         child: RunId,
+        is_repeated: bool,
         mut request: Request,
     ) -> Result<Output> {
         let name = request.definition.name;
-        request.child = Some((child, Parent { run: parent, attempt }));
-        let known = self.known_child(child)?;
-        let handle = match known {
-            Some(run) if self.is_stale(run, child, parent, attempt)? => {
-                // An earlier attempt of the parent saw it fail: now it is tried again, with what it has.
-                self.resume(run, Rerun::default()).await?
+        let caller = Parent { run: parent, attempt };
+        request.child = Some((child, caller));
+        let cell = loop {
+            let handle = match self.known_child(child)? {
+                Some(run) if is_repeated && self.is_stale(run, caller)? => {
+                    // An earlier attempt of the parent saw it fail: now it is tried again, with what it has.
+                    match self.begin_attempt(run, Cause::Resumed(Rerun::default()), Some(caller)).await {
+                        // Somebody else was faster.
+                        Err(error) if matches!(error.kind(), ErrorKind::Unsupported | ErrorKind::Ended) => continue,
+                        begun => begun?,
+                    }
+                }
+                Some(run) => self.handle(run)?,
+                None => self.start(&request).await?,
+            };
+            match handle.target {
+                Target::Done(outcome) => return Ok(child_output(name, handle.run, &outcome)),
+                Target::Live(cell) if cell.hold(Some((child, parent))) => break cell,
+                // It is being cancelled, as nobody waited for it.
+                Target::Live(cell) => drop(cell.ended().await),
             }
-            Some(run) => self.handle(run)?,
-            None => self.start(&request).await?,
-        };
-        let cell = match handle.target {
-            Target::Done(outcome) => return Ok(child_output(name, handle.run, &outcome)),
-            Target::Live(cell) => cell,
         };
         let Some(_waits) = self.wait_for(parent, cell.run) else {
+            cell.holders.lock().calls.remove(&child);
             return Ok(Err(ErrorRecord {
                 terminal: true,
                 ..ErrorRecord::new(
@@ -73,7 +86,6 @@ impl Inner {
                 )
             }));
         };
-        cell.holders.lock().parents.insert(parent);
         let outcome = cell.done().await?;
         Ok(child_output(name, cell.run, &outcome))
     }
@@ -98,29 +110,27 @@ impl Inner {
         Ok(record.map(|record| record.run))
     }
 
-    /// Whether a child ended without success for an earlier attempt of its parent.
-    fn is_stale(&self, run: RunId, child: RunId, parent: RunId, attempt: u32) -> Result<bool> {
-        if attempt == 1 || run != child || self.runs.lock().contains_key(&run) {
+    /// Whether a run ended without success before this attempt of the parent called it.
+    fn is_stale(&self, run: RunId, caller: Parent) -> Result<bool> {
+        if self.runs.lock().contains_key(&run) {
             return Ok(false);
         }
         let store = self.store()?;
         let Some(record) = crate::inspect::run(store.as_ref(), run)? else { return Ok(false) };
-        let failed = matches!(record.state, index::RunState::Failed | index::RunState::Cancelled);
-        if !failed {
+        if !matches!(record.state, index::RunState::Failed | index::RunState::Cancelled) {
             return Ok(false);
         }
         let past = crate::past::Past::of_attempt(store, run, record.attempt_at)?;
-        Ok(past.last.parent.is_some_and(|last| last.run == parent && last.attempt < attempt))
+        Ok(past.last.parent != Some(caller))
     }
 
     /// Whose body the next attempt of a run is for.
-    pub(crate) fn parent_of(&self, run: RunId, last: Option<Parent>) -> Option<Parent> {
+    pub(crate) fn parent_of(&self, last: Option<Parent>) -> Option<Parent> {
         let last = last?;
         // The parent's attempt that is under way, if it is: that one waits for this.
         let cell = self.runs.lock().get(&last.run).cloned();
         let shared = cell.and_then(|cell| cell.shared.lock().upgrade());
         let attempt = shared.map_or(last.attempt, |shared| shared.attempt.max(last.attempt));
-        let _ = run;
         Some(Parent { run: last.run, attempt })
     }
 
@@ -144,8 +154,8 @@ impl Inner {
         Some(Waits { engine: self, parent, child })
     }
 
-    /// A parent does not wait for a child any more: if nobody does, the child is cancelled.
-    pub(crate) fn release_child(&self, parent: RunId, child: RunId) {
+    /// A call does not wait for its child any more: if nobody does, the child is cancelled.
+    pub(crate) fn release_child(&self, child: RunId) {
         let run = match self.known_child(child) {
             Ok(Some(run)) => run,
             Ok(None) => return,
@@ -154,22 +164,64 @@ impl Inner {
                 return;
             }
         };
-        let Some(cell) = self.runs.lock().get(&run).cloned() else { return };
-        self.release(parent, &cell);
+        let cell = self.runs.lock().get(&run).cloned();
+        if let Some(cell) = cell {
+            cell.release(child);
+        }
     }
 
-    fn release(&self, parent: RunId, cell: &RunCell) {
-        let mut holders = cell.holders.lock();
-        holders.parents.remove(&parent);
-        if holders.parents.is_empty() && !holders.rooted {
-            drop(holders);
-            cell.mailbox.cancel();
+    /// A parent ended without its body: all that it called is let go.
+    pub(crate) fn release_children(&self, parent: RunId) {
+        let cells: Vec<_> = self.runs.lock().values().cloned().collect();
+        for cell in cells {
+            let of_parent = |(call, by): (&RunId, &RunId)| (*by == parent).then_some(*call);
+            let calls: Vec<_> = cell.holders.lock().calls.iter().filter_map(of_parent).collect();
+            calls.into_iter().for_each(|call| cell.release(call));
         }
+    }
+
+    /// Somebody outside waits for a run: a restart is to know that, if it would not.
+    pub(crate) async fn root(&self, cell: &RunCell) -> Result<()> {
+        {
+            let mut holders = cell.holders.lock();
+            holders.rooted = true;
+            if holders.rooted_on_record {
+                return Ok(());
+            }
+        }
+        let put = index::put(index::IDS, index::holder_key(cell.run, None), &cell.run)?;
+        self.settings.committer.commit(Write { preconditions: Vec::new(), operations: vec![put] }).await?;
+        cell.holders.lock().rooted_on_record = true;
+        Ok(())
+    }
+
+    /// Who waits for a run that was taken up, as far as that is on record: calls in runs that are unfinished themselves, and
+    /// whoever started it.
+    pub(crate) fn recorded_holders(&self, run: RunId, parent: Option<RunId>) -> Result<Holders> {
+        let Some(parent) = parent else {
+            return Ok(Holders { rooted: true, rooted_on_record: true, ..Holders::default() });
+        };
+        let store = self.store()?;
+        let mut holders = Holders::default();
+        let mut calls = vec![(run, parent)];
+        for (call, parent) in index::holders(store.as_ref(), run)? {
+            match call {
+                Some(call) => calls.push((call, parent)),
+                None => (holders.rooted, holders.rooted_on_record) = (true, true),
+            }
+        }
+        for (call, parent) in calls {
+            let unfinished = store.get(index::UNFINISHED, &index::run_key(parent)).map_err(storage_error)?;
+            if unfinished.is_some() {
+                holders.calls.insert(call, parent);
+            }
+        }
+        Ok(holders)
     }
 
     /// Resumes a run: a new attempt, with what the earlier ones found.
     pub(crate) async fn resume(self: &Arc<Self>, run: RunId, rerun: Rerun) -> Result<crate::handle::Handle> {
-        self.begin_attempt(run, Cause::Resumed(rerun)).await
+        self.begin_attempt(run, Cause::Resumed(rerun), None).await
     }
 }
 

@@ -16,11 +16,11 @@ use tokio::task::JoinHandle;
 use crate::definition::TaskDefinition;
 use crate::engine::Inner;
 use crate::error::{Error, ErrorKind, Result, payload_error};
-use crate::event::{Batch, Cause, ErrorRecord, Event, Rerun, TaskCompleted, TaskStarted};
+use crate::event::{Batch, Cause, ErrorRecord, Event, Parent, Rerun, TaskCompleted, TaskStarted};
 use crate::handle::{CellState, RunCell};
 use crate::id::{RunId, Sequence, Timestamp};
 use crate::index::UnfinishedRecord;
-use crate::log::{LogReader, LogWriter};
+use crate::log::{LogReader, LogWriter, last_event};
 use crate::past::Past;
 use crate::payload::{Payload, PayloadError};
 use crate::replay::{Memo, Replay};
@@ -39,8 +39,8 @@ pub(crate) enum Beginning {
         /// If that life did not end in order: what the run has to count.
         died: Option<Box<UnfinishedRecord>>,
     },
-    /// A new attempt, for this reason.
-    Attempt(Cause),
+    /// A new attempt, for this reason; and whose body it is for, if somebody's.
+    Attempt(Cause, Option<Parent>),
 }
 
 /// Spawns a run.
@@ -157,15 +157,15 @@ async fn life(engine: &Arc<Inner>, cell: &Arc<RunCell>, beginning: Beginning) ->
         }
         Beginning::TakenUp { retry_at: Some(due), .. } => match pause(engine, cell, due).await? {
             true => engine.cancel_unfinished(cell.run).await?,
-            false => attempt(engine, cell, Cause::Retried).await?,
+            false => attempt(engine, cell, Cause::Retried, None).await?,
         },
         Beginning::TakenUp { attempt_at, died, .. } => taken_up(engine, cell, attempt_at, died).await?,
-        Beginning::Attempt(cause) => attempt(engine, cell, cause).await?,
+        Beginning::Attempt(cause, caller) => attempt(engine, cell, cause, caller).await?,
     };
     while let Some(due) = completed.retry_at {
         completed = match pause(engine, cell, due).await? {
             true => engine.cancel_unfinished(cell.run).await?,
-            false => attempt(engine, cell, Cause::Retried).await?,
+            false => attempt(engine, cell, Cause::Retried, None).await?,
         };
     }
     Ok(completed)
@@ -256,7 +256,11 @@ async fn first_or_next(
             cell.set(CellState::Queued);
             let turn = match turn(engine, cell).await? {
                 Got::Turn(turn) => turn,
-                Got::Cancelled => return drive.cancel_queued().await,
+                Got::Cancelled => {
+                    let completed = drive.cancel_queued().await?;
+                    engine.release_children(cell.run);
+                    return Ok(completed);
+                }
             };
             cell.set(CellState::Running);
             let batch = Batch { first: at, epoch: engine.settings.epoch, settled: false, events: vec![event] };
@@ -291,22 +295,31 @@ async fn taken_up(
     let drive = Drive::new(shared, engine.settings.clone(), None);
     let result = match turn {
         Got::Turn(turn) => drive.run(body, turn).await,
-        Got::Cancelled => drive.cancel_queued().await,
+        Got::Cancelled => {
+            let completed = drive.cancel_queued().await?;
+            engine.release_children(cell.run);
+            return Ok(completed);
+        }
     };
     match result {
         Err(error) if error.kind() == ErrorKind::Diverged && definition.policy.new_attempt_on_divergence => {
             tracing::warn!(run = %cell.run, %error, "the run diverged, and goes on as a new attempt");
-            attempt(engine, cell, Cause::Resumed(Rerun::default())).await
+            attempt(engine, cell, Cause::Resumed(Rerun::default()), None).await
         }
         result => result,
     }
 }
 
 /// Begins a new attempt with what the earlier ones found.
-async fn attempt(engine: &Arc<Inner>, cell: &Arc<RunCell>, cause: Cause) -> Result<TaskCompleted> {
+async fn attempt(
+    engine: &Arc<Inner>,
+    cell: &Arc<RunCell>,
+    cause: Cause,
+    caller: Option<Parent>,
+) -> Result<TaskCompleted> {
     engine.environment.lingering.none(cell.run).await;
     let definition = definition(engine, cell)?;
-    let (plan, started, past) = next_attempt(engine, cell.run, definition, cause)?;
+    let (plan, started, past) = next_attempt(engine, cell.run, definition, cause, caller)?;
     let writer = past.reader.into_writer(engine.settings.epoch);
     first_or_next(engine, cell, plan, started, past.memo, writer).await
 }
@@ -316,6 +329,7 @@ fn next_attempt(
     run: RunId,
     definition: &'static TaskDefinition,
     cause: Cause,
+    caller: Option<Parent>,
 ) -> Result<(Plan, TaskStarted, Past)> {
     let mut past = Past::whole(engine.store()?, run)?;
     let at = past.reader.position();
@@ -324,7 +338,7 @@ fn next_attempt(
         code: definition.code,
         attempt: past.last.attempt + 1,
         cause,
-        parent: engine.parent_of(run, past.last.parent),
+        parent: caller.or_else(|| engine.parent_of(past.last.parent)),
         at: now,
         ..past.last.clone()
     };
@@ -341,13 +355,21 @@ pub(crate) async fn replay(engine: &Arc<Inner>, run: RunId) -> Result<Option<Tas
         crate::inspect::run(engine.store()?.as_ref(), run)?.map_or(Sequence(0), |record| record.attempt_at);
     let definition = definition_of(engine, run)?;
     let (shared, body) = prepare(engine, run, definition, &Arc::default(), attempt_at, true)?;
-    Drive::new(shared, engine.settings.clone(), None).replay(body).await
+    let completed = Drive::new(shared, engine.settings.clone(), None).replay(body).await?;
+    if completed.as_ref().is_some_and(|completed| completed.retry_at.is_some())
+        && let Some((_, Event::TaskCompleted(last))) = last_event(engine.store()?.as_ref(), run)?
+    {
+        // Cancelled while it waited for its next attempt.
+        return Ok(Some(last));
+    }
+    Ok(completed)
 }
 
 /// What a new attempt would append before it begins an effect.
 pub(crate) async fn preview(engine: &Arc<Inner>, run: RunId, rerun: Rerun) -> Result<Vec<(Sequence, Event)>> {
+    engine.resumable(run)?;
     let definition = definition_of(engine, run)?;
-    let (plan, started, past) = next_attempt(engine, run, definition, Cause::Resumed(rerun))?;
+    let (plan, started, past) = next_attempt(engine, run, definition, Cause::Resumed(rerun), None)?;
     let body = body(&plan, &started.input)?;
     let (task, at) = (started.task.clone(), plan.attempt_at);
     let replay = Replay::fresh(run, task, past.memo, at, Event::TaskStarted(started));

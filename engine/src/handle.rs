@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock, Weak};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use rustc_hash::FxHashSet;
+use rustc_hash::FxHashMap;
 use tokio::sync::watch;
 
 use crate::error::{Error, Result};
@@ -81,10 +81,12 @@ pub(crate) struct RunCell {
 /// Who waits for a run.
 #[derive(Debug, Default)]
 pub(crate) struct Holders {
-    /// Runs whose bodies called it.
-    pub(crate) parents: FxHashSet<RunId>,
+    /// Calls in other runs' bodies, by the ids that those logs fixed; and which runs these are.
+    pub(crate) calls: FxHashMap<RunId, RunId>,
     /// Somebody started it from outside, so it is not cancelled with a parent.
     pub(crate) rooted: bool,
+    /// A restart knows that.
+    pub(crate) rooted_on_record: bool,
 }
 
 impl RunCell {
@@ -100,6 +102,29 @@ impl RunCell {
             shared: Mutex::default(),
             state,
         })
+    }
+
+    /// Notes who waits for it: a call and its run, or somebody outside. `false` if it is about to be cancelled: then it has
+    /// to be looked for again once it has ended.
+    pub(crate) fn hold(&self, call: Option<(RunId, RunId)>) -> bool {
+        let mut holders = self.holders.lock();
+        if self.mailbox.is_cancelled() && !matches!(self.state(), CellState::Waiting(_)) {
+            return false;
+        }
+        match call {
+            Some((call, parent)) => drop(holders.calls.insert(call, parent)),
+            None => holders.rooted = true,
+        }
+        true
+    }
+
+    /// A call does not wait for it any more: if nobody does, it is cancelled.
+    pub(crate) fn release(&self, call: RunId) {
+        let mut holders = self.holders.lock();
+        if holders.calls.remove(&call).is_some() && holders.calls.is_empty() && !holders.rooted {
+            // Under the lock, so that nobody joins it in between.
+            self.mailbox.cancel();
+        }
     }
 
     pub(crate) fn set(&self, state: CellState) {

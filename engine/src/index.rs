@@ -237,6 +237,32 @@ pub(crate) fn tag_key(name: &str, value: &str, run: Option<RunId>) -> Vec<u8> {
     key
 }
 
+/// The key in `ids` of who waits for a child run beside the call that began it: another call, or somebody outside.
+pub(crate) fn holder_key(run: RunId, call: Option<RunId>) -> Vec<u8> {
+    let mut key = vec![0xfe];
+    key.extend_from_slice(run.as_bytes());
+    key.extend(call.iter().flat_map(|call| call.as_bytes()));
+    key
+}
+
+/// Who waits for a child run beside the call that began it: calls with their runs; `None` for somebody outside.
+pub(crate) fn holders(store: &dyn Read, run: RunId) -> Result<Vec<(Option<RunId>, RunId)>> {
+    let mut holders = Vec::new();
+    let prefix = holder_key(run, None);
+    let mut range = KeyRange::prefix(&prefix);
+    loop {
+        let page = store.scan(IDS, &range, Order::Ascending, PageLimit::default()).map_err(storage_error)?;
+        for row in &page.rows {
+            let call = row.key.get(prefix.len()..).filter(|call| !call.is_empty());
+            holders.push((call.map(|call| run_of(IDS, call)).transpose()?, open(IDS, &row.key, &row.value)?));
+        }
+        match page.rows.last() {
+            Some(last) if page.more => range.start = after(&last.key),
+            _ => return Ok(holders),
+        }
+    }
+}
+
 /// The key in `ids` of a child's id that another run answers for: no id of a caller's, which is text.
 pub(crate) fn child_key(child: RunId) -> Vec<u8> {
     let mut key = vec![0xff];

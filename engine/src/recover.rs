@@ -77,11 +77,12 @@ pub(crate) fn take_up(inner: &Arc<Inner>, in_order: bool) -> Result<()> {
 
 fn take_up_run(inner: &Arc<Inner>, run: RunId, record: UnfinishedRecord, in_order: bool) -> Result<()> {
     let cell = RunCell::new(run, &record.task, CellState::Queued);
-    {
-        let mut holders = cell.holders.lock();
-        holders.rooted = record.parent.is_none();
-        holders.parents.extend(record.parent);
+    let holders = inner.recorded_holders(run, record.parent)?;
+    if holders.calls.is_empty() && !holders.rooted {
+        // Whoever waited for it ended or let it go, and the process died before it was told.
+        cell.mailbox.cancel();
     }
+    *cell.holders.lock() = holders;
     inner.runs.lock().insert(run, Arc::clone(&cell));
     let definition = inner.registry.task(&record.task);
     let joinable = definition.is_some_and(|definition| definition.cache.mode != CacheMode::Off);

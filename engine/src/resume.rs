@@ -12,7 +12,7 @@ use crate::child::under_way;
 use crate::definition::CacheMode;
 use crate::engine::Inner;
 use crate::error::{Error, ErrorKind, Result};
-use crate::event::{Cause, Event, SignalReceived, TaskCompleted, TaskOutcome};
+use crate::event::{Cause, Event, Parent, SignalReceived, TaskCompleted, TaskOutcome};
 use crate::execute::{self, Beginning};
 use crate::handle::{CellState, Handle, RunCell, Target};
 use crate::id::RunId;
@@ -23,8 +23,11 @@ use crate::payload::Payload;
 use crate::run::{Letter, closed};
 
 impl Inner {
-    /// Begins a new attempt of a run that failed, was cancelled, or waits.
-    pub(crate) async fn begin_attempt(self: &Arc<Self>, run: RunId, cause: Cause) -> Result<Handle> {
+    /// A run that an attempt may follow, as it is stored.
+    ///
+    /// # Errors
+    /// Of kind `UnknownRun`; of kind `Ended` if it has completed; of kind `Unsupported` if it is under way.
+    pub(crate) fn resumable(&self, run: RunId) -> Result<index::RunRecord> {
         self.check_open()?;
         let record = inspect::run(self.store()?.as_ref(), run)?
             .ok_or_else(|| Error::new(ErrorKind::UnknownRun, format!("there is no run {run} in this store")))?;
@@ -32,6 +35,21 @@ impl Inner {
             let why = format!("run {run} has completed: there is nothing to resume");
             return Err(Error::new(ErrorKind::Ended, why));
         }
+        match self.runs.lock().get(&run) {
+            Some(cell) if !matches!(cell.state(), CellState::Waiting(_)) => Err(under_way(run)),
+            _ => Ok(record),
+        }
+    }
+
+    /// Begins a new attempt of a run that failed, was cancelled, or waits; for a call in another run's body, or for somebody
+    /// outside.
+    pub(crate) async fn begin_attempt(
+        self: &Arc<Self>,
+        run: RunId,
+        cause: Cause,
+        caller: Option<Parent>,
+    ) -> Result<Handle> {
+        let record = self.resumable(run)?;
         let definition = self.registry.task(&record.task).ok_or_else(|| {
             let why = format!("run {run} is of task {}, which this program does not have", record.task);
             Error::new(ErrorKind::UnknownTask, why)
@@ -61,6 +79,10 @@ impl Inner {
             (cell, alive)
         };
         cell.mailbox.renew();
+        if record.parent.is_none() {
+            let mut holders = cell.holders.lock();
+            (holders.rooted, holders.rooted_on_record) = (true, true);
+        }
         let _ = cell.input.set(canonical.clone().into());
         let counted = definition.counted(&started.input, &canonical.clone().into());
         let key = counted.ok().filter(|_| definition.cache.mode != CacheMode::Off);
@@ -68,9 +90,14 @@ impl Inner {
         if let Some(key) = key {
             self.joinable_if_free(key, &cell);
         }
-        execute::spawn(self, &cell, Beginning::Attempt(cause), key, alive);
+        execute::spawn(self, &cell, Beginning::Attempt(cause, caller), key, alive);
         match cell.started().await {
-            Ok(()) => Ok(Handle { run, target: Target::Live(cell) }),
+            Ok(()) => {
+                if caller.is_none() {
+                    self.root(&cell).await?;
+                }
+                Ok(Handle { run, target: Target::Live(cell) })
+            }
             Err(error) if error.kind() == ErrorKind::IdTaken => Err(under_way(run)),
             Err(error) => Err(error),
         }
@@ -103,7 +130,10 @@ impl Inner {
         // Somebody else may be cancelling it, too: who appends first has cancelled it.
         let absent = Precondition::Absent { keyspace: LOG, key: crate::log::key(run, first) };
         match self.settings.committer.commit(Write { preconditions: vec![absent], operations }).await? {
-            Outcome::Applied => Ok(completed),
+            Outcome::Applied => {
+                self.release_children(run);
+                Ok(completed)
+            }
             Outcome::Refused { .. } => {
                 Err(Error::new(ErrorKind::Storage, format!("run {run} moved while it was cancelled: try again")))
             }

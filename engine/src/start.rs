@@ -33,7 +33,7 @@ impl Inner {
         for _ in 0..TRIES_MAX {
             if let Some(handle) = self.try_start(request).await? {
                 if let (Target::Live(cell), None) = (&handle.target, request.child) {
-                    cell.holders.lock().rooted = true;
+                    self.root(cell).await?;
                 }
                 return Ok(handle);
             }
@@ -75,7 +75,14 @@ impl Inner {
         if let Some(id) = &request.id
             && let Some(record) = index::read::<IdRecord>(self.store()?.as_ref(), index::IDS, id.as_bytes())?
         {
-            return self.known_id(request, id, &record).map(Some);
+            let handle = self.known_id(request, id, &record)?;
+            return match (&handle.target, request.child) {
+                // Its call's own id leads there, too.
+                (Target::Live(cell), Some((child, _))) if handle.run != child => {
+                    self.join(request, Arc::clone(cell), true).await
+                }
+                _ => Ok(Some(handle)),
+            };
         }
         if request.definition.cache.mode == CacheMode::Off {
             return self.fresh(request, None, None).await;
@@ -85,7 +92,7 @@ impl Inner {
             Reserve::Reserved(reserved) => reserved,
             Reserve::Run(running) => {
                 if self.counted_of(&running)? == sought.counted {
-                    return self.join(request, running.cell).await;
+                    return self.join(request, running.cell, false).await;
                 }
                 // Another input with the same hash: run beside it, and joined by nobody.
                 return self.fresh(request, Some(&sought), None).await;
@@ -202,24 +209,35 @@ impl Inner {
         Ok(applied.then(|| Handle { run: plan.run, target: Target::Done(Arc::new(outcome)) }))
     }
 
-    /// A handle on a run of the same call that is under way. An id names it from now on, too.
-    async fn join(self: &Arc<Self>, request: &Request, cell: Arc<RunCell>) -> Result<Option<Handle>> {
+    /// A handle on a run of the same call that is under way. An id names it from now on, too, if it does not yet.
+    async fn join(self: &Arc<Self>, request: &Request, cell: Arc<RunCell>, is_named: bool) -> Result<Option<Handle>> {
+        let call = request.child.map(|(child, parent)| (child, parent.run));
+        if !cell.hold(call) {
+            // It is being cancelled.
+            drop(cell.ended().await);
+            return Ok(None);
+        }
         match cell.started().await {
             Ok(()) => {}
             // It never began: another run under its id did.
             Err(error) if error.kind() == ErrorKind::IdTaken => return Ok(None),
             Err(error) => return Err(error),
         }
-        let key = match (&request.id, request.child) {
-            (Some(id), _) => Some(id.as_bytes().to_vec()),
-            (None, Some((child, _))) => Some(index::child_key(child)),
-            (None, None) => None,
-        };
-        if let Some(key) = key {
+        let id = request.id.as_ref().filter(|_| !is_named).map(|id| id.as_bytes().to_vec());
+        let keys: Vec<_> = id.into_iter().chain(call.map(|(child, _)| index::child_key(child))).collect();
+        if !keys.is_empty() {
             let mut plan = self.plan(request, None)?;
             plan.run = cell.run;
-            let (absent, put) = plan.claim_key(key)?;
-            if !self.applied(Write { preconditions: vec![absent], operations: vec![put] }).await? {
+            let mut write = Write::default();
+            for key in keys {
+                let (absent, put) = plan.claim_key(key)?;
+                write.preconditions.push(absent);
+                write.operations.push(put);
+            }
+            if let Some((child, parent)) = call {
+                write.operations.push(index::put(index::IDS, index::holder_key(cell.run, Some(child)), &parent)?);
+            }
+            if !self.applied(write).await? {
                 return Ok(None);
             }
         }
@@ -242,6 +260,12 @@ impl Inner {
         let started = self.started(request, &plan, Cause::New);
         let cell = RunCell::new(plan.run, request.definition.name, CellState::Starting);
         let _ = cell.input.set(request.canonical.clone());
+        {
+            let mut holders = cell.holders.lock();
+            let call = request.child.map(|(child, parent)| (child, parent.run));
+            (holders.rooted, holders.rooted_on_record) = (call.is_none(), call.is_none());
+            holders.calls.extend(call);
+        }
         let key = reserved.as_ref().map(|reserved| reserved.key);
         let alive = {
             // Held while the run is entered, so that a shutdown at the same time finds it.

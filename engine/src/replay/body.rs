@@ -34,6 +34,8 @@ pub struct Started {
     pub logged: bool,
     /// Which run it is, if it is a task.
     pub child: Option<RunId>,
+    /// Whether an earlier attempt called that run.
+    pub is_repeated: bool,
     /// Of an inline trace with one outcome, what it returned before.
     pub recorded: Option<TraceOutcome>,
     /// What earlier attempts found.
@@ -72,11 +74,13 @@ impl Replay {
             at: call.at,
             logged: logged.is_some(),
             child: call.child,
+            is_repeated: false,
             recorded: None,
             hit,
         };
         // Kept while there is history: to say what was dropped, if the body drops it and the log does not.
         // And of children: to say what the run depends on.
+        let earlier = call.child.and_then(|_| self.memo.child(&call));
         let mut kept = ((!form.is_inline() && !is_live) || call.child.is_some()).then(|| Box::new(call.clone()));
         let iterator = (form == TraceForm::Iterator).then(|| Box::new(call.clone()));
         match logged {
@@ -91,9 +95,7 @@ impl Replay {
                 }
             }
             None if self.may_append() => {
-                if call.child.is_some()
-                    && let Some(child) = self.memo.child(&call)
-                {
+                if let Some(child) = earlier {
                     call.child = Some(child);
                     started.child = Some(child);
                 }
@@ -101,6 +103,7 @@ impl Replay {
             }
             None => self.unexpected.push(Side::Call(CallSite::of(&call))),
         }
+        started.is_repeated = earlier.is_some() && started.child == earlier;
         if let Some(kept) = &mut kept {
             kept.child = started.child;
         }
@@ -372,6 +375,7 @@ impl Replay {
 
     /// The number of a call's name. What effects call is used by the run, too.
     #[expect(clippy::ptr_arg, reason = "a name that the program holds is cloned without a copy")]
+    #[expect(clippy::ptr_arg, reason = "it is kept, and is mostly static")]
     pub(super) fn note_used(&mut self, name: &Cow<'static, str>, code: CodeHash, is_task: bool) -> u32 {
         if let Some(number) = self.names.get(name) {
             return *number;

@@ -32,15 +32,15 @@ pub(super) fn new_id(shared: &RunShared) -> Result<RunId> {
     Ok(RunId::new(environment.clock.now(), random))
 }
 
-/// Finds, joins or starts the child, and waits for it.
-pub(super) fn effect(context: Arc<EffectContext>, run: RunId, call: ChildCall) -> BoxedFuture {
+/// Finds, joins or starts the child, and waits for it. `is_repeated`: an earlier attempt made the call.
+pub(super) fn effect(context: Arc<EffectContext>, run: RunId, is_repeated: bool, call: ChildCall) -> BoxedFuture {
     Box::pin(async move {
         let Some(engine) = context.shared.engine.upgrade() else {
             return effect::waiting(&context, std::future::pending()).await;
         };
         let parent = context.shared.run;
         let attempt = context.shared.attempt;
-        let outcome = effect::waiting(&context, engine.child(parent, attempt, run, call.request)).await;
+        let outcome = effect::waiting(&context, engine.child(parent, attempt, run, is_repeated, call.request)).await;
         match outcome {
             Ok(output) => output,
             // The engine's own troubles are not the body's.

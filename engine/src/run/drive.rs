@@ -408,7 +408,7 @@ impl Drive {
 
 fn release(shared: &RunShared, child: RunId) {
     if let Some(engine) = shared.engine.upgrade() {
-        engine.release_child(shared.run, child);
+        engine.release_child(child);
     }
 }
 

@@ -127,6 +127,11 @@ impl Mailbox {
         self.post(|letters| letters.cancelled = true);
     }
 
+    /// Whether the run is to be cancelled.
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.letters.lock().cancelled
+    }
+
     pub(crate) fn stop(&self, stop: Stop) {
         self.post(|letters| letters.stop = letters.stop.max(Some(stop)));
     }

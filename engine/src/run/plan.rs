@@ -93,7 +93,7 @@ impl Plan {
             attempt: started.attempt,
             attempt_at,
             tries: past.tries.max(1),
-            parent: started.parent,
+            parent: past.first.parent,
             tags: past.first.tags.clone(),
         })
     }

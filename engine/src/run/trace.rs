@@ -285,7 +285,7 @@ fn open(
             CallWork::Signal(signal) => Work::Effect(wait::signal(Arc::clone(&context), signal)),
             CallWork::Child(call) => {
                 let run = started.child.unwrap_or(RunId::from_bytes([0; 16]));
-                Work::Effect(child::effect(Arc::clone(&context), run, *call))
+                Work::Effect(child::effect(Arc::clone(&context), run, started.is_repeated, *call))
             }
         }
     };

@@ -5,13 +5,20 @@
 //!
 //! All tasks and traces of this binary share one registry, so their names begin with their theme's.
 
+mod attempts_kit;
+mod attempts_memo;
 mod between;
 mod cache;
+mod cache_children;
 mod cache_explain;
 mod cache_kit;
 mod cache_modes;
 mod cache_rebuild;
 mod cache_size;
+mod cancel;
+mod children;
+mod children_circles;
+mod children_end;
 mod crashes;
 mod cuts;
 mod divergence;
@@ -30,7 +37,10 @@ mod parked;
 mod payloads;
 mod plain_functions;
 mod policies;
+mod preview;
 mod recorded;
+mod rerun;
+mod resume;
 mod retries;
 mod signals;
 mod sleep;
@@ -38,6 +48,7 @@ mod sources;
 mod streams;
 mod streams_among_others;
 mod support;
+mod tags;
 mod task_retries;
 mod timeouts;
 mod turns;
