@@ -8,12 +8,15 @@
 
 mod bare;
 mod cache;
+mod many;
+mod memory;
 mod meter;
 mod replay;
 mod report;
 mod samples;
 mod sequential;
 mod setting;
+mod stream;
 mod throughput;
 
 pub use meter::Others;
@@ -23,6 +26,10 @@ pub use setting::{Failure, Setting, Sizes};
 /// A part of the benchmark: what one `--only` runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
+    /// A long stream, live and replayed, and the memory that takes.
+    Stream,
+    /// Many runs under way that wait, and the memory that takes.
+    Many,
     /// One durable trace after the other, beside the disk's sync and RocksDB's synced put.
     Sequential,
     /// A thousand runs at once, beside large synced batches of RocksDB.
@@ -35,7 +42,9 @@ pub enum Part {
 
 impl Part {
     /// All, in the order in which they run.
-    pub const ALL: [Self; 4] = [Self::Sequential, Self::Throughput, Self::Replay, Self::Cache];
+    // What memory takes comes first: no other part has left anything in it.
+    pub const ALL: [Self; 6] =
+        [Self::Stream, Self::Many, Self::Sequential, Self::Throughput, Self::Replay, Self::Cache];
 
     /// Measures it.
     ///
@@ -43,6 +52,8 @@ impl Part {
     /// If the directory cannot be written, or something that is measured fails.
     pub fn measure(self, setting: &Setting) -> Result<Vec<Figure>, Failure> {
         match self {
+            Self::Stream => stream::measure(setting),
+            Self::Many => many::measure(setting),
             Self::Sequential => sequential::measure(setting),
             Self::Throughput => throughput::measure(setting),
             Self::Replay => replay::measure(setting),

@@ -32,6 +32,8 @@ struct Arguments {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Name {
+    Stream,
+    Many,
     Sequential,
     Throughput,
     Replay,
@@ -41,6 +43,8 @@ enum Name {
 impl From<Name> for Part {
     fn from(name: Name) -> Self {
         match name {
+            Name::Stream => Self::Stream,
+            Name::Many => Self::Many,
             Name::Sequential => Self::Sequential,
             Name::Throughput => Self::Throughput,
             Name::Replay => Self::Replay,

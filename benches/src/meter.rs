@@ -23,6 +23,12 @@ pub(crate) async fn pass(duration: Duration) {
     tokio::time::sleep(duration).await;
 }
 
+/// Lets time pass on a thread of its own.
+#[expect(clippy::disallowed_methods, reason = "the length of a measurement is a time")]
+pub(crate) fn pass_blocking(duration: Duration) {
+    std::thread::sleep(duration);
+}
+
 /// What all threads of this process have used so far.
 ///
 /// Without a split into user and kernel: Linux estimates that from samples, and over seconds it can be far off.

@@ -47,6 +47,10 @@ pub struct Sizes {
     pub replay_traces: u32,
     /// How often it is.
     pub replay_rounds: u32,
+    /// Items of the stream.
+    pub stream_items: u64,
+    /// Runs that wait at once in `many`.
+    pub waiting_runs: u32,
     /// Distinct inputs in the cache.
     pub cache_inputs: u32,
     /// Calls that miss it, one after the other.
@@ -66,6 +70,8 @@ impl Sizes {
             slice_count: 50,
             replay_traces: 100_000,
             replay_rounds: 7,
+            stream_items: 10_000_000,
+            waiting_runs: 10_000,
             cache_inputs: 5000,
             cache_misses: 500,
         }
@@ -83,6 +89,8 @@ impl Sizes {
             slice_count: 5,
             replay_traces: 500,
             replay_rounds: 3,
+            stream_items: 20_000,
+            waiting_runs: 100,
             cache_inputs: 100,
             cache_misses: 20,
         }

@@ -20,7 +20,6 @@ pub trait Clock: Send + Sync + 'static {
 
     /// Is ready once [`Clock::elapsed`] has reached `due`. By default it waits on tokio's timer.
     #[expect(clippy::disallowed_methods, reason = "the one place that waits for a time")]
-    #[expect(clippy::disallowed_methods, reason = "the one place that waits for a time")]
     fn sleep_until(&self, due: Duration) -> Pin<Box<dyn Future<Output = ()> + Send>> {
         let wait = due.saturating_sub(self.elapsed());
         Box::pin(tokio::time::sleep(wait))

@@ -287,10 +287,10 @@ mod tests {
     fn signals_lie_in_the_order_in_which_they_were_sent_and_apart_by_run() {
         let store = MemoryStore::new();
         let sent = [(RUN, 2, 0), (RUN, 1, 300), (RUN, 1, 7), (OTHER, 0, 0)];
-        for (run, at, number) in sent {
-            let (at, value) = (Timestamp(at), Payload::encode(&number).unwrap());
-            let signal = SignalReceived { name: "s".to_owned(), value, at };
-            commit(&store, vec![put(INBOX, inbox_key(run, at, number), &signal).unwrap()]);
+        for (run, epoch, number) in sent {
+            let value = Payload::encode(&number).unwrap();
+            let signal = SignalReceived { name: "s".to_owned(), value, at: Timestamp(0) };
+            commit(&store, vec![put(INBOX, inbox_key(run, Epoch(epoch), number), &signal).unwrap()]);
         }
         let letters = inbox(&store, RUN).unwrap();
         let numbers: Vec<u64> = letters.iter().map(|letter| letter.signal.value.decode().unwrap()).collect();

@@ -375,7 +375,6 @@ impl Replay {
 
     /// The number of a call's name. What effects call is used by the run, too.
     #[expect(clippy::ptr_arg, reason = "a name that the program holds is cloned without a copy")]
-    #[expect(clippy::ptr_arg, reason = "it is kept, and is mostly static")]
     pub(super) fn note_used(&mut self, name: &Cow<'static, str>, code: CodeHash, is_task: bool) -> u32 {
         if let Some(number) = self.names.get(name) {
             return *number;

@@ -68,7 +68,6 @@ impl EffectContext {
 
     /// How many calls of this name and input its effect has made in this try; counts this one.
     #[expect(clippy::ptr_arg, reason = "a name that the program holds is cloned without a copy")]
-    #[expect(clippy::ptr_arg, reason = "it is kept, and is mostly static")]
     pub(crate) fn count(&self, name: &Cow<'static, str>, input_hash: InputHash) -> u32 {
         let mut calls = self.calls.lock();
         let count = calls.entry((name.clone(), input_hash)).or_insert(0);

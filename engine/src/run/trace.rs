@@ -198,11 +198,14 @@ impl TraceFuture {
                     return Poll::Pending;
                 };
                 if let Handed::Item(_) = handed {
-                    let RunState { traces, awaited_count, hungry, .. } = &mut *state;
+                    let RunState { replay, traces, awaited_count, hungry, .. } = &mut *state;
                     if let Some(slot) = traces.get_mut(index) {
                         slot.delivered = false;
                         *awaited_count += 1;
-                        hungry.push(*index);
+                        // In the past nobody goes on; what is open then is polled when the run goes live.
+                        if replay.is_live() {
+                            hungry.push(*index);
+                        }
                     }
                     return Poll::Ready(Ok(handed));
                 }

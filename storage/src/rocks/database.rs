@@ -106,6 +106,8 @@ impl Database {
         } else {
             options.set_total_order_seek(true);
         }
+        // A long read passes through once; in the cache it would push out what lookups need.
+        options.fill_cache(limit.row_count == 1);
         options.set_iterate_lower_bound(range.start.as_slice());
         if let Some(end) = &range.end {
             options.set_iterate_upper_bound(end.as_slice());
