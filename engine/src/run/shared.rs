@@ -126,6 +126,8 @@ pub(crate) struct TraceSlot {
     pub(crate) is_item_out: bool,
     /// When its effect began: wall clock and monotonic.
     pub(crate) began: Option<(Timestamp, Duration)>,
+    /// Its start is durable: its effect may begin.
+    pub(crate) may_begin: bool,
     /// Counted as running.
     pub(crate) running: bool,
     /// Whose items an earlier attempt holds.

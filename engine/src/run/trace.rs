@@ -306,6 +306,7 @@ fn open(
             delivered: false,
             is_item_out: false,
             began: None,
+            may_begin: false,
             running: false,
             remembered,
             signal,

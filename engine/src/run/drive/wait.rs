@@ -166,11 +166,19 @@ impl Drive {
                     && end <= durable
                 {
                     self.waiting.pop_front();
+                    if let Some(slot) = self.shared.state.lock().traces.get_mut(&index) {
+                        slot.may_begin = true;
+                    }
                     self.poll_effect(index);
                     progressed = true;
                 }
                 let hungry = std::mem::take(&mut self.shared.state.lock().hungry);
                 for index in hungry {
+                    // Where all items so far are from the log or an earlier attempt, the source has yet to begin: it still
+                    // waits for its start to be durable.
+                    if self.shared.state.lock().traces.get(&index).is_none_or(|slot| !slot.may_begin) {
+                        continue;
+                    }
                     self.poll_effect(index);
                     progressed = true;
                 }
