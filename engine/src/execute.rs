@@ -81,11 +81,15 @@ impl Future for Spawned {
     type Output = Output;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Output> {
-        Pin::new(&mut self.0).poll(cx).map(|joined| {
-            joined.unwrap_or_else(|error| {
-                Err(ErrorRecord::new(ErrorKind::Panicked, format!("the effect's task: {error}")))
-            })
-        })
+        match std::task::ready!(Pin::new(&mut self.0).poll(cx)) {
+            Ok(output) => Poll::Ready(output),
+            // Nobody here cancels a task that is still awaited: the runtime goes away, and the run with it. That is no
+            // outcome of the effect's, so it must not be recorded as one.
+            Err(error) if error.is_cancelled() => Poll::Pending,
+            Err(error) => {
+                Poll::Ready(Err(ErrorRecord::new(ErrorKind::Panicked, format!("the effect's task: {error}"))))
+            }
+        }
     }
 }
 
