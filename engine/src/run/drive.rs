@@ -182,6 +182,7 @@ impl Drive {
         let _present = self.settings.company.as_ref().map(Company::join);
         self.shared.mailbox.begins();
         let result = self.steps().await;
+        self.shared.state.lock().is_over = true;
         if result.is_err() && self.dry == Dry::No {
             // What was appended is decided before anyone hears of the error: a failed commit is an error of its own.
             let _ = self.all_durable().await;
@@ -288,6 +289,7 @@ impl Drive {
             let retry_at = plan.retry_at(&outcome, at, self.shared.environment.entropy.as_ref());
             TaskCompleted { outcome, imposed: false, code: plan.definition.code, retry_at, at }
         });
+        state.is_over |= finish.is_some();
         let settled = state.replay.polled(finish);
         if !state.replay.is_live() && !state.replay.is_dirty() {
             // What was started in the past is gathered when the run goes live.
@@ -335,6 +337,7 @@ impl Drive {
         {
             let mut state = self.shared.state.lock();
             let state = &mut *state;
+            state.is_over = true;
             state.replay.impose(completed.clone());
             state.appender.append(&mut state.replay, true)?;
         }
