@@ -321,7 +321,15 @@ async fn attempt(
     cause: Cause,
     caller: Option<Parent>,
 ) -> Result<TaskCompleted> {
-    engine.environment.lingering.none(cell.run).await;
+    let mut ended = std::pin::pin!(engine.environment.lingering.none(cell.run));
+    poll_fn(|cx| {
+        // A thread that never ends must not keep a shutdown waiting.
+        if cell.mailbox.look(cx.waker()).stop.is_some() {
+            return Poll::Ready(Err(closed(cell.run)));
+        }
+        ended.as_mut().poll(cx).map(Ok)
+    })
+    .await?;
     let definition = definition(engine, cell)?;
     let (plan, started, past) = next_attempt(engine, cell.run, definition, cause, caller)?;
     let writer = past.reader.into_writer(engine.settings.epoch);

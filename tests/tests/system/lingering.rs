@@ -84,3 +84,24 @@ async fn nothing_stands_behind_the_end_of_a_run_whose_effect_goes_on_calling_tra
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_shutdown_does_not_wait_for_an_attempt_that_waits_for_a_blocking_effect() {
+    guard(async {
+        let probe = Probe::default();
+        let engine = open(&MemoryStore::new(), &probe).await;
+        let run = engine.start(lingering_waits()).await.unwrap().id();
+        probe.begun("blocks", 1).await;
+        engine.cancel(run).await.unwrap();
+        let resumed = tokio::spawn({
+            let engine = engine.clone();
+            async move { engine.resume(run).await.map(drop) }
+        });
+        tokio::task::yield_now().await;
+        let down = tokio::time::timeout(std::time::Duration::from_secs(20), engine.shutdown()).await;
+        probe.open("blocks");
+        down.expect("the shutdown hangs").unwrap();
+        assert_eq!(resumed.await.unwrap().unwrap_err().kind(), relive::ErrorKind::Closed);
+    })
+    .await;
+}
