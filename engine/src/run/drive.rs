@@ -28,7 +28,7 @@ use crate::replay::{Decision, TraceIndex};
 
 use super::alone::Company;
 use super::iterator::LogCursor;
-use super::mailbox::Received;
+use super::mailbox::{Received, Stop};
 use super::poll::{Polled, Progress, bury, drop_quietly, poll_body, wake_body};
 use super::shared::{BodyWaker, BoxedFuture, RunShared, RunState};
 use super::turn::Turn;
@@ -223,7 +223,12 @@ impl Drive {
                     self.previewed.extend((first.0..).map(Sequence).zip(events));
                 }
                 Decision::Append => self.append()?,
-                Decision::Recall { index, at } => self.recall(index, at)?,
+                Decision::Recall { index, at } => {
+                    if self.dry == Dry::No {
+                        self.keep_up().await?;
+                    }
+                    self.recall(index, at)?;
+                }
                 Decision::Wait => match self.wait().await? {
                     Waited::Ready(index, progress) => self.deliver(index, progress),
                     Waited::Cancelled => return self.impose(TaskOutcome::Cancelled, false).await.map(Some),
@@ -364,6 +369,22 @@ impl Drive {
                 cx.waker().wake_by_ref();
             }
             Poll::Pending
+        })
+        .await
+    }
+
+    /// Waits, if the run is too far ahead of the disk: what earlier attempts found is repeated faster than it is written.
+    async fn keep_up(&mut self) -> Result<()> {
+        poll_fn(|cx| {
+            let received = self.shared.mailbox.look(cx.waker());
+            self.note(&received)?;
+            if received.stop == Some(Stop::Abort) {
+                return Poll::Ready(Err(closed(self.shared.run)));
+            }
+            match self.shared.state.lock().appender.is_ahead(AHEAD_BYTES_MAX) {
+                true => Poll::Pending,
+                false => Poll::Ready(Ok(())),
+            }
         })
         .await
     }

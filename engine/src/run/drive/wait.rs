@@ -51,6 +51,7 @@ impl Drive {
     /// Live: waits for the next delivery.
     pub(super) async fn wait(&mut self) -> Result<Waited> {
         if !self.is_live {
+            self.keep_up().await?;
             self.go_live()?;
         }
         poll_fn(|cx| self.poll_wait(cx)).await
@@ -191,7 +192,7 @@ impl Drive {
                 self.poll_effect(index);
                 progressed = true;
             }
-            if self.shared.state.lock().appender.ahead_bytes() < AHEAD_BYTES_MAX {
+            if !self.shared.state.lock().appender.is_ahead(AHEAD_BYTES_MAX) {
                 while let Some((index, progress)) = self.ready.pop_front() {
                     // An effect that woke the body by another way than its result is found out before the result hides it.
                     if self.shared.mailbox.take_strangers() > 0
