@@ -81,11 +81,15 @@ impl Future for Spawned {
     type Output = Output;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Output> {
-        Pin::new(&mut self.0).poll(cx).map(|joined| {
-            joined.unwrap_or_else(|error| {
-                Err(ErrorRecord::new(ErrorKind::Panicked, format!("the effect's task: {error}")))
-            })
-        })
+        match std::task::ready!(Pin::new(&mut self.0).poll(cx)) {
+            Ok(output) => Poll::Ready(output),
+            // Nobody here cancels a task that is still awaited: the runtime goes away, and the run with it. That is no
+            // outcome of the effect's, so it must not be recorded as one.
+            Err(error) if error.is_cancelled() => Poll::Pending,
+            Err(error) => {
+                Poll::Ready(Err(ErrorRecord::new(ErrorKind::Panicked, format!("the effect's task: {error}"))))
+            }
+        }
     }
 }
 
@@ -317,7 +321,15 @@ async fn attempt(
     cause: Cause,
     caller: Option<Parent>,
 ) -> Result<TaskCompleted> {
-    engine.environment.lingering.none(cell.run).await;
+    let mut ended = std::pin::pin!(engine.environment.lingering.none(cell.run));
+    poll_fn(|cx| {
+        // A thread that never ends must not keep a shutdown waiting.
+        if cell.mailbox.look(cx.waker()).stop.is_some() {
+            return Poll::Ready(Err(closed(cell.run)));
+        }
+        ended.as_mut().poll(cx).map(Ok)
+    })
+    .await?;
     let definition = definition(engine, cell)?;
     let (plan, started, past) = next_attempt(engine, cell.run, definition, cause, caller)?;
     let writer = past.reader.into_writer(engine.settings.epoch);

@@ -43,6 +43,8 @@ pub(crate) struct Appender {
     /// What is not durable yet: its end, its size, and when it was submitted.
     in_flight: VecDeque<(Sequence, usize, Duration)>,
     in_flight_bytes: usize,
+    /// The end of a write that may be refused, until it is durable: nothing is to be written behind it before.
+    refusable: Option<Sequence>,
     /// Items that wait for company.
     held: Vec<Event>,
     held_first: Sequence,
@@ -67,6 +69,7 @@ impl Appender {
             durable: Sequence(0),
             in_flight: VecDeque::new(),
             in_flight_bytes: 0,
+            refusable: None,
             held: Vec::new(),
             held_first: Sequence(0),
             held_bytes: 0,
@@ -199,6 +202,9 @@ impl Appender {
         self.in_flight.push_back((end, bytes, now));
         self.in_flight_bytes += bytes;
         self.submitted = end;
+        if !write.preconditions.is_empty() {
+            self.refusable = Some(end);
+        }
         let waiter = Waiter::Run { mailbox: Arc::clone(&self.mailbox), batch: end.0 };
         let sync = std::mem::take(&mut self.sync);
         self.settings.committer.submit(Submission { write, bytes, events: acknowledged, waiter, sync });
@@ -220,6 +226,7 @@ impl Appender {
             });
         }
         self.durable = self.durable.max(Sequence(durable));
+        self.refusable = self.refusable.filter(|end| *end > self.durable);
         while let Some((end, bytes, submitted)) = self.in_flight.front().copied()
             && end <= self.durable
         {
@@ -252,8 +259,9 @@ impl Appender {
         self.held.is_empty() && self.in_flight.is_empty()
     }
 
-    /// How much is not durable yet.
-    pub(crate) fn ahead_bytes(&self) -> usize {
-        self.in_flight_bytes
+    /// Whether the disk has to catch up before more is written: so much is not durable yet, or the attempt's first write may
+    /// be refused, and what stands behind it would then stand in another's log.
+    pub(crate) fn is_ahead(&self, bytes_max: usize) -> bool {
+        self.in_flight_bytes >= bytes_max || self.refusable.is_some()
     }
 }

@@ -28,7 +28,7 @@ use crate::replay::{Decision, TraceIndex};
 
 use super::alone::Company;
 use super::iterator::LogCursor;
-use super::mailbox::Received;
+use super::mailbox::{Received, Stop};
 use super::poll::{Polled, Progress, bury, drop_quietly, poll_body, wake_body};
 use super::shared::{BodyWaker, BoxedFuture, RunShared, RunState};
 use super::turn::Turn;
@@ -182,6 +182,7 @@ impl Drive {
         let _present = self.settings.company.as_ref().map(Company::join);
         self.shared.mailbox.begins();
         let result = self.steps().await;
+        self.shared.state.lock().is_over = true;
         if result.is_err() && self.dry == Dry::No {
             // What was appended is decided before anyone hears of the error: a failed commit is an error of its own.
             let _ = self.all_durable().await;
@@ -222,7 +223,12 @@ impl Drive {
                     self.previewed.extend((first.0..).map(Sequence).zip(events));
                 }
                 Decision::Append => self.append()?,
-                Decision::Recall { index, at } => self.recall(index, at)?,
+                Decision::Recall { index, at } => {
+                    if self.dry == Dry::No {
+                        self.keep_up().await?;
+                    }
+                    self.recall(index, at)?;
+                }
                 Decision::Wait => match self.wait().await? {
                     Waited::Ready(index, progress) => self.deliver(index, progress),
                     Waited::Cancelled => return self.impose(TaskOutcome::Cancelled, false).await.map(Some),
@@ -288,6 +294,7 @@ impl Drive {
             let retry_at = plan.retry_at(&outcome, at, self.shared.environment.entropy.as_ref());
             TaskCompleted { outcome, imposed: false, code: plan.definition.code, retry_at, at }
         });
+        state.is_over |= finish.is_some();
         let settled = state.replay.polled(finish);
         if !state.replay.is_live() && !state.replay.is_dirty() {
             // What was started in the past is gathered when the run goes live.
@@ -335,6 +342,7 @@ impl Drive {
         {
             let mut state = self.shared.state.lock();
             let state = &mut *state;
+            state.is_over = true;
             state.replay.impose(completed.clone());
             state.appender.append(&mut state.replay, true)?;
         }
@@ -361,6 +369,22 @@ impl Drive {
                 cx.waker().wake_by_ref();
             }
             Poll::Pending
+        })
+        .await
+    }
+
+    /// Waits, if the run is too far ahead of the disk: what earlier attempts found is repeated faster than it is written.
+    async fn keep_up(&mut self) -> Result<()> {
+        poll_fn(|cx| {
+            let received = self.shared.mailbox.look(cx.waker());
+            self.note(&received)?;
+            if received.stop == Some(Stop::Abort) {
+                return Poll::Ready(Err(closed(self.shared.run)));
+            }
+            match self.shared.state.lock().appender.is_ahead(AHEAD_BYTES_MAX) {
+                true => Poll::Pending,
+                false => Poll::Ready(Ok(())),
+            }
         })
         .await
     }

@@ -127,12 +127,15 @@ async fn tries(context: Arc<EffectContext>, definition: &'static TraceDefinition
         };
         let appended = {
             let mut state = context.shared.state.lock();
-            state.replay.aside(Event::TraceRetried(retried));
-            context.shared.append_aside(&mut state, context.is_inline)
+            (!state.is_over).then(|| {
+                state.replay.aside(Event::TraceRetried(retried));
+                context.shared.append_aside(&mut state, context.is_inline)
+            })
         };
         let end = match appended {
-            Ok(end) => end,
-            Err(error) => return lost(&context, error).await,
+            None => return never(&context).await,
+            Some(Ok(end)) => end,
+            Some(Err(error)) => return lost(&context, error).await,
         };
         durable(&context, end).await;
         waiting(&context, clock.sleep_until(due_elapsed)).await;
@@ -296,6 +299,10 @@ impl Drop for Waiting<'_> {
 pub(crate) async fn durable(context: &EffectContext, end: Sequence) {
     poll_fn(|cx| if context.shared.mailbox.is_durable(end.0, cx.waker()) { Poll::Ready(()) } else { Poll::Pending })
         .await;
+    if context.shared.state.lock().is_over {
+        // Its end may stand where the effect's events were to stand.
+        waiting(context, pending()).await
+    }
 }
 
 /// The run is about to end: nothing more is to be begun.

@@ -321,10 +321,13 @@ pub(super) fn run(
         };
         let end = {
             let mut state = shared.state.lock();
+            if state.is_over {
+                return Err(super::drive::closed(shared.run));
+            }
             state.replay.aside(Event::TraceRetried(retried));
             shared.append_aside(&mut state, context.is_inline)?
         };
-        if !shared.mailbox.block_until(end.0) {
+        if !shared.block_until(end) {
             return Err(super::drive::closed(shared.run));
         }
     }

@@ -317,7 +317,7 @@ impl Open {
         let appended = appender.append(replay, false).and_then(|end| appender.flush(replay).map(|()| end));
         let received = shared.mailbox.look(Waker::noop());
         let noted = appender.note(received.durable, received.failure.as_ref());
-        let is_ahead = appender.ahead_bytes() > AHEAD_BYTES_MAX;
+        let is_ahead = appender.is_ahead(AHEAD_BYTES_MAX);
         match appended.and_then(|end| noted.map(|()| end)) {
             Ok(end) if is_ahead => {
                 drop(state);

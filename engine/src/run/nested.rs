@@ -140,6 +140,9 @@ fn find(
     let shared = &outer.shared;
     let mut guard = shared.state.lock();
     let state = &mut *guard;
+    if state.is_over {
+        return Err(super::drive::closed(shared.run));
+    }
     let at_most_once = definition.policy.at_most_once;
     let context = |sequence: Sequence, call: &TraceStarted| {
         Arc::new(EffectContext {
@@ -209,6 +212,9 @@ fn complete(
     let shared = &context.shared;
     let appended = {
         let mut state = shared.state.lock();
+        if state.is_over {
+            return;
+        }
         state.replay.nested_completed(TraceCompleted {
             trace: context.sequence,
             outcome,
@@ -245,7 +251,7 @@ pub(super) fn call_inline(
         Found::Ended(output) => return Ok(output),
         Found::Run(context, end) => (context, end),
     };
-    if !definition.policy.pure && !outer.shared.mailbox.block_until(end.0) {
+    if !definition.policy.pure && !outer.shared.block_until(end) {
         return Err(super::drive::closed(outer.shared.run));
     }
     let clock = &outer.shared.environment.clock;

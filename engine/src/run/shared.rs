@@ -108,6 +108,8 @@ pub(crate) struct RunState {
     pub(crate) signals_seen: FxHashSet<Vec<u8>>,
     /// To be dropped by the loop.
     pub(crate) graveyard: Vec<Work>,
+    /// The attempt's end is decided: effects on other threads, which outlive it, append nothing more behind it.
+    pub(crate) is_over: bool,
     /// What the body must not be told, and ends the run's loop.
     pub(crate) fatal: Option<Error>,
 }
@@ -126,6 +128,8 @@ pub(crate) struct TraceSlot {
     pub(crate) is_item_out: bool,
     /// When its effect began: wall clock and monotonic.
     pub(crate) began: Option<(Timestamp, Duration)>,
+    /// Its start is durable: its effect may begin.
+    pub(crate) may_begin: bool,
     /// Counted as running.
     pub(crate) running: bool,
     /// Whose items an earlier attempt holds.
@@ -195,6 +199,7 @@ impl RunShared {
                 signal_waiters: Vec::new(),
                 signals_seen: FxHashSet::default(),
                 graveyard: Vec::new(),
+                is_over: false,
                 fatal: None,
             }),
             woke_itself: AtomicBool::new(false),
@@ -205,7 +210,14 @@ impl RunShared {
 
     /// Ends the run's loop with this error, unless it already has one.
     pub(crate) fn fail(&self, error: Error) {
-        self.state.lock().fatal.get_or_insert(error);
+        {
+            let mut state = self.state.lock();
+            if state.is_over {
+                // The next attempt has the same mailbox.
+                return;
+            }
+            state.fatal.get_or_insert(error);
+        }
         self.mailbox.stranger();
     }
 
@@ -248,6 +260,12 @@ impl RunShared {
     pub(crate) fn event_at(&self, state: &RunState, at: Sequence) -> Result<Event> {
         let store = state.store.clone().ok_or_else(|| super::drive::closed(self.run))?;
         log::event_at(store, self.run, at)
+    }
+
+    /// Blocks the thread of an effect until everything before this position is durable. `false` if it will not be, or if
+    /// the attempt is over: its end may stand where the effect's events were to stand.
+    pub(crate) fn block_until(&self, end: Sequence) -> bool {
+        self.mailbox.block_until(end.0) && !self.state.lock().is_over
     }
 
     /// Appends what came beside the steps. If a step is under way, it takes that along; `in_body`: the caller is inside that

@@ -309,6 +309,7 @@ fn open(
             delivered: false,
             is_item_out: false,
             began: None,
+            may_begin: false,
             running: false,
             remembered,
             signal,

@@ -4,6 +4,7 @@ use futures::stream::{Stream, StreamExt, TryStreamExt};
 use relive::{Error, ErrorKind, Event, RunStatus, TraceOutcome, task, trace};
 use relive_storage::MemoryStore;
 
+use super::crashes::GatedStore;
 use super::cuts::{cut_everywhere, log_of, outcome_by_label};
 use super::sources::{
     begins_at_zero_or_never, endless, failing, held, item_count, items_begun, numbers, produced, step,
@@ -250,6 +251,45 @@ async fn left_behind_two_items() -> MemoryStore {
 fn once(label: &str) -> impl Stream<Item = relive::Result<u64>> {
     let fails = relive::provided::<Yields>().is_err();
     produced(label.to_owned(), 0, if fails { 1 } else { u64::MAX }).take(2)
+}
+
+#[trace(name = "streams.stalls")]
+fn stalls() -> impl Stream<Item = relive::Result<u64>> {
+    let probe = Probe::here().ok();
+    let gate = futures::stream::once(async move {
+        if let Some(probe) = probe {
+            probe.hold("gate").await;
+        }
+        Ok(9)
+    });
+    produced("stalls".to_owned(), 0, u64::MAX).take(2).chain(gate)
+}
+
+#[task(name = "streams.stalled")]
+async fn stalled() -> relive::Result<Vec<u64>> {
+    stalls().try_collect().await
+}
+
+#[tokio::test]
+async fn behind_repeated_items_the_source_begins_when_its_start_is_durable() {
+    let (store, probe) = (std::sync::Arc::new(GatedStore::default()), Probe::default());
+    let opened = std::sync::Arc::clone(&store) as std::sync::Arc<dyn relive_storage::Store>;
+    let engine = builder(&probe).open_store(opened).await.expect("opens");
+    let run = engine.start(stalled()).await.expect("starts").id();
+    probe.begun("gate", 1).await;
+    guard(async { engine.cancel(run).await }).await.expect("cancels");
+    store.close(true);
+    let resumed = tokio::spawn({
+        let engine = engine.clone();
+        async move { engine.resume(run).await.expect("resumes").await }
+    });
+    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    assert_eq!(probe.count("-stalls.0"), 1, "nothing of the attempt is durable yet");
+    store.close(false);
+    probe.begun("gate", 2).await;
+    probe.open("gate");
+    guard(resumed).await.expect("no panic").expect("ends");
+    assert_eq!(guard(engine.handle::<Vec<u64>, Error>(run).expect("known")).await.expect("ends"), [0, 1, 9]);
 }
 
 /// Streams that end, are dropped, and fail, one after the other.

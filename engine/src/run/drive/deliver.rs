@@ -81,8 +81,9 @@ impl Drive {
                 state.replay.forgotten(index);
                 if let Some(slot) = state.traces.get_mut(&index) {
                     slot.remembered = None;
+                    slot.may_begin = false;
                 }
-                self.waiting.push_back((Sequence(0), index));
+                self.waiting.push_back((state.appender.end(), index));
             }
         }
         Ok(())

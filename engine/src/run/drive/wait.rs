@@ -51,6 +51,7 @@ impl Drive {
     /// Live: waits for the next delivery.
     pub(super) async fn wait(&mut self) -> Result<Waited> {
         if !self.is_live {
+            self.keep_up().await?;
             self.go_live()?;
         }
         poll_fn(|cx| self.poll_wait(cx)).await
@@ -166,11 +167,19 @@ impl Drive {
                     && end <= durable
                 {
                     self.waiting.pop_front();
+                    if let Some(slot) = self.shared.state.lock().traces.get_mut(&index) {
+                        slot.may_begin = true;
+                    }
                     self.poll_effect(index);
                     progressed = true;
                 }
                 let hungry = std::mem::take(&mut self.shared.state.lock().hungry);
                 for index in hungry {
+                    // Where all items so far are from the log or an earlier attempt, the source has yet to begin: it still
+                    // waits for its start to be durable.
+                    if self.shared.state.lock().traces.get(&index).is_none_or(|slot| !slot.may_begin) {
+                        continue;
+                    }
                     self.poll_effect(index);
                     progressed = true;
                 }
@@ -183,7 +192,7 @@ impl Drive {
                 self.poll_effect(index);
                 progressed = true;
             }
-            if self.shared.state.lock().appender.ahead_bytes() < AHEAD_BYTES_MAX {
+            if !self.shared.state.lock().appender.is_ahead(AHEAD_BYTES_MAX) {
                 while let Some((index, progress)) = self.ready.pop_front() {
                     // An effect that woke the body by another way than its result is found out before the result hides it.
                     if self.shared.mailbox.take_strangers() > 0
