@@ -9,7 +9,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use crate::error::{Error, ErrorKind, Result, payload_error};
 use crate::event::{Event, TraceCompleted, TraceForm, TraceOutcome, TraceStarted};
@@ -28,7 +28,7 @@ pub(super) type NestedFuture = Pin<Box<dyn Future<Output = Result<Output>> + Sen
 /// What becomes of a nested call.
 enum Found {
     /// It ended before.
-    Ended(Output),
+    Ended(TraceOutcome),
     /// It is to run.
     Run(Arc<EffectContext>, Sequence),
 }
@@ -78,14 +78,17 @@ pub(super) fn call(call: TraceCall, outer: Arc<EffectContext>) -> NestedFuture {
             payload_error(format!("the arguments of trace {} cannot be recorded", definition.name), &error)
         })?;
         let started = start(definition, arguments, (file, line), TraceForm::Future, &outer)?;
+        let occurrence = started.occurrence;
         let (context, end) = match find(&outer, definition, started) {
-            Ok(Found::Ended(output)) => return Ok(output),
+            Ok(Found::Ended(outcome)) => return Ok(ended(&outer, definition, occurrence, outcome)),
             Ok(Found::Run(context, end)) => (context, end),
             Err(error) => return Ok(effect::lost(&outer, error).await),
         };
+        context.called();
         if !definition.policy.pure {
             effect::durable(&outer, end).await;
         }
+        context.effect_begins(definition.name);
         let clock = Arc::clone(&outer.shared.environment.clock);
         let (started_at, since) = (clock.now(), clock.elapsed());
         let effect = match effect {
@@ -156,11 +159,13 @@ fn find(
             tries: AtomicU32::new(0),
             calls: parking_lot::Mutex::default(),
             idempotency_key: OnceLock::new(),
+            span: OnceLock::new(),
+            is_end_told: AtomicBool::new(false),
         })
     };
     match state.replay.nested(outer.sequence, &call) {
-        NestedCall::Ended(outcome) => return Ok(Found::Ended(output(outcome))),
-        NestedCall::Began(_) if at_most_once => return Ok(Found::Ended(Err(effect::interrupted(&call.name)))),
+        NestedCall::Ended(outcome) => return Ok(Found::Ended(outcome)),
+        NestedCall::Began(_) if at_most_once => return Ok(interrupted(&call.name)),
         NestedCall::Began(sequence) => {
             // Its start may be on its way to the disk still.
             return Ok(Found::Run(context(sequence, &call), Sequence(sequence.0 + 1)));
@@ -169,7 +174,7 @@ fn find(
     }
     let hit = state.replay.nested_hit(|| outer.scope(), &call, at_most_once);
     if let Some(Hit::Began) = hit {
-        return Ok(Found::Ended(Err(effect::interrupted(&call.name))));
+        return Ok(interrupted(&call.name));
     }
     let recalled = match hit {
         Some(Hit::Outcome(at)) => match shared.event_at(state, at)? {
@@ -188,7 +193,7 @@ fn find(
         let outcome = completed.outcome.clone();
         state.replay.nested_completed(completed);
         shared.append_aside(state, outer.is_inline)?;
-        return Ok(Found::Ended(output(outcome)));
+        return Ok(Found::Ended(outcome));
     }
     let end = shared.append_aside(state, outer.is_inline)?;
     Ok(Found::Run(context, end))
@@ -207,21 +212,32 @@ fn complete(
         Err(record) => TraceOutcome::Err(record.clone()),
     };
     let shared = &context.shared;
+    let completed =
+        TraceCompleted { trace: context.sequence, outcome, tries, started_at, duration_micros, repeats: None };
+    context.effect_ended(&completed, true);
     let appended = {
         let mut state = shared.state.lock();
-        state.replay.nested_completed(TraceCompleted {
-            trace: context.sequence,
-            outcome,
-            tries,
-            started_at,
-            duration_micros,
-            repeats: None,
-        });
+        state.replay.nested_completed(completed);
         shared.append_aside(&mut state, context.is_inline)
     };
     if let Err(error) = appended {
         shared.fail(error);
     }
+}
+
+fn interrupted(name: &str) -> Found {
+    Found::Ended(TraceOutcome::Err(effect::interrupted(name)))
+}
+
+/// Says that a call ended before.
+fn ended(
+    outer: &EffectContext,
+    definition: &'static crate::definition::TraceDefinition,
+    occurrence: u32,
+    outcome: TraceOutcome,
+) -> Output {
+    super::inline::replayed(&outer.shared, definition, None, occurrence, &outcome);
+    output(outcome)
 }
 
 fn output(outcome: TraceOutcome) -> Output {
@@ -241,13 +257,16 @@ pub(super) fn call_inline(
     run: &mut dyn FnMut() -> Output,
 ) -> Result<Output> {
     let call = start(definition, arguments, place, TraceForm::Inline, outer)?;
+    let occurrence = call.occurrence;
     let (context, end) = match find(outer, definition, call)? {
-        Found::Ended(output) => return Ok(output),
+        Found::Ended(outcome) => return Ok(ended(outer, definition, occurrence, outcome)),
         Found::Run(context, end) => (context, end),
     };
+    context.called();
     if !definition.policy.pure && !outer.shared.mailbox.block_until(end.0) {
         return Err(super::drive::closed(outer.shared.run));
     }
+    context.effect_begins(definition.name);
     let clock = &outer.shared.environment.clock;
     let (started_at, since) = (clock.now(), clock.elapsed());
     let (output, tries) = super::inline::run(&context, definition, run)?;
