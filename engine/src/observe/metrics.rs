@@ -51,7 +51,11 @@ fn describe() {
     describe_histogram!(COMMIT_SECONDS, Unit::Seconds, "how long a commit took, with its sync");
     describe_histogram!(COMMIT_WRITES, Unit::Count, "how many writes became durable in one commit");
     describe_gauge!(COMMIT_QUEUE_DEPTH, Unit::Count, "writes that were submitted and are not durable yet");
-    describe_histogram!(EFFECT_SECONDS, Unit::Seconds, "how long an effect took, with all its tries; without what just waits");
+    describe_histogram!(
+        EFFECT_SECONDS,
+        Unit::Seconds,
+        "how long an effect took, with all its tries; without what just waits"
+    );
 }
 
 /// An engine's handles.

@@ -21,7 +21,7 @@ use tracing::Span;
 use crate::clock::Clock;
 use crate::entropy::Entropy;
 use crate::error::{Error, ErrorKind, Result};
-use crate::event::{TraceCompleted, TraceOutcome};
+use crate::event::TraceOutcome;
 use crate::id::{InputHash, RunId, Sequence, Timestamp};
 use crate::observe::spans;
 use crate::payload::{Encoding, PayloadCodec};
@@ -97,14 +97,13 @@ impl EffectContext {
         self.shared.environment.metrics.trace_started(name);
     }
 
-    /// Its effect has ended, or was dropped; told once. `is_work`: it did not just wait for something.
-    pub(crate) fn effect_ended(&self, completed: &TraceCompleted, is_work: bool) {
+    /// Its effect has ended, or was dropped; told once. `micros` is `None` if it just waited.
+    pub(crate) fn effect_ended(&self, outcome: &TraceOutcome, tries: u32, micros: Option<u64>) {
         if self.is_end_told.swap(true, Ordering::Relaxed) {
             return;
         }
-        spans::completed(self.span.get(), &completed.outcome, completed.tries);
-        let took = is_work.then_some(Duration::from_micros(completed.duration_micros));
-        self.shared.environment.metrics.trace_completed(&completed.outcome, took);
+        spans::completed(self.span.get(), outcome, tries);
+        self.shared.environment.metrics.trace_completed(outcome, micros.map(Duration::from_micros));
     }
 
     /// It was answered from the log.

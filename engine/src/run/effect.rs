@@ -123,6 +123,7 @@ async fn tries(context: Arc<EffectContext>, definition: &'static TraceDefinition
         if deadline.is_some_and(|deadline| due_elapsed >= deadline) {
             return Err(out_of_time(definition.name, policy.deadline, Some(record)));
         }
+        context.shared.environment.metrics.trace_retries.increment(1);
         let retried = TraceRetried {
             trace: context.sequence,
             tries: count,
@@ -133,7 +134,6 @@ async fn tries(context: Arc<EffectContext>, definition: &'static TraceDefinition
         };
         let appended = {
             let mut state = context.shared.state.lock();
-            context.shared.environment.metrics.trace_retries.increment(1);
             state.replay.aside(Event::TraceRetried(retried));
             context.shared.append_aside(&mut state, context.is_inline)
         };

@@ -111,7 +111,7 @@ pub fn inline(call: InlineCall, run: &mut dyn FnMut() -> Output) -> Result<Outpu
         duration_micros: micros(clock.elapsed().saturating_sub(since)),
         repeats: None,
     };
-    context.effect_ended(&completed, true);
+    context.effect_ended(&completed.outcome, completed.tries, Some(completed.duration_micros));
     shared.state.lock().replay.completed_at_once(completed);
     Ok(output)
 }
@@ -339,6 +339,7 @@ pub(super) fn run(
             Err(record) if tries <= definition.policy.retry.retries && !record.terminal => record,
             output => return Ok((output, tries)),
         };
+        shared.environment.metrics.trace_retries.increment(1);
         let retried = TraceRetried {
             trace: context.sequence,
             tries,
@@ -349,7 +350,6 @@ pub(super) fn run(
         };
         let end = {
             let mut state = shared.state.lock();
-            shared.environment.metrics.trace_retries.increment(1);
             state.replay.aside(Event::TraceRetried(retried));
             shared.append_aside(&mut state, context.is_inline)?
         };

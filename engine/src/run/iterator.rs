@@ -347,7 +347,7 @@ impl Open {
         };
         let completed = self.completed(outcome, at, repeats);
         match &self.source {
-            Some((_, context)) => context.effect_ended(&completed, false),
+            Some((_, context)) => context.effect_ended(&completed.outcome, completed.tries, None),
             None => self.replayed(&completed.outcome),
         }
         self.shared.state.lock().replay.completed_at_once(completed);
@@ -383,7 +383,7 @@ impl Drop for IteratorCall {
         }
         let at = shared.environment.clock.now();
         if let Some((_, context)) = &open.source {
-            context.effect_ended(&open.completed(TraceOutcome::Dropped, at, None), false);
+            context.effect_ended(&TraceOutcome::Dropped, 1, None);
         }
         let mut state = shared.state.lock();
         loop {

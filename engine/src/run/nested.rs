@@ -211,13 +211,18 @@ fn complete(
         Ok(payload) => TraceOutcome::Ok(payload.clone()),
         Err(record) => TraceOutcome::Err(record.clone()),
     };
+    context.effect_ended(&outcome, tries, Some(duration_micros));
     let shared = &context.shared;
-    let completed =
-        TraceCompleted { trace: context.sequence, outcome, tries, started_at, duration_micros, repeats: None };
-    context.effect_ended(&completed, true);
     let appended = {
         let mut state = shared.state.lock();
-        state.replay.nested_completed(completed);
+        state.replay.nested_completed(TraceCompleted {
+            trace: context.sequence,
+            outcome,
+            tries,
+            started_at,
+            duration_micros,
+            repeats: None,
+        });
         shared.append_aside(&mut state, context.is_inline)
     };
     if let Err(error) = appended {
@@ -260,9 +265,11 @@ pub(super) fn call_inline(
     let occurrence = call.occurrence;
     let (context, end) = match find(outer, definition, call)? {
         Found::Ended(outcome) => return Ok(ended(outer, definition, occurrence, outcome)),
-        Found::Run(context, end) => (context, end),
+        Found::Run(context, end) => {
+            context.called();
+            (context, end)
+        }
     };
-    context.called();
     if !definition.policy.pure && !outer.shared.mailbox.block_until(end.0) {
         return Err(super::drive::closed(outer.shared.run));
     }

@@ -346,13 +346,13 @@ impl Drop for TraceFuture {
         let is_own = is_closing || context::is_body_of(shared.run);
         let mut state = shared.state.lock();
         let slot = state.traces.remove(index);
-        let mut told = None;
+        let mut told = false;
         if let Some(slot) = &slot {
             let (began, tries) = (slot.began, slot.context.tries.load(Ordering::Relaxed));
             state.awaited_count -= usize::from(!slot.delivered);
             state.running_count -= usize::from(slot.running);
             if is_own && !is_closing {
-                told = began.map(|_| dropped(slot.context.sequence, began, tries, shared.environment.clock.as_ref()));
+                told = began.is_some();
                 state.released.extend(slot.child);
                 let clock = &shared.environment.clock;
                 while state.replay.abandon(*index, |trace| dropped(trace, began, tries, clock.as_ref())).is_err() {
@@ -377,8 +377,8 @@ impl Drop for TraceFuture {
             slot
         });
         drop(state);
-        if let (Some(slot), Some(completed)) = (&waker, &told) {
-            slot.context.effect_ended(completed, slot.is_work());
+        if let Some(slot) = waker.as_ref().filter(|_| told) {
+            slot.context.effect_ended(&TraceOutcome::Dropped, slot.context.tries.load(Ordering::Relaxed).max(1), None);
         }
         drop(waker);
         if !is_own {

@@ -48,7 +48,8 @@ impl Drive {
     fn observe(&self, index: TraceIndex, completed: &TraceCompleted) {
         let found = self.shared.state.lock().traces.get(&index).map(|slot| (Arc::clone(&slot.context), slot.is_work()));
         if let Some((context, is_work)) = found {
-            context.effect_ended(completed, is_work);
+            let micros = is_work.then_some(completed.duration_micros);
+            context.effect_ended(&completed.outcome, completed.tries, micros);
         }
     }
 
