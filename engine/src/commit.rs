@@ -19,6 +19,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::error::{Error, ErrorKind, Result, storage_error};
 use crate::event::Event;
 use crate::id::{RunId, Sequence};
+use crate::observe::Metrics;
 use crate::run::Mailbox;
 
 /// Largest group: 8 MiB, so that the first waiter of a group does not wait for a long write of others.
@@ -75,6 +76,7 @@ enum Message {
 pub(crate) struct Committer {
     sender: Sender<Message>,
     failure: Arc<Mutex<Option<String>>>,
+    metrics: Arc<Metrics>,
 }
 
 /// The thread, to be waited for at the end.
@@ -86,6 +88,7 @@ impl Committer {
         store: Arc<dyn Store>,
         durability: Durability,
         on_durable: Option<OnDurable>,
+        metrics: Arc<Metrics>,
     ) -> Result<(Self, CommitterThread)> {
         // Unbounded, because the body's thread must not block: each run has at most 1 MiB here (`run`), and runs are
         // bounded.
@@ -98,19 +101,22 @@ impl Committer {
             receiver,
             failure: Arc::clone(&failure),
             clock: SystemClock::default(),
+            metrics: Arc::clone(&metrics),
         };
         let thread =
             std::thread::Builder::new().name("relive-commit".to_owned()).spawn(move || worker.work()).map_err(
                 |error| Error::new(ErrorKind::Storage, "the committer's thread cannot be started").caused_by(error),
             )?;
-        Ok((Self { sender, failure }, thread))
+        Ok((Self { sender, failure, metrics }, thread))
     }
 
     /// Gives a write to the committer. Its waiter is told, also if the committer is gone.
     pub(crate) fn submit(&self, submission: Submission) {
+        self.metrics.commit_queue_depth.increment(1.0);
         if let Err(refused) = self.sender.send(Message::Submit(submission))
             && let Message::Submit(submission) = refused.0
         {
+            self.metrics.commit_queue_depth.decrement(1.0);
             submission.waiter.tell(Err(&"the engine was shut down".to_owned()));
         }
     }
@@ -166,6 +172,7 @@ struct Worker {
     failure: Arc<Mutex<Option<String>>>,
     /// The system's, whatever the engine's: it times this thread's own waiting.
     clock: SystemClock,
+    metrics: Arc<Metrics>,
 }
 
 impl Worker {
@@ -215,6 +222,7 @@ impl Worker {
         let durability = if sync { Durability::Sync } else { self.durability };
         // Taken out of its lock at once: a failure is set by this thread only.
         let earlier = self.failure.lock().clone();
+        let began = self.clock.elapsed();
         let result = match earlier {
             Some(why) => Err(why),
             None => {
@@ -227,6 +235,8 @@ impl Worker {
                 }
             }
         };
+        // Before anybody is told, who may look.
+        self.metrics.committed(writes.len(), self.clock.elapsed().saturating_sub(began));
         match result {
             Ok(outcomes) => {
                 if let Some(on_durable) = &self.on_durable {

@@ -239,6 +239,11 @@ impl Registry {
         self.tasks.values().copied()
     }
 
+    /// All traces.
+    pub(crate) fn traces(&self) -> impl Iterator<Item = &'static TraceDefinition> {
+        self.traces.values().copied()
+    }
+
     /// The trace of this name.
     pub fn trace(&self, name: &str) -> Option<&'static TraceDefinition> {
         self.traces.get(name).copied()

@@ -24,6 +24,7 @@ use crate::event::{Event, Parent, Rerun, TaskCompleted, TaskOutcome};
 use crate::handle::{Cancellation, CellState, Handle, RunCell, RunStatus, Target};
 use crate::id::{Epoch, RunId, Sequence};
 use crate::log::last_event;
+use crate::observe::Metrics;
 use crate::options::Options;
 use crate::payload::Payload;
 use crate::payload::redact::redaction_key;
@@ -102,7 +103,9 @@ impl Engine {
         })?;
         let cache = crate::cache::ledger(store.as_ref(), &options)?;
         let acknowledges = options.on_durable.is_some();
-        let (committer, thread) = Committer::start(Arc::clone(&store), options.durability, options.on_durable)?;
+        let metrics = Arc::new(Metrics::new(registry.traces().map(|trace| trace.name)));
+        let (committer, thread) =
+            Committer::start(Arc::clone(&store), options.durability, options.on_durable, Arc::clone(&metrics))?;
         let store: Arc<dyn Read> = store;
         let (redaction, drawn) = redaction_key(store.as_ref(), options.entropy.as_ref())?;
         let (epoch, in_order) = crate::recover::next_epoch(store.as_ref(), &committer, drawn).await?;
@@ -122,6 +125,7 @@ impl Engine {
                 decoy: options.strict.then(decoy),
                 lingering: Arc::default(),
                 runtime: runtime.clone(),
+                metrics,
             }),
             settings: Settings { committer, epoch, acknowledges, strict: options.strict, company },
             turns: Arc::new(Semaphore::new(options.runs_max)),

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+use tracing::{Instrument, Span};
 
 use crate::definition::TaskDefinition;
 use crate::engine::Inner;
@@ -21,6 +22,7 @@ use crate::handle::{CellState, RunCell};
 use crate::id::{RunId, Sequence, Timestamp};
 use crate::index::UnfinishedRecord;
 use crate::log::{LogReader, LogWriter, last_event};
+use crate::observe::spans;
 use crate::past::Past;
 use crate::payload::{Payload, PayloadError};
 use crate::replay::{Memo, Replay};
@@ -52,11 +54,19 @@ pub(crate) fn spawn(
     alive: mpsc::Sender<()>,
 ) {
     let (engine, cell) = (Arc::clone(inner), Arc::clone(cell));
+    if let Beginning::Fresh(_) = &beginning {
+        inner.environment.metrics.runs_started.increment(1);
+    }
+    let span = spans::run(cell.run, &cell.task);
     let conclusion = Conclusion { engine, cell, key, alive: Some(alive) };
-    inner.runtime.spawn(async move {
+    let whole = async move {
         let result = life(&conclusion.engine, &conclusion.cell, beginning).await;
+        if let Ok(completed) = &result {
+            spans::ended(&Span::current(), &completed.outcome);
+        }
         conclusion.is(result);
-    });
+    };
+    inner.runtime.spawn(whole.instrument(span));
 }
 
 /// An effect on a task of its own. Dropping it ends the task.
@@ -232,6 +242,7 @@ async fn first_or_next(
 ) -> Result<TaskCompleted> {
     let body = body(&plan, &started.input)?;
     let (run, at, task) = (plan.run, plan.attempt_at, started.task.clone());
+    let span = attempt_span(&plan, &started.cause);
     let event = Event::TaskStarted(started);
     let tell = {
         let cell = Arc::clone(cell);
@@ -246,7 +257,7 @@ async fn first_or_next(
         Ok(_) => Replay::fresh(run, task, memo, at, event.clone()),
         Err(_) => Replay::new(run, task, memo),
     };
-    let shared = share(engine, &cell.mailbox, plan, replay, None, false)?;
+    let shared = share(engine, &cell.mailbox, plan, replay, None, Some(span))?;
     cell.drive(&shared);
     let (drive, turn) = match permit {
         Ok(permit) => {
@@ -385,7 +396,7 @@ pub(crate) async fn preview(engine: &Arc<Inner>, run: RunId, rerun: Rerun) -> Re
     let body = body(&plan, &started.input)?;
     let (task, at) = (started.task.clone(), plan.attempt_at);
     let replay = Replay::fresh(run, task, past.memo, at, Event::TaskStarted(started));
-    let shared = share(engine, &Arc::default(), plan, replay, None, true)?;
+    let shared = share(engine, &Arc::default(), plan, replay, None, None)?;
     let writer = past.reader.into_writer(engine.settings.epoch);
     Drive::new(shared, engine.settings.clone(), Some((writer, at))).preview(body).await
 }
@@ -418,17 +429,25 @@ fn prepare(
     if let Some(batch) = past.batch.take() {
         replay.feed(batch);
     }
-    let shared = share(engine, mailbox, plan, replay, Some(past.reader), is_dry)?;
+    let span = (!is_dry).then(|| attempt_span(&plan, &past.last.cause));
+    let shared = share(engine, mailbox, plan, replay, Some(past.reader), span)?;
     Ok((shared, body))
 }
 
+/// The span of an attempt, in that of its run.
+fn attempt_span(plan: &Plan, cause: &Cause) -> Span {
+    spans::identify(plan.id.as_deref());
+    spans::attempt(plan.run, plan.attempt, cause)
+}
+
+/// `span` is `None` if the log is only replayed: nothing is written or started then.
 fn share(
     engine: &Arc<Inner>,
     mailbox: &Arc<Mailbox>,
     plan: Plan,
     replay: Replay,
     reader: Option<LogReader>,
-    is_dry: bool,
+    span: Option<Span>,
 ) -> Result<Arc<RunShared>> {
     Ok(RunShared::new(Parts {
         plan,
@@ -439,7 +458,8 @@ fn share(
         replay,
         reader,
         store: engine.store()?,
-        is_dry,
+        is_dry: span.is_none(),
+        span: span.unwrap_or_else(Span::none),
     }))
 }
 

@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use crate::error::{Error, Result};
 use crate::event::TaskOutcome;
 use crate::id::RunId;
+use crate::observe::Metrics;
 use crate::run::{Mailbox, RunShared};
 
 /// How a run stands.
@@ -76,6 +77,7 @@ pub(crate) struct RunCell {
     /// The attempt that is driven.
     pub(crate) shared: Mutex<Weak<RunShared>>,
     state: watch::Sender<CellState>,
+    metrics: Arc<Metrics>,
 }
 
 /// Who waits for a run.
@@ -90,7 +92,8 @@ pub(crate) struct Holders {
 }
 
 impl RunCell {
-    pub(crate) fn new(run: RunId, task: &str, state: CellState) -> Arc<Self> {
+    pub(crate) fn new(run: RunId, task: &str, state: CellState, metrics: &Arc<Metrics>) -> Arc<Self> {
+        metrics.run_state(None, Some(&state));
         let (state, _) = watch::channel(state);
         let mailbox = Arc::new(Mailbox::default());
         Arc::new(Self {
@@ -101,6 +104,7 @@ impl RunCell {
             holders: Mutex::default(),
             shared: Mutex::default(),
             state,
+            metrics: Arc::clone(metrics),
         })
     }
 
@@ -128,7 +132,10 @@ impl RunCell {
     }
 
     pub(crate) fn set(&self, state: CellState) {
-        self.state.send_replace(state);
+        self.state.send_modify(|before| {
+            self.metrics.run_state(Some(before), Some(&state));
+            *before = state;
+        });
     }
 
     pub(crate) fn state(&self) -> CellState {
@@ -172,6 +179,12 @@ impl RunCell {
             Ok(CellState::Stopped(error) | CellState::Waiting(error)) => Err(error.duplicate()),
             _ => Err(Error::new(crate::error::ErrorKind::Closed, format!("run {}: its engine is gone", self.run))),
         }
+    }
+}
+
+impl Drop for RunCell {
+    fn drop(&mut self) {
+        self.metrics.run_state(Some(&self.state.borrow()), None);
     }
 }
 

@@ -18,6 +18,7 @@ pub mod id;
 pub mod index;
 pub mod inspect;
 pub mod log;
+mod observe;
 pub mod options;
 pub mod panic;
 mod park;

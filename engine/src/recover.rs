@@ -76,7 +76,7 @@ pub(crate) fn take_up(inner: &Arc<Inner>, in_order: bool) -> Result<()> {
 }
 
 fn take_up_run(inner: &Arc<Inner>, run: RunId, record: UnfinishedRecord, in_order: bool) -> Result<()> {
-    let cell = RunCell::new(run, &record.task, CellState::Queued);
+    let cell = RunCell::new(run, &record.task, CellState::Queued, &inner.environment.metrics);
     let holders = inner.recorded_holders(run, record.parent)?;
     if holders.calls.is_empty() && !holders.rooted {
         // Whoever waited for it ended or let it go, and the process died before it was told.

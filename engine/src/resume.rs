@@ -71,7 +71,7 @@ impl Inner {
                     Arc::clone(cell)
                 }
                 None => {
-                    let cell = RunCell::new(run, definition.name, CellState::Starting);
+                    let cell = RunCell::new(run, definition.name, CellState::Starting, &self.environment.metrics);
                     runs.insert(run, Arc::clone(&cell));
                     cell
                 }

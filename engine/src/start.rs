@@ -111,8 +111,10 @@ impl Inner {
         if !request.refresh
             && let Some(entry) = self.cached(request, &sought)?
         {
+            self.environment.metrics.cache_hits.increment(1);
             return self.from_cache(request, &sought, entry).await;
         }
+        self.environment.metrics.cache_misses.increment(1);
         self.fresh(request, Some(&sought), Some(reserved)).await
     }
 
@@ -258,7 +260,7 @@ impl Inner {
     ) -> Result<Option<Handle>> {
         let plan = self.plan(request, sought)?;
         let started = self.started(request, &plan, Cause::New);
-        let cell = RunCell::new(plan.run, request.definition.name, CellState::Starting);
+        let cell = RunCell::new(plan.run, request.definition.name, CellState::Starting, &self.environment.metrics);
         let _ = cell.input.set(request.canonical.clone());
         {
             let mut holders = cell.holders.lock();

@@ -34,6 +34,9 @@
 //! trace whose completion was acknowledged never runs again in its run. [`idempotency_key`] gives an effect a name that
 //! stays the same, for services that can use one.
 //!
+//! The library prints nothing. Runs, attempts, traces and tries are spans of `tracing`, numbers go to the `metrics` facade:
+//! `docs/guide.md` lists them.
+//!
 //! In a task's body, await traces and other tasks, and nothing else: what is neither cannot be replayed, and is found out.
 
 mod builtin;

@@ -9,17 +9,21 @@ use std::borrow::Cow;
 use std::cell::RefCell;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context as TaskContext, Poll};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
+use tracing::Span;
 
 use crate::clock::Clock;
 use crate::entropy::Entropy;
 use crate::error::{Error, ErrorKind, Result};
+use crate::event::TraceOutcome;
 use crate::id::{InputHash, RunId, Sequence, Timestamp};
+use crate::observe::spans;
 use crate::payload::{Encoding, PayloadCodec};
 use crate::replay::Scope;
 
@@ -57,6 +61,10 @@ pub(crate) struct EffectContext {
     /// Calls that its effect made in this try, by name and input.
     pub(crate) calls: Mutex<FxHashMap<(Cow<'static, str>, InputHash), u32>>,
     pub(crate) idempotency_key: OnceLock<String>,
+    /// Its trace's: set when the call is in the books, with the run's lock free.
+    pub(crate) span: OnceLock<Span>,
+    /// Whoever watches was told that its effect has ended.
+    pub(crate) is_end_told: AtomicBool,
 }
 
 impl EffectContext {
@@ -76,6 +84,33 @@ impl EffectContext {
         occurrence
     }
 
+    /// The call is in the books: its span begins, in the one that it is called in.
+    pub(crate) fn called(&self) {
+        let span = || spans::trace(self.shared.run, Some(self.sequence), &self.name, self.occurrence);
+        self.span.get_or_init(span);
+    }
+
+    /// Its effect begins, in this life of the process.
+    pub(crate) fn effect_begins(&self, name: &'static str) {
+        spans::executes(self.span.get());
+        self.shared.environment.metrics.trace_started(name);
+    }
+
+    /// Its effect has ended, or was dropped; told once. `micros` is `None` if it just waited.
+    pub(crate) fn effect_ended(&self, outcome: &TraceOutcome, tries: u32, micros: Option<u64>) {
+        if self.is_end_told.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        spans::completed(self.span.get(), outcome, tries);
+        self.shared.environment.metrics.trace_completed(outcome, micros.map(Duration::from_micros));
+    }
+
+    /// It was answered from the log.
+    pub(crate) fn replayed(&self, outcome: &TraceOutcome) {
+        spans::replayed(self.span.get(), outcome);
+        self.shared.environment.metrics.traces_replayed.increment(1);
+    }
+
     /// A new try begins.
     pub(crate) fn begin_try(&self) {
         self.calls.lock().clear();
@@ -87,20 +122,41 @@ thread_local! {
     static GROUP: RefCell<Option<Arc<str>>> = const { RefCell::new(None) };
 }
 
+impl Context {
+    fn span(&self) -> Option<&Span> {
+        match self {
+            Self::Body(shared) => Some(&shared.span),
+            Self::Effect(effect) => effect.span.get(),
+        }
+    }
+}
+
 /// Takes a context back when dropped.
-pub(crate) struct Entered(Option<Context>);
+pub(crate) struct Entered {
+    outer: Option<Context>,
+    /// Whether the context's span was entered with it.
+    in_span: bool,
+}
 
 impl Drop for Entered {
     fn drop(&mut self) {
-        let inner = CURRENT.with(|current| std::mem::replace(&mut *current.borrow_mut(), self.0.take()));
+        let inner = CURRENT.with(|current| std::mem::replace(&mut *current.borrow_mut(), self.outer.take()));
+        if self.in_span
+            && let Some(span) = inner.as_ref().and_then(Context::span)
+        {
+            span.with_subscriber(|(id, subscriber)| subscriber.exit(id));
+        }
         // Dropped here, with the cell free: the last reference to a run may run user code.
         drop(inner);
     }
 }
 
-/// Sets the context of what this thread does until the guard is dropped.
+/// Sets the context of what this thread does until the guard is dropped, and enters its span: here, so that whatever is
+/// polled as a body or an effect, on whichever thread, is in it.
 pub(crate) fn enter(context: Context) -> Entered {
-    Entered(CURRENT.with(|current| current.borrow_mut().replace(context)))
+    let entered = context.span().and_then(|span| span.with_subscriber(|(id, subscriber)| subscriber.enter(id)));
+    let in_span = entered.is_some();
+    Entered { outer: CURRENT.with(|current| current.borrow_mut().replace(context)), in_span }
 }
 
 /// The context of what this thread does.

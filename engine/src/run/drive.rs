@@ -24,6 +24,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::event::{ErrorRecord, Event, TaskCompleted, TaskOutcome};
 use crate::id::{Epoch, RunId, Sequence, Timestamp};
 use crate::log::LogWriter;
+use crate::observe::spans;
 use crate::replay::{Decision, TraceIndex};
 
 use super::alone::Company;
@@ -173,6 +174,9 @@ impl Drive {
         let result = self.run_to_end(body).await;
         if result.is_ok() {
             self.release_all();
+        }
+        if let Ok(Some(completed)) = &result {
+            spans::ended(&self.shared.span, &completed.outcome);
         }
         result?.ok_or_else(|| closed(run))
     }

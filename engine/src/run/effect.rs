@@ -14,11 +14,14 @@ use std::sync::atomic::Ordering;
 use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
 
+use tracing::{Instrument, Span};
+
 use crate::definition::{RetryPolicy, TraceDefinition};
 use crate::error::{Error, ErrorKind};
 use crate::event::{ErrorRecord, Event, TraceRetried};
 use crate::execute;
 use crate::id::{Sequence, Timestamp};
+use crate::observe::spans;
 
 use super::context::{EffectContext, InContext};
 use super::linger::Lingering;
@@ -43,7 +46,7 @@ pub(crate) fn whole(context: &Arc<EffectContext>, definition: &'static TraceDefi
     let policy = &definition.policy;
     let is_plain = policy.retry.retries == 0 && policy.timeout.is_none() && policy.deadline.is_none() && !policy.spawn;
     match effect {
-        Effect::Once(future) if is_plain => future,
+        Effect::Once(future) if is_plain => spans::only_try(future),
         effect => Box::pin(tries(Arc::clone(context), definition, effect)),
     }
 }
@@ -104,10 +107,13 @@ async fn tries(context: Arc<EffectContext>, definition: &'static TraceDefinition
         context.begin_try();
         count += 1;
         context.tries.store(count, Ordering::Relaxed);
-        let this = one(&context, definition, &mut effect, &blocking);
+        let span = spans::attempted(count);
+        let this = one(&context, definition, &mut effect, &blocking, &span);
         let Some(output) = in_time(&context, definition, this, deadline).await else {
             return Err(out_of_time(definition.name, policy.deadline, None));
         };
+        spans::try_ended(&span, &output);
+        drop(span);
         let record = match output {
             Err(record) if count <= policy.retry.retries && !record.terminal => record,
             output => return output,
@@ -117,6 +123,7 @@ async fn tries(context: Arc<EffectContext>, definition: &'static TraceDefinition
         if deadline.is_some_and(|deadline| due_elapsed >= deadline) {
             return Err(out_of_time(definition.name, policy.deadline, Some(record)));
         }
+        context.shared.environment.metrics.trace_retries.increment(1);
         let retried = TraceRetried {
             trace: context.sequence,
             tries: count,
@@ -148,6 +155,7 @@ fn one(
     definition: &'static TraceDefinition,
     effect: &mut Effect,
     blocking: &Arc<Lingering>,
+    span: &Span,
 ) -> BoxedFuture {
     let future = match effect {
         Effect::Once(future) => std::mem::replace(future, Box::pin(pending())),
@@ -163,15 +171,15 @@ fn one(
             let shared = &context.shared;
             let lingers = (blocking.begin(shared.run), shared.environment.lingering.begin(shared.run));
             let context = Arc::clone(context);
-            let name = definition.name;
+            let (name, span) = (definition.name, span.clone());
             return execute::spawn_blocking(&context.shared.environment.runtime.clone(), move || {
                 let _lingers = lingers;
                 let _entered = super::context::enter(super::context::Context::Effect(context));
-                unpanicked(name, run).unwrap_or_else(Err)
+                span.in_scope(|| unpanicked(name, run).unwrap_or_else(Err))
             });
         }
     };
-    let caught = Caught { future, name: definition.name };
+    let caught = Caught { future, name: definition.name }.instrument(span.clone());
     if !definition.policy.spawn {
         return Box::pin(caught);
     }

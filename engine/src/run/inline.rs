@@ -6,7 +6,7 @@
 //! has done all that the log holds before it.
 
 use std::panic::resume_unwind;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::MutexGuard;
@@ -15,6 +15,7 @@ use crate::definition::TraceDefinition;
 use crate::error::{Error, ErrorKind, Result, payload_error};
 use crate::event::{Event, TraceCompleted, TraceForm, TraceOutcome, TraceRetried, TraceStarted};
 use crate::id::Sequence;
+use crate::observe::spans;
 use crate::payload::{Arguments, PayloadError};
 use crate::replay::{Hit, Started};
 
@@ -65,11 +66,16 @@ pub fn inline(call: InlineCall, run: &mut dyn FnMut() -> Output) -> Result<Outpu
     let started = begin(&shared, &mut state, definition, arguments, (file, line), TraceForm::Inline);
     let Some(sequence) = started.sequence else { leave(state) };
     if let Some(outcome) = started.recorded {
+        drop(state);
+        replayed(&shared, definition, Some(sequence), started.occurrence, &outcome);
         return Ok(output(outcome));
     }
     if let Some(Hit::Outcome(at)) = started.hit {
         let outcome = recall(&shared, &mut state, sequence, at);
-        return Ok(output(outcome.unwrap_or_else(|| leave(state))));
+        let Some(outcome) = outcome else { leave(state) };
+        drop(state);
+        replayed(&shared, definition, Some(sequence), started.occurrence, &outcome);
+        return Ok(output(outcome));
     }
     if definition.policy.at_most_once && (started.logged || started.hit == Some(Hit::Began)) {
         let record = effect::interrupted(definition.name);
@@ -85,6 +91,7 @@ pub fn inline(call: InlineCall, run: &mut dyn FnMut() -> Output) -> Result<Outpu
     }
     drop(state);
     let context = context_of(&shared, definition, sequence, &started);
+    context.effect_begins(definition.name);
     let clock = &shared.environment.clock;
     let (started_at, since) = (clock.now(), clock.elapsed());
     let ran = self::run(&context, definition, run);
@@ -104,8 +111,22 @@ pub fn inline(call: InlineCall, run: &mut dyn FnMut() -> Output) -> Result<Outpu
         duration_micros: micros(clock.elapsed().saturating_sub(since)),
         repeats: None,
     };
+    context.effect_ended(&completed.outcome, completed.tries, Some(completed.duration_micros));
     shared.state.lock().replay.completed_at_once(completed);
     Ok(output)
+}
+
+/// Says that a call was answered from the log.
+pub(super) fn replayed(
+    shared: &RunShared,
+    definition: &TraceDefinition,
+    sequence: Option<Sequence>,
+    occurrence: u32,
+    outcome: &TraceOutcome,
+) {
+    let span = spans::trace(shared.run, sequence, definition.name, occurrence);
+    spans::replayed(Some(&span), outcome);
+    shared.environment.metrics.traces_replayed.increment(1);
 }
 
 pub(super) fn recordable(
@@ -268,7 +289,7 @@ pub(super) fn context_of(
     sequence: Sequence,
     started: &Started,
 ) -> Arc<EffectContext> {
-    Arc::new(EffectContext {
+    let context = Arc::new(EffectContext {
         shared: Arc::clone(shared),
         name: definition.name.into(),
         input_hash: started.input_hash,
@@ -282,7 +303,11 @@ pub(super) fn context_of(
         tries: AtomicU32::new(0),
         calls: parking_lot::Mutex::default(),
         idempotency_key: OnceLock::new(),
-    })
+        span: OnceLock::new(),
+        is_end_told: AtomicBool::new(false),
+    });
+    context.called();
+    context
 }
 
 /// Runs a function with its tries, one right after the other. Gives the outcome and how many tries it took.
@@ -305,12 +330,16 @@ pub(super) fn run(
         let output = {
             let _entered = context::enter(Context::Effect(Arc::clone(context)));
             let _runtime = shared.environment.runtime.enter();
-            effect::unpanicked(definition.name, &mut *run).unwrap_or_else(Err)
+            let span = spans::attempted(tries);
+            let output = span.in_scope(|| effect::unpanicked(definition.name, &mut *run).unwrap_or_else(Err));
+            spans::try_ended(&span, &output);
+            output
         };
         let record = match output {
             Err(record) if tries <= definition.policy.retry.retries && !record.terminal => record,
             output => return Ok((output, tries)),
         };
+        shared.environment.metrics.trace_retries.increment(1);
         let retried = TraceRetried {
             trace: context.sequence,
             tries,

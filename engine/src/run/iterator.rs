@@ -197,10 +197,12 @@ impl Open {
                     return Some(Some(Ok(item)));
                 }
                 Ok(Some(Answer::End(outcome))) => {
+                    drop(state);
+                    self.replayed(&outcome);
                     return Some(match outcome {
                         TraceOutcome::Ok(_) => None,
                         TraceOutcome::Err(record) => Some(Err(record)),
-                        TraceOutcome::Dropped => leave(state),
+                        TraceOutcome::Dropped => leave(shared.state.lock()),
                     });
                 }
                 Err(_) => {
@@ -286,6 +288,7 @@ impl Open {
         self.pending_bytes = 0;
         let context = context_of(&shared, self.definition, self.sequence, &self.started);
         let Some(make) = self.make.take() else { return };
+        context.effect_begins(self.definition.name);
         let handed_on = std::mem::take(&mut self.handed_on);
         let resumes = self.definition.policy.resumes;
         let name = self.definition.name;
@@ -342,7 +345,16 @@ impl Open {
             Ok(payload) => TraceOutcome::Ok(payload.clone()),
             Err(record) => TraceOutcome::Err(record.clone()),
         };
-        self.shared.state.lock().replay.completed_at_once(self.completed(outcome, at, repeats));
+        let completed = self.completed(outcome, at, repeats);
+        match &self.source {
+            Some((_, context)) => context.effect_ended(&completed.outcome, completed.tries, None),
+            None => self.replayed(&completed.outcome),
+        }
+        self.shared.state.lock().replay.completed_at_once(completed);
+    }
+
+    fn replayed(&self, outcome: &TraceOutcome) {
+        super::inline::replayed(&self.shared, self.definition, Some(self.sequence), self.started.occurrence, outcome);
     }
 
     fn completed(
@@ -370,6 +382,9 @@ impl Drop for IteratorCall {
             return;
         }
         let at = shared.environment.clock.now();
+        if let Some((_, context)) = &open.source {
+            context.effect_ended(&TraceOutcome::Dropped, 1, None);
+        }
         let mut state = shared.state.lock();
         loop {
             let completed = |_| open.completed(TraceOutcome::Dropped, at, None);

@@ -9,7 +9,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use crate::error::{Error, ErrorKind, Result, payload_error};
 use crate::event::{Event, TraceCompleted, TraceForm, TraceOutcome, TraceStarted};
@@ -28,7 +28,7 @@ pub(super) type NestedFuture = Pin<Box<dyn Future<Output = Result<Output>> + Sen
 /// What becomes of a nested call.
 enum Found {
     /// It ended before.
-    Ended(Output),
+    Ended(TraceOutcome),
     /// It is to run.
     Run(Arc<EffectContext>, Sequence),
 }
@@ -78,14 +78,17 @@ pub(super) fn call(call: TraceCall, outer: Arc<EffectContext>) -> NestedFuture {
             payload_error(format!("the arguments of trace {} cannot be recorded", definition.name), &error)
         })?;
         let started = start(definition, arguments, (file, line), TraceForm::Future, &outer)?;
+        let occurrence = started.occurrence;
         let (context, end) = match find(&outer, definition, started) {
-            Ok(Found::Ended(output)) => return Ok(output),
+            Ok(Found::Ended(outcome)) => return Ok(ended(&outer, definition, occurrence, outcome)),
             Ok(Found::Run(context, end)) => (context, end),
             Err(error) => return Ok(effect::lost(&outer, error).await),
         };
+        context.called();
         if !definition.policy.pure {
             effect::durable(&outer, end).await;
         }
+        context.effect_begins(definition.name);
         let clock = Arc::clone(&outer.shared.environment.clock);
         let (started_at, since) = (clock.now(), clock.elapsed());
         let effect = match effect {
@@ -159,11 +162,13 @@ fn find(
             tries: AtomicU32::new(0),
             calls: parking_lot::Mutex::default(),
             idempotency_key: OnceLock::new(),
+            span: OnceLock::new(),
+            is_end_told: AtomicBool::new(false),
         })
     };
     match state.replay.nested(outer.sequence, &call) {
-        NestedCall::Ended(outcome) => return Ok(Found::Ended(output(outcome))),
-        NestedCall::Began(_) if at_most_once => return Ok(Found::Ended(Err(effect::interrupted(&call.name)))),
+        NestedCall::Ended(outcome) => return Ok(Found::Ended(outcome)),
+        NestedCall::Began(_) if at_most_once => return Ok(interrupted(&call.name)),
         NestedCall::Began(sequence) => {
             // Its start may be on its way to the disk still.
             return Ok(Found::Run(context(sequence, &call), Sequence(sequence.0 + 1)));
@@ -172,7 +177,7 @@ fn find(
     }
     let hit = state.replay.nested_hit(|| outer.scope(), &call, at_most_once);
     if let Some(Hit::Began) = hit {
-        return Ok(Found::Ended(Err(effect::interrupted(&call.name))));
+        return Ok(interrupted(&call.name));
     }
     let recalled = match hit {
         Some(Hit::Outcome(at)) => match shared.event_at(state, at)? {
@@ -191,7 +196,7 @@ fn find(
         let outcome = completed.outcome.clone();
         state.replay.nested_completed(completed);
         shared.append_aside(state, outer.is_inline)?;
-        return Ok(Found::Ended(output(outcome)));
+        return Ok(Found::Ended(outcome));
     }
     let end = shared.append_aside(state, outer.is_inline)?;
     Ok(Found::Run(context, end))
@@ -209,6 +214,7 @@ fn complete(
         Ok(payload) => TraceOutcome::Ok(payload.clone()),
         Err(record) => TraceOutcome::Err(record.clone()),
     };
+    context.effect_ended(&outcome, tries, Some(duration_micros));
     let shared = &context.shared;
     let appended = {
         let mut state = shared.state.lock();
@@ -230,6 +236,21 @@ fn complete(
     }
 }
 
+fn interrupted(name: &str) -> Found {
+    Found::Ended(TraceOutcome::Err(effect::interrupted(name)))
+}
+
+/// Says that a call ended before.
+fn ended(
+    outer: &EffectContext,
+    definition: &'static crate::definition::TraceDefinition,
+    occurrence: u32,
+    outcome: TraceOutcome,
+) -> Output {
+    super::inline::replayed(&outer.shared, definition, None, occurrence, &outcome);
+    output(outcome)
+}
+
 fn output(outcome: TraceOutcome) -> Output {
     match outcome {
         TraceOutcome::Ok(payload) => Ok(payload),
@@ -247,13 +268,18 @@ pub(super) fn call_inline(
     run: &mut dyn FnMut() -> Output,
 ) -> Result<Output> {
     let call = start(definition, arguments, place, TraceForm::Inline, outer)?;
+    let occurrence = call.occurrence;
     let (context, end) = match find(outer, definition, call)? {
-        Found::Ended(output) => return Ok(output),
-        Found::Run(context, end) => (context, end),
+        Found::Ended(outcome) => return Ok(ended(outer, definition, occurrence, outcome)),
+        Found::Run(context, end) => {
+            context.called();
+            (context, end)
+        }
     };
     if !definition.policy.pure && !outer.shared.block_until(end) {
         return Err(super::drive::closed(outer.shared.run));
     }
+    context.effect_begins(definition.name);
     let clock = &outer.shared.environment.clock;
     let (started_at, since) = (clock.now(), clock.elapsed());
     let (output, tries) = super::inline::run(&context, definition, run)?;

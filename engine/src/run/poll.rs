@@ -130,7 +130,7 @@ pub(super) enum Progress {
 /// Polls an effect once; says what it came to, if to anything.
 pub(super) fn poll_effect(shared: &Arc<RunShared>, index: TraceIndex) -> Option<Progress> {
     let clock = &shared.environment.clock;
-    let (work, context, definition, waker, (started_at, since), handed_on) = {
+    let (work, context, definition, waker, (started_at, since), handed_on, begins) = {
         let mut state = shared.state.lock();
         let state = &mut *state;
         let slot = state.traces.get_mut(&index)?;
@@ -143,6 +143,7 @@ pub(super) fn poll_effect(shared: &Arc<RunShared>, index: TraceIndex) -> Option<
         if work.is_none() {
             return None;
         }
+        let begins = slot.began.is_none();
         let began = *slot.began.get_or_insert_with(|| (clock.now(), clock.elapsed()));
         if !slot.running && !is_stream {
             slot.running = true;
@@ -151,8 +152,11 @@ pub(super) fn poll_effect(shared: &Arc<RunShared>, index: TraceIndex) -> Option<
         let waker = slot.waker.get_or_insert_with(|| {
             Arc::new(EffectWaker { mailbox: Arc::clone(&shared.mailbox), index, posted: AtomicBool::new(false) })
         });
-        (work, Arc::clone(&slot.context), slot.definition, Arc::clone(waker), began, handed_on)
+        (work, Arc::clone(&slot.context), slot.definition, Arc::clone(waker), began, handed_on, begins)
     };
+    if begins {
+        context.effect_begins(definition.name);
+    }
     // From here on a wake counts for the next poll.
     waker.posted.store(false, Ordering::Release);
     let waker = Waker::from(waker);

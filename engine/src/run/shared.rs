@@ -25,6 +25,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::event::{ErrorRecord, Event};
 use crate::id::{RunId, Sequence, Timestamp};
 use crate::log::{self, LogReader};
+use crate::observe::Metrics;
 use crate::payload::redact::RedactionKey;
 use crate::payload::{Encoding, Payload};
 use crate::replay::{Replay, ReplayError, TraceIndex};
@@ -63,6 +64,7 @@ pub(crate) struct Environment {
     pub(crate) lingering: Arc<Lingering>,
     /// Where effects are spawned.
     pub(crate) runtime: tokio::runtime::Handle,
+    pub(crate) metrics: Arc<Metrics>,
 }
 
 /// What a run's loop and its traces share.
@@ -71,6 +73,8 @@ pub(crate) struct RunShared {
     pub(crate) environment: Arc<Environment>,
     /// Which attempt this is.
     pub(crate) attempt: u32,
+    /// The attempt's: the body is polled in it.
+    pub(crate) span: tracing::Span,
     /// The engine, for child runs. Weak: it holds the runs.
     pub(crate) engine: Weak<Inner>,
     pub(crate) mailbox: Arc<Mailbox>,
@@ -142,6 +146,13 @@ pub(crate) struct TraceSlot {
     pub(crate) due: Timestamp,
 }
 
+impl TraceSlot {
+    /// Whether it does something, rather than wait: for a time, a signal, another run.
+    pub(crate) fn is_work(&self) -> bool {
+        self.child.is_none() && self.signal.is_none() && self.due.0 == i64::MAX
+    }
+}
+
 /// What is polled for a trace.
 pub(crate) enum Work {
     /// It is being polled, or has ended.
@@ -173,6 +184,7 @@ pub(crate) struct Parts {
     pub(crate) reader: Option<LogReader>,
     pub(crate) store: Arc<dyn Read>,
     pub(crate) is_dry: bool,
+    pub(crate) span: tracing::Span,
 }
 
 impl RunShared {
@@ -182,6 +194,7 @@ impl RunShared {
         Arc::new(Self {
             run,
             attempt,
+            span: parts.span,
             environment: parts.environment,
             engine: parts.engine,
             mailbox: parts.mailbox,

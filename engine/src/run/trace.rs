@@ -7,7 +7,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
@@ -157,7 +157,8 @@ impl TraceFuture {
         };
         let body_waker = cx.waker().clone();
         let begun = open(&shared, definition, start, call.work, body_waker);
-        if let Some(index) = begun {
+        if let Some((index, context)) = begun {
+            context.called();
             self.0 = State::Open(shared, index);
         }
         Poll::Pending
@@ -211,6 +212,12 @@ impl TraceFuture {
                 }
                 let slot = state.traces.remove(index);
                 drop(state);
+                // What an effect of this attempt found was told when it ended.
+                if let (Some(slot), Handed::Outcome(outcome)) = (&slot, &handed)
+                    && slot.began.is_none()
+                {
+                    slot.context.replayed(outcome);
+                }
                 drop(slot);
                 self.0 = State::Done;
                 Poll::Ready(Ok(handed))
@@ -237,7 +244,7 @@ fn open(
     mut start: TraceStarted,
     work: CallWork,
     body_waker: std::task::Waker,
-) -> Option<TraceIndex> {
+) -> Option<(TraceIndex, Arc<EffectContext>)> {
     let at_most_once = definition.policy.at_most_once;
     let mut state = shared.state.lock();
     let started = loop {
@@ -265,6 +272,8 @@ fn open(
         tries: AtomicU32::new(0),
         calls: parking_lot::Mutex::default(),
         idempotency_key: OnceLock::new(),
+        span: OnceLock::new(),
+        is_end_told: AtomicBool::new(false),
     });
     if at_most_once && !started.logged {
         state.appender.sync_next();
@@ -303,7 +312,7 @@ fn open(
         TraceSlot {
             work,
             definition,
-            context,
+            context: Arc::clone(&context),
             body_waker,
             waker: None,
             delivered: false,
@@ -317,7 +326,7 @@ fn open(
             due: Timestamp(due),
         },
     );
-    Some(started.index)
+    Some((started.index, context))
 }
 
 impl Future for TraceFuture {
@@ -341,11 +350,13 @@ impl Drop for TraceFuture {
         let is_own = is_closing || context::is_body_of(shared.run);
         let mut state = shared.state.lock();
         let slot = state.traces.remove(index);
+        let mut told = false;
         if let Some(slot) = &slot {
             let (began, tries) = (slot.began, slot.context.tries.load(Ordering::Relaxed));
             state.awaited_count -= usize::from(!slot.delivered);
             state.running_count -= usize::from(slot.running);
             if is_own && !is_closing {
+                told = began.is_some();
                 state.released.extend(slot.child);
                 let clock = &shared.environment.clock;
                 while state.replay.abandon(*index, |trace| dropped(trace, began, tries, clock.as_ref())).is_err() {
@@ -370,6 +381,9 @@ impl Drop for TraceFuture {
             slot
         });
         drop(state);
+        if let Some(slot) = waker.as_ref().filter(|_| told) {
+            slot.context.effect_ended(&TraceOutcome::Dropped, slot.context.tries.load(Ordering::Relaxed).max(1), None);
+        }
         drop(waker);
         if !is_own {
             shared.mailbox.stranger();

@@ -33,6 +33,8 @@ mod lingering;
 mod manual_clock;
 mod methods;
 mod nested;
+mod observed;
+mod observed_numbers;
 mod parked;
 mod payloads;
 mod plain_functions;

@@ -1,0 +1,22 @@
+//! What the engine lets a program watch: spans for `tracing`, numbers for `metrics`. The library itself prints nothing.
+//!
+//! `spans` and `metrics` hold every name, with what it means; the rest of the engine calls them where something happens.
+//!
+//! Invariants: nothing here decides anything; a subscriber's code never runs with a run's lock held; where nobody listens,
+//! nothing is allocated and nothing formatted.
+
+pub(crate) mod metrics;
+pub(crate) mod spans;
+
+pub(crate) use self::metrics::Metrics;
+
+use crate::event::TraceOutcome;
+
+/// How an outcome is called in fields and labels.
+fn word(outcome: &TraceOutcome) -> &'static str {
+    match outcome {
+        TraceOutcome::Ok(_) => "ok",
+        TraceOutcome::Err(_) => "error",
+        TraceOutcome::Dropped => "dropped",
+    }
+}

@@ -1,0 +1,176 @@
+//! The numbers that a program's recorder is told: of runs, traces, tries, the cache and commits.
+//!
+//! Each test has a recorder of its own, in force on its thread while the engine is opened.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use metrics::{Counter, Gauge, GaugeFn, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder, SharedString, Unit};
+use parking_lot::Mutex;
+use relive::{Builder, Engine, task, trace};
+use relive_storage::MemoryStore;
+
+use super::manual_clock::ManualClock;
+use super::observed::{holds, say, talks, tries};
+use super::support::{Probe, builder, guard, open_with};
+
+/// Counters and gauges by name and labels, and what was recorded in histograms.
+#[derive(Clone, Default)]
+struct Numbers(Arc<Mutex<BTreeMap<String, Number>>>);
+
+#[derive(Clone, Default)]
+struct Number {
+    count: Arc<AtomicU64>,
+    gauge: Arc<Level>,
+    recorded: Arc<Recorded>,
+}
+
+#[derive(Default)]
+struct Level(Mutex<f64>);
+
+impl GaugeFn for Level {
+    fn increment(&self, value: f64) {
+        *self.0.lock() += value;
+    }
+
+    fn decrement(&self, value: f64) {
+        *self.0.lock() -= value;
+    }
+
+    fn set(&self, value: f64) {
+        *self.0.lock() = value;
+    }
+}
+
+#[derive(Default)]
+struct Recorded(Mutex<Vec<f64>>);
+
+impl HistogramFn for Recorded {
+    fn record(&self, value: f64) {
+        self.0.lock().push(value);
+    }
+}
+
+impl Numbers {
+    fn of(&self, key: &Key) -> Number {
+        let labels: Vec<_> = key.labels().map(|label| format!("{}={}", label.key(), label.value())).collect();
+        let name =
+            if labels.is_empty() { key.name().to_owned() } else { format!("{}{{{}}}", key.name(), labels.join(",")) };
+        self.0.lock().entry(name).or_default().clone()
+    }
+
+    fn number(&self, name: &str) -> Number {
+        self.0.lock().get(name).unwrap_or_else(|| panic!("{name} is not registered")).clone()
+    }
+
+    fn count(&self, name: &str) -> u64 {
+        self.number(name).count.load(Ordering::Relaxed)
+    }
+
+    fn gauge(&self, name: &str) -> f64 {
+        *self.number(name).gauge.0.lock()
+    }
+
+    fn recorded(&self, name: &str) -> Vec<f64> {
+        self.number(name).recorded.0.lock().clone()
+    }
+}
+
+impl Recorder for Numbers {
+    fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+    fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+    fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+    fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
+        Counter::from_arc(self.of(key).count)
+    }
+
+    fn register_gauge(&self, key: &Key, _: &Metadata<'_>) -> Gauge {
+        Gauge::from_arc(self.of(key).gauge)
+    }
+
+    fn register_histogram(&self, key: &Key, _: &Metadata<'_>) -> Histogram {
+        Histogram::from_arc(self.of(key).recorded)
+    }
+}
+
+/// An engine that counts with this recorder.
+async fn counted(store: &MemoryStore, builder: Builder, numbers: &Numbers) -> Engine {
+    let _recorder = metrics::set_default_local_recorder(numbers);
+    open_with(store, builder).await
+}
+
+#[tokio::test]
+async fn runs_traces_tries_and_commits_are_counted() {
+    let (numbers, clock, probe) = (Numbers::default(), ManualClock::default(), Probe::default());
+    let store = MemoryStore::new();
+    let engine = counted(&store, builder(&probe).clock(clock.clone()), &numbers).await;
+    let _flowing = clock.flow();
+    guard(engine.run(tries())).await.expect_err("it fails");
+    let handle = guard(engine.start(talks())).await.expect("it starts");
+    probe.begun("observed.holds", 1).await;
+    assert_eq!(numbers.gauge("relive_runs_under_way"), 1.0);
+    probe.open("observed.holds");
+    guard(handle).await.expect("it ends");
+    guard(engine.run(talks())).await.expect("it is cached");
+    let count = |name| numbers.count(name);
+    assert_eq!(count("relive_runs_started_total"), 2);
+    assert_eq!((count("relive_cache_hits_total"), count("relive_cache_misses_total")), (1, 2));
+    let ended = ["completed", "failed", "cancelled"]
+        .map(|state| numbers.count(&format!("relive_runs_ended_total{{state={state}}}")));
+    assert_eq!(ended, [1, 1, 0]);
+    let completed =
+        ["ok", "error", "dropped"].map(|of| numbers.count(&format!("relive_traces_completed_total{{outcome={of}}}")));
+    assert_eq!(completed, [3, 1, 0]);
+    assert_eq!(count("relive_traces_started_total{name=observed.say}"), 1);
+    assert_eq!(count("relive_trace_retries_total"), 2);
+    assert_eq!(count("relive_traces_replayed_total"), 0);
+    assert_eq!(numbers.recorded("relive_effect_seconds").len(), 4);
+    guard(engine.shutdown()).await.expect("it stops");
+    assert_eq!(
+        ["relive_runs_under_way", "relive_runs_queued", "relive_runs_waiting", "relive_commit_queue_depth"]
+            .map(|name| numbers.gauge(name)),
+        [0.0; 4]
+    );
+    let (took, writes) = (numbers.recorded("relive_commit_seconds"), numbers.recorded("relive_commit_writes"));
+    assert_eq!(took.len(), writes.len());
+    assert!(writes.len() >= 10 && writes.iter().all(|count| *count >= 1.0), "{writes:?}");
+}
+
+#[trace(name = "observed.race")]
+async fn race() -> relive::Result<()> {
+    Probe::here()?.hold("observed.race").await;
+    Ok(())
+}
+
+#[task(name = "observed.drops")]
+async fn drops() -> relive::Result<()> {
+    {
+        let racer = std::pin::pin!(race());
+        let winner = std::pin::pin!(say("first".to_owned()));
+        futures::future::select(winner, racer).await;
+    }
+    holds().await
+}
+
+#[tokio::test]
+async fn what_a_body_drops_counts_as_dropped_and_what_the_log_answers_as_replayed() {
+    let (store, probe, numbers, again) = (MemoryStore::new(), Probe::default(), Numbers::default(), Numbers::default());
+    let engine = counted(&store, builder(&probe), &numbers).await;
+    let run = guard(engine.start(drops())).await.expect("it starts").id();
+    probe.begun("observed.holds", 1).await;
+    assert_eq!(numbers.count("relive_traces_completed_total{outcome=dropped}"), 1);
+    let later = counted(&store.copy(), builder(&probe), &again).await;
+    probe.open("observed.holds");
+    guard(later.handle::<(), relive::Error>(run).expect("it is there")).await.expect("it ends");
+    assert_eq!(again.count("relive_traces_replayed_total"), 1);
+    assert_eq!(again.count("relive_traces_started_total{name=observed.say}"), 0);
+    assert_eq!(again.count("relive_traces_started_total{name=observed.holds}"), 1);
+    assert_eq!(
+        (again.count("relive_runs_started_total"), again.count("relive_runs_ended_total{state=completed}")),
+        (0, 1)
+    );
+}
