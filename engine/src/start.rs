@@ -54,7 +54,7 @@ impl Inner {
             ErrorKind::Payload,
             format!(
                 "the arguments of task {name} are not the same when they are read back: a field that is not serialized, or a \
-                 HashSet, which has no order (use a BTreeSet)"
+                 HashSet, which has no order (use a BTreeSet, or wrap it by relive::unordered)"
             ),
         ))
     }

@@ -49,6 +49,9 @@ pub trait ArgumentList {
     /// How many there are.
     const COUNT: usize;
 
+    /// The first whose type has no order of its own, by its name: its form differs from run to run.
+    fn unordered(&self) -> Option<&str>;
+
     /// Writes each as an entry of a map.
     ///
     /// # Errors
@@ -59,6 +62,10 @@ pub trait ArgumentList {
 impl ArgumentList for () {
     const COUNT: usize = 0;
 
+    fn unordered(&self) -> Option<&str> {
+        None
+    }
+
     fn write<M: SerializeMap>(&self, _map: &mut M) -> Result<(), M::Error> {
         Ok(())
     }
@@ -66,6 +73,12 @@ impl ArgumentList for () {
 
 impl<T: Serialize + ?Sized, Rest: ArgumentList> ArgumentList for ((&str, &T), Rest) {
     const COUNT: usize = 1 + Rest::COUNT;
+
+    fn unordered(&self) -> Option<&str> {
+        let type_name = std::any::type_name::<T>();
+        let is_set = type_name.contains("HashSet<") && !type_name.contains("Unordered<");
+        if is_set { Some(self.0.0) } else { self.1.unordered() }
+    }
 
     fn write<M: SerializeMap>(&self, map: &mut M) -> Result<(), M::Error> {
         map.serialize_entry(self.0.0, self.0.1)?;
@@ -100,6 +113,12 @@ impl Arguments {
     /// # Errors
     /// If one's own `Serialize` fails.
     pub fn of<L: ArgumentList>(definition: &'static TraceDefinition, list: &L) -> Result<run::Arguments, PayloadError> {
+        if let Some(name) = list.unordered() {
+            return Err(PayloadError::new(format!(
+                "argument `{name}` is a HashSet, whose order is another in every run, so the call would not be known again: \
+                 use a BTreeSet, or wrap it by relive::unordered(…)"
+            )));
+        }
         let encoding = run::current_encoding().with_codec(definition.policy.codec);
         run::Arguments::of(&Named(list), &encoding, definition.policy.redact)
     }

@@ -125,6 +125,13 @@ impl<T: DeserializeOwned, E: From<Error>> Future for Call<T, E> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
         if this.child.is_none() {
+            if relive_engine::run::clock_and_entropy().is_err() {
+                let (name, location) = (this.definition.name, this.location);
+                let why = format!(
+                    "{location}: task {name} is awaited outside a task: give the call to engine.run or engine.start"
+                );
+                return Poll::Ready(Err(Error::new(ErrorKind::OutsideTask, why).into()));
+            }
             let definition = as_trace(this.definition);
             let call = Call {
                 definition: this.definition,

@@ -13,7 +13,8 @@ pub struct PayloadError {
 const FIELD_CHARACTERS_MAX: usize = 200;
 
 impl PayloadError {
-    pub(crate) fn new(why: impl Into<String>) -> Self {
+    /// A value that cannot be written or read back, for this reason.
+    pub fn new(why: impl Into<String>) -> Self {
         Self { field: None, why: why.into() }
     }
 

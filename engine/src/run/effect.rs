@@ -309,7 +309,7 @@ pub(crate) async fn durable(context: &EffectContext, end: Sequence) {
         .await;
     if context.shared.state.lock().is_over {
         // Its end may stand where the effect's events were to stand.
-        waiting(context, pending()).await
+        waiting(context, pending::<()>()).await;
     }
 }
 

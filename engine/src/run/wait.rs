@@ -58,19 +58,16 @@ pub(super) fn signal(context: Arc<EffectContext>, wait: SignalWait) -> BoxedFutu
         let value = effect::waiting(&context, value).await;
         match (wait.accepts)(&value) {
             Ok(()) => Ok(value),
-            Err(error) => Err(ErrorRecord {
-                // The signal was handed over: a resumed run meets this again.
-                terminal: true,
-                ..ErrorRecord::new(
-                    ErrorKind::Payload,
-                    format!(
-                        "signal {name} of run {} came with {}, which is no {}: {error}",
-                        shared.run,
-                        value.to_value().excerpt(120),
-                        wait.type_name
-                    ),
-                )
-            }),
+            // The signal was handed over: a resumed run waits for the next.
+            Err(error) => Err(ErrorRecord::new(
+                ErrorKind::Payload,
+                format!(
+                    "signal {name} of run {} came with {}, which is no {}: {error}",
+                    shared.run,
+                    value.to_value().excerpt(120),
+                    wait.type_name
+                ),
+            )),
         }
     })
 }

@@ -79,7 +79,10 @@ async fn nothing_stands_behind_the_end_of_a_run_whose_effect_goes_on_calling_tra
             assert!(matches!(events.last(), Some(Event::TaskCompleted(_))), "round {round}: {:?}", events.last());
             assert_eq!(engine.status(run).unwrap(), relive::RunStatus::Completed, "round {round}");
         }
-        assert_eq!(engine.runs().filter(|run| run.as_ref().unwrap().record.state != relive::RunState::Completed).count(), 0);
+        assert_eq!(
+            engine.runs().filter(|run| run.as_ref().unwrap().record.state != relive::RunState::Completed).count(),
+            0
+        );
         engine.shutdown().await.unwrap();
     })
     .await;

@@ -109,9 +109,15 @@ async fn fans_out() -> relive::Result<u32> {
 
 #[tokio::test]
 async fn concurrent_inner_calls_are_kept_over_a_crash_at_any_commit() {
-    let (sum, cuts) = cut_everywhere(fans_out).await;
-    assert_eq!(sum, 110);
-    assert!(cuts.iter().any(|cut| cut.completed("a1.inner") && cut.interrupted("a1")));
+    // Which writes share a commit is chance: again, until one cut is between the inner call and its outer one.
+    for _ in 0..100 {
+        let (sum, cuts) = cut_everywhere(fans_out).await;
+        assert_eq!(sum, 110);
+        if cuts.iter().any(|cut| cut.completed("a1.inner") && cut.interrupted("a1")) {
+            return;
+        }
+    }
+    panic!("no cut is between an inner call and its outer one");
 }
 
 #[trace(name = "nested.spawned", spawn)]
@@ -135,9 +141,14 @@ async fn spawned() -> relive::Result<u32> {
 
 #[tokio::test]
 async fn spawned_and_plain_outer_traces_keep_inner_results_over_a_crash_at_any_commit() {
-    let (sum, cuts) = cut_everywhere(spawned).await;
-    assert_eq!(sum, 55 + 20 + 20);
-    assert!(cuts.iter().any(|cut| cut.completed("c.one") && cut.interrupted("c")));
+    for _ in 0..100 {
+        let (sum, cuts) = cut_everywhere(spawned).await;
+        assert_eq!(sum, 55 + 20 + 20);
+        if cuts.iter().any(|cut| cut.completed("c.one") && cut.interrupted("c")) {
+            return;
+        }
+    }
+    panic!("no cut is between an inner call and its outer one");
 }
 
 /// Fails its first tries, behind an inner trace that succeeded.

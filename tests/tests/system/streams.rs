@@ -283,7 +283,10 @@ async fn behind_repeated_items_the_source_begins_when_its_start_is_durable() {
         let engine = engine.clone();
         async move { engine.resume(run).await.expect("resumes").await }
     });
-    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    // As many turns as a source that does not wait would take by far.
+    for _ in 0..10_000 {
+        tokio::task::yield_now().await;
+    }
     assert_eq!(probe.count("-stalls.0"), 1, "nothing of the attempt is durable yet");
     store.close(false);
     probe.begun("gate", 2).await;
