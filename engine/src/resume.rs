@@ -67,6 +67,8 @@ impl Inner {
                     if !matches!(cell.state(), CellState::Waiting(_)) {
                         return Err(under_way(run));
                     }
+                    // Under the lock: a cancel comes before it, and finds the run waiting, or after it, and stays.
+                    cell.mailbox.renew();
                     cell.set(CellState::Starting);
                     Arc::clone(cell)
                 }
@@ -78,7 +80,6 @@ impl Inner {
             };
             (cell, alive)
         };
-        cell.mailbox.renew();
         if record.parent.is_none() {
             let mut holders = cell.holders.lock();
             (holders.rooted, holders.rooted_on_record) = (true, true);
