@@ -127,9 +127,13 @@ impl Conclusion {
             }
             Err(error) => {
                 // A run whose log stands waits, and is joined, so that no second one repeats its effects.
+                let never_began = || {
+                    matches!(cell.state(), CellState::Starting)
+                        && (error.kind() == ErrorKind::IdTaken || !engine.is_unfinished(cell.run))
+                };
                 let stopped = error.kind() == ErrorKind::Closed
                     || engine.settings.committer.failure().is_some()
-                    || matches!(cell.state(), CellState::Starting);
+                    || never_began();
                 if stopped {
                     engine.forget(cell, *key);
                     cell.set(CellState::Stopped(Arc::new(error)));

@@ -41,6 +41,12 @@ impl Inner {
         }
     }
 
+    /// Whether an attempt of a run is in its log, and has not ended.
+    pub(crate) fn is_unfinished(&self, run: RunId) -> bool {
+        let stored = self.store().map(|store| store.get(index::UNFINISHED, &index::run_key(run)));
+        matches!(stored, Ok(Ok(Some(_))))
+    }
+
     /// Begins a new attempt of a run that failed, was cancelled, or waits; for a call in another run's body, or for somebody
     /// outside.
     pub(crate) async fn begin_attempt(
@@ -94,6 +100,12 @@ impl Inner {
         execute::spawn(self, &cell, Beginning::Attempt(cause, caller), key, alive);
         match cell.started().await {
             Ok(()) => {
+                if let CellState::Waiting(error) = cell.state()
+                    && inspect::run(self.store()?.as_ref(), run)?.is_none_or(|now| now.attempts == record.attempts)
+                {
+                    // The attempt never began: the run waits as before.
+                    return Err(error.duplicate());
+                }
                 if caller.is_none() {
                     self.root(&cell).await?;
                 }
