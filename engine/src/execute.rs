@@ -290,10 +290,13 @@ async fn taken_up(
 ) -> Result<TaskCompleted> {
     let definition = definition(engine, cell)?;
     cell.set(CellState::Queued);
-    let turn = turn(engine, cell).await?;
+    let turn = match turn(engine, cell).await? {
+        Got::Turn(turn) => turn,
+        // Without its body: its log is not held in memory for that.
+        Got::Cancelled => return engine.cancel_unfinished(cell.run).await,
+    };
     cell.set(CellState::Running);
-    let goes_on = matches!(turn, Got::Turn(_));
-    if let Some(record) = died.filter(|_| goes_on)
+    if let Some(record) = died
         && let Some(error) = crate::park::count(engine, cell.run, *record).await?
     {
         return Err(error);
@@ -301,15 +304,7 @@ async fn taken_up(
     let (shared, body) = prepare(engine, cell.run, definition, &cell.mailbox, attempt_at, false)?;
     cell.drive(&shared);
     let drive = Drive::new(shared, engine.settings.clone(), None);
-    let result = match turn {
-        Got::Turn(turn) => drive.run(body, turn).await,
-        Got::Cancelled => {
-            let completed = drive.cancel_queued().await?;
-            engine.release_children(cell.run);
-            return Ok(completed);
-        }
-    };
-    match result {
+    match drive.run(body, turn).await {
         Err(error) if error.kind() == ErrorKind::Diverged && definition.policy.new_attempt_on_divergence => {
             tracing::warn!(run = %cell.run, %error, "the run diverged, and goes on as a new attempt");
             attempt(engine, cell, Cause::Resumed(Rerun::default()), None).await
