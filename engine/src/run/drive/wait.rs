@@ -112,9 +112,10 @@ impl Drive {
             state.replay.aside(Event::SignalReceived(letter.signal));
         }
         self.shared.append_aside(state, false)?;
-        let waiters = std::mem::take(&mut state.signal_waiters);
+        let waiting = state.traces.values().filter(|slot| slot.signal.is_some());
+        let wakers: Vec<_> = waiting.filter_map(|slot| slot.waker.clone()).collect();
         drop(guard);
-        waiters.into_iter().for_each(std::task::Waker::wake);
+        wakers.into_iter().for_each(std::task::Wake::wake);
         Ok(())
     }
 
