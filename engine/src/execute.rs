@@ -347,7 +347,7 @@ fn next_attempt(
     let now = engine.environment.clock.now();
     let started = TaskStarted {
         code: definition.code,
-        attempt: past.last.attempt + 1,
+        attempt: past.last.attempt.saturating_add(1),
         cause,
         parent: caller.or_else(|| engine.parent_of(past.last.parent)),
         at: now,
@@ -356,7 +356,7 @@ fn next_attempt(
     past.memo.observe(at, &Event::TaskStarted(started.clone()));
     let mut plan = Plan::of_recorded(engine, run, definition, &past, &started, at)?;
     (plan.tries, plan.series_started_at) =
-        if started.cause == Cause::Retried { (past.tries + 1, past.series_started_at) } else { (1, now) };
+        if started.cause == Cause::Retried { (past.tries.saturating_add(1), past.series_started_at) } else { (1, now) };
     Ok((plan, started, past))
 }
 

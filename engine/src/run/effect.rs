@@ -102,7 +102,7 @@ async fn tries(context: Arc<EffectContext>, definition: &'static TraceDefinition
             return Err(out_of_time(definition.name, policy.deadline, None));
         }
         context.begin_try();
-        count += 1;
+        count = count.saturating_add(1);
         context.tries.store(count, Ordering::Relaxed);
         let this = one(&context, definition, &mut effect, &blocking);
         let Some(output) = in_time(&context, definition, this, deadline).await else {
