@@ -224,8 +224,8 @@ impl Drive {
                 }
                 Decision::Append => self.append()?,
                 Decision::Recall { index, at } => {
-                    if self.dry == Dry::No {
-                        self.keep_up().await?;
+                    if self.dry == Dry::No && self.keep_up().await? {
+                        return self.impose(TaskOutcome::Cancelled, false).await.map(Some);
                     }
                     self.recall(index, at)?;
                 }
@@ -374,7 +374,8 @@ impl Drive {
     }
 
     /// Waits, if the run is too far ahead of the disk: what earlier attempts found is repeated faster than it is written.
-    async fn keep_up(&mut self) -> Result<()> {
+    /// Says whether the run is to be cancelled instead.
+    async fn keep_up(&mut self) -> Result<bool> {
         poll_fn(|cx| {
             let received = self.shared.mailbox.look(cx.waker());
             self.note(&received)?;
@@ -383,7 +384,7 @@ impl Drive {
             }
             match self.shared.state.lock().appender.is_ahead(AHEAD_BYTES_MAX) {
                 true => Poll::Pending,
-                false => Poll::Ready(Ok(())),
+                false => Poll::Ready(Ok(received.cancelled)),
             }
         })
         .await

@@ -51,7 +51,9 @@ impl Drive {
     /// Live: waits for the next delivery.
     pub(super) async fn wait(&mut self) -> Result<Waited> {
         if !self.is_live {
-            self.keep_up().await?;
+            if self.keep_up().await? {
+                return Ok(Waited::Cancelled);
+            }
             self.go_live()?;
         }
         poll_fn(|cx| self.poll_wait(cx)).await
