@@ -158,10 +158,14 @@ impl Inner {
         self.check_open()?;
         let cell = self.runs.lock().get(&run).cloned();
         if let Some(shared) = cell.as_ref().and_then(|cell| cell.shared.lock().upgrade()) {
-            let state = shared.state.lock();
-            let waits = || state.traces.values().filter_map(|slot| slot.signal.as_deref());
-            if let Some(wait) = waits().find(|wait| wait.name == name)
-                && let Err(error) = (wait.accepts)(&value)
+            let wait = {
+                let state = shared.state.lock();
+                let mut waits = state.traces.values().filter_map(|slot| slot.signal.as_deref());
+                waits.find(|wait| wait.name == name).cloned()
+            };
+            // The user's code, with the lock free.
+            if let Some(wait) = wait
+                && let Err(error) = execute::unpanicked(|| (wait.accepts)(&value))
             {
                 return Err(Error::new(
                     ErrorKind::Payload,

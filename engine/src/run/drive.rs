@@ -256,8 +256,8 @@ impl Drive {
         let Some(body) = &mut self.body else { return Ok(Stepped::On) };
         let polled = poll_body(&self.shared, body, &self.body_waker);
         bury(&self.shared);
-        let mut state = self.shared.state.lock();
-        let state = &mut *state;
+        let mut guard = self.shared.state.lock();
+        let state = &mut *guard;
         if state.fatal.is_none() && state.replay.needs_more() {
             // Only an iterator's step is read in parts: the rest is needed to compare.
             while state.replay.needs_more() {
@@ -301,9 +301,12 @@ impl Drive {
             state.new_starts.clear();
         }
         settled.map_err(|error| self.shared.replay_error(error))?;
-        for (call, result) in state.replay.take_children() {
+        let children = state.replay.take_children();
+        drop(guard);
+        for (call, result) in children {
+            // Reads the store: with the lock free.
             let uses = self.shared.engine.upgrade().and_then(|engine| engine.uses_of_child(&call, &result));
-            state.appender.depends_on(uses);
+            self.shared.state.lock().appender.depends_on(uses);
         }
         Ok(Stepped::On)
     }
