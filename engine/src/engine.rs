@@ -180,19 +180,32 @@ impl Engine {
         let inner = self.inner();
         inner.check_open()?;
         let Target::Live(cell) = self.handle(run)?.target else { return Ok(Cancellation::AlreadyEnded) };
-        cell.mailbox.cancel();
-        match cell.ended().await {
-            Ok(outcome) if *outcome == TaskOutcome::Cancelled => Ok(Cancellation::Cancelled),
-            Ok(_) => Ok(Cancellation::AlreadyEnded),
-            Err(_) if matches!(cell.state(), CellState::Waiting(_)) => {
-                let completed = inner.cancel_unfinished(run).await?;
-                inner.runs.lock().remove(&run);
-                inner.unjoinable(run);
-                let cancelled = completed.outcome == TaskOutcome::Cancelled;
-                cell.set(CellState::Done(Arc::new(completed.outcome)));
-                Ok(if cancelled { Cancellation::Cancelled } else { Cancellation::AlreadyEnded })
+        loop {
+            let waits = {
+                // A resume at the same time forgets what the run was told before.
+                let _runs = inner.runs.lock();
+                cell.mailbox.cancel();
+                matches!(cell.state(), CellState::Waiting(_))
+            };
+            if !waits {
+                match cell.ended().await {
+                    Ok(outcome) if *outcome == TaskOutcome::Cancelled => return Ok(Cancellation::Cancelled),
+                    Ok(_) => return Ok(Cancellation::AlreadyEnded),
+                    Err(_) if matches!(cell.state(), CellState::Waiting(_)) => {}
+                    Err(error) => return Err(error),
+                }
             }
-            Err(error) => Err(error),
+            let completed = match inner.cancel_unfinished(run).await {
+                Ok(completed) => completed,
+                // A resume was faster: its attempt is cancelled.
+                Err(_) if !matches!(cell.state(), CellState::Waiting(_)) => continue,
+                Err(error) => return Err(error),
+            };
+            inner.runs.lock().remove(&run);
+            inner.unjoinable(run);
+            let cancelled = completed.outcome == TaskOutcome::Cancelled;
+            cell.set(CellState::Done(Arc::new(completed.outcome)));
+            return Ok(if cancelled { Cancellation::Cancelled } else { Cancellation::AlreadyEnded });
         }
     }
 

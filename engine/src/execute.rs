@@ -137,9 +137,13 @@ impl Conclusion {
             }
             Err(error) => {
                 // A run whose log stands waits, and is joined, so that no second one repeats its effects.
+                let never_began = || {
+                    matches!(cell.state(), CellState::Starting)
+                        && (error.kind() == ErrorKind::IdTaken || !engine.is_unfinished(cell.run))
+                };
                 let stopped = error.kind() == ErrorKind::Closed
                     || engine.settings.committer.failure().is_some()
-                    || matches!(cell.state(), CellState::Starting);
+                    || never_began();
                 if stopped {
                     engine.forget(cell, *key);
                     cell.set(CellState::Stopped(Arc::new(error)));
@@ -297,10 +301,13 @@ async fn taken_up(
 ) -> Result<TaskCompleted> {
     let definition = definition(engine, cell)?;
     cell.set(CellState::Queued);
-    let turn = turn(engine, cell).await?;
+    let turn = match turn(engine, cell).await? {
+        Got::Turn(turn) => turn,
+        // Without its body: its log is not held in memory for that.
+        Got::Cancelled => return engine.cancel_unfinished(cell.run).await,
+    };
     cell.set(CellState::Running);
-    let goes_on = matches!(turn, Got::Turn(_));
-    if let Some(record) = died.filter(|_| goes_on)
+    if let Some(record) = died
         && let Some(error) = crate::park::count(engine, cell.run, *record).await?
     {
         return Err(error);
@@ -308,15 +315,7 @@ async fn taken_up(
     let (shared, body) = prepare(engine, cell.run, definition, &cell.mailbox, attempt_at, false)?;
     cell.drive(&shared);
     let drive = Drive::new(shared, engine.settings.clone(), None);
-    let result = match turn {
-        Got::Turn(turn) => drive.run(body, turn).await,
-        Got::Cancelled => {
-            let completed = drive.cancel_queued().await?;
-            engine.release_children(cell.run);
-            return Ok(completed);
-        }
-    };
-    match result {
+    match drive.run(body, turn).await {
         Err(error) if error.kind() == ErrorKind::Diverged && definition.policy.new_attempt_on_divergence => {
             tracing::warn!(run = %cell.run, %error, "the run diverged, and goes on as a new attempt");
             attempt(engine, cell, Cause::Resumed(Rerun::default()), None).await
@@ -359,7 +358,7 @@ fn next_attempt(
     let now = engine.environment.clock.now();
     let started = TaskStarted {
         code: definition.code,
-        attempt: past.last.attempt + 1,
+        attempt: past.last.attempt.saturating_add(1),
         cause,
         parent: caller.or_else(|| engine.parent_of(past.last.parent)),
         at: now,
@@ -368,7 +367,7 @@ fn next_attempt(
     past.memo.observe(at, &Event::TaskStarted(started.clone()));
     let mut plan = Plan::of_recorded(engine, run, definition, &past, &started, at)?;
     (plan.tries, plan.series_started_at) =
-        if started.cause == Cause::Retried { (past.tries + 1, past.series_started_at) } else { (1, now) };
+        if started.cause == Cause::Retried { (past.tries.saturating_add(1), past.series_started_at) } else { (1, now) };
     Ok((plan, started, past))
 }
 

@@ -163,7 +163,7 @@ impl Inner {
         self.cache.ended(cell.run);
         if let Some(key) = key {
             let mut calls = self.reservations.calls.lock();
-            if matches!(calls.get(&key), Some(Call::Run(other)) if other.cell.run == cell.run) {
+            if matches!(calls.get(&key), Some(Call::Run(other)) if std::ptr::eq(Arc::as_ptr(&other.cell), cell)) {
                 calls.remove(&key);
             }
         }

@@ -41,6 +41,12 @@ impl Inner {
         }
     }
 
+    /// Whether an attempt of a run is in its log, and has not ended.
+    pub(crate) fn is_unfinished(&self, run: RunId) -> bool {
+        let stored = self.store().map(|store| store.get(index::UNFINISHED, &index::run_key(run)));
+        matches!(stored, Ok(Ok(Some(_))))
+    }
+
     /// Begins a new attempt of a run that failed, was cancelled, or waits; for a call in another run's body, or for somebody
     /// outside.
     pub(crate) async fn begin_attempt(
@@ -67,6 +73,8 @@ impl Inner {
                     if !matches!(cell.state(), CellState::Waiting(_)) {
                         return Err(under_way(run));
                     }
+                    // Under the lock: a cancel comes before it, and finds the run waiting, or after it, and stays.
+                    cell.mailbox.renew();
                     cell.set(CellState::Starting);
                     Arc::clone(cell)
                 }
@@ -78,7 +86,6 @@ impl Inner {
             };
             (cell, alive)
         };
-        cell.mailbox.renew();
         if record.parent.is_none() {
             let mut holders = cell.holders.lock();
             (holders.rooted, holders.rooted_on_record) = (true, true);
@@ -93,6 +100,12 @@ impl Inner {
         execute::spawn(self, &cell, Beginning::Attempt(cause, caller), key, alive);
         match cell.started().await {
             Ok(()) => {
+                if let CellState::Waiting(error) = cell.state()
+                    && inspect::run(self.store()?.as_ref(), run)?.is_none_or(|now| now.attempts == record.attempts)
+                {
+                    // The attempt never began: the run waits as before.
+                    return Err(error.duplicate());
+                }
                 if caller.is_none() {
                     self.root(&cell).await?;
                 }
@@ -145,10 +158,14 @@ impl Inner {
         self.check_open()?;
         let cell = self.runs.lock().get(&run).cloned();
         if let Some(shared) = cell.as_ref().and_then(|cell| cell.shared.lock().upgrade()) {
-            let state = shared.state.lock();
-            let waits = || state.traces.values().filter_map(|slot| slot.signal.as_deref());
-            if let Some(wait) = waits().find(|wait| wait.name == name)
-                && let Err(error) = (wait.accepts)(&value)
+            let wait = {
+                let state = shared.state.lock();
+                let mut waits = state.traces.values().filter_map(|slot| slot.signal.as_deref());
+                waits.find(|wait| wait.name == name).cloned()
+            };
+            // The user's code, with the lock free.
+            if let Some(wait) = wait
+                && let Err(error) = execute::unpanicked(|| (wait.accepts)(&value))
             {
                 return Err(Error::new(
                     ErrorKind::Payload,

@@ -228,8 +228,8 @@ impl Drive {
                 }
                 Decision::Append => self.append()?,
                 Decision::Recall { index, at } => {
-                    if self.dry == Dry::No {
-                        self.keep_up().await?;
+                    if self.dry == Dry::No && self.keep_up().await? {
+                        return self.impose(TaskOutcome::Cancelled, false).await.map(Some);
                     }
                     self.recall(index, at)?;
                 }
@@ -260,8 +260,8 @@ impl Drive {
         let Some(body) = &mut self.body else { return Ok(Stepped::On) };
         let polled = poll_body(&self.shared, body, &self.body_waker);
         bury(&self.shared);
-        let mut state = self.shared.state.lock();
-        let state = &mut *state;
+        let mut guard = self.shared.state.lock();
+        let state = &mut *guard;
         if state.fatal.is_none() && state.replay.needs_more() {
             // Only an iterator's step is read in parts: the rest is needed to compare.
             while state.replay.needs_more() {
@@ -305,9 +305,12 @@ impl Drive {
             state.new_starts.clear();
         }
         settled.map_err(|error| self.shared.replay_error(error))?;
-        for (call, result) in state.replay.take_children() {
+        let children = state.replay.take_children();
+        drop(guard);
+        for (call, result) in children {
+            // Reads the store: with the lock free.
             let uses = self.shared.engine.upgrade().and_then(|engine| engine.uses_of_child(&call, &result));
-            state.appender.depends_on(uses);
+            self.shared.state.lock().appender.depends_on(uses);
         }
         Ok(Stepped::On)
     }
@@ -378,7 +381,8 @@ impl Drive {
     }
 
     /// Waits, if the run is too far ahead of the disk: what earlier attempts found is repeated faster than it is written.
-    async fn keep_up(&mut self) -> Result<()> {
+    /// Says whether the run is to be cancelled instead.
+    async fn keep_up(&mut self) -> Result<bool> {
         poll_fn(|cx| {
             let received = self.shared.mailbox.look(cx.waker());
             self.note(&received)?;
@@ -387,7 +391,7 @@ impl Drive {
             }
             match self.shared.state.lock().appender.is_ahead(AHEAD_BYTES_MAX) {
                 true => Poll::Pending,
-                false => Poll::Ready(Ok(())),
+                false => Poll::Ready(Ok(received.cancelled)),
             }
         })
         .await

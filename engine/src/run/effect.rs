@@ -105,7 +105,7 @@ async fn tries(context: Arc<EffectContext>, definition: &'static TraceDefinition
             return Err(out_of_time(definition.name, policy.deadline, None));
         }
         context.begin_try();
-        count += 1;
+        count = count.saturating_add(1);
         context.tries.store(count, Ordering::Relaxed);
         let span = spans::attempted(count);
         let this = one(&context, definition, &mut effect, &blocking, &span);
@@ -183,8 +183,14 @@ fn one(
     if !definition.policy.spawn {
         return Box::pin(caught);
     }
+    // Aborted, it still runs to its next await: no other try begins before.
+    let shared = &context.shared;
+    let lingers = (blocking.begin(shared.run), shared.environment.lingering.begin(shared.run));
     let future = InContext { context: Arc::clone(context), future: caught };
-    execute::spawn_effect(&context.shared.environment.runtime, future)
+    execute::spawn_effect(&shared.environment.runtime, async move {
+        let _lingers = lingers;
+        future.await
+    })
 }
 
 /// Catches a panic of user code as a recorded failure.

@@ -323,7 +323,7 @@ pub(super) fn run(
     let clock = &shared.environment.clock;
     let mut tries = shared.state.lock().replay.tries(context.sequence).map_or(0, |tries| tries.count);
     loop {
-        tries += 1;
+        tries = tries.saturating_add(1);
         context.begin_try();
         context.tries.store(tries, Ordering::Relaxed);
         let (started_at, since) = (clock.now(), clock.elapsed());

@@ -218,6 +218,17 @@ impl Open {
     fn recall(&mut self) -> Option<Option<Output>> {
         let shared = Arc::clone(&self.shared);
         let mut state = shared.state.lock();
+        if self.started.hit.is_some() {
+            // Behind what the log holds of a step that is complete, there is nothing to hand on.
+            match state.replay.may_run_inline() {
+                Ok(true) => {}
+                Ok(false) => leave(state),
+                Err(error) => {
+                    state.fatal.get_or_insert(shared.replay_error(error));
+                    leave(state)
+                }
+            }
+        }
         let event = match self.started.hit {
             Some(Hit::Outcome(at)) => shared.event_at(&state, at).map(|event| Some((at, event))),
             Some(Hit::Items { start, first }) => self.remembered_event(&state, start, first),

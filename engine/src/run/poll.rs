@@ -177,6 +177,9 @@ pub(super) fn poll_effect(shared: &Arc<RunShared>, index: TraceIndex) -> Option<
                     slot.running = false;
                     state.running_count -= 1;
                 }
+            } else {
+                // Dropped with the lock free.
+                state.graveyard.push(work);
             }
             return None;
         }
@@ -184,9 +187,15 @@ pub(super) fn poll_effect(shared: &Arc<RunShared>, index: TraceIndex) -> Option<
     };
     let output = match sourced {
         Sourced::Item(item) => {
-            if let (Some(slot), Some(rest)) = (shared.state.lock().traces.get_mut(&index), rest) {
-                slot.work = rest;
-                slot.is_item_out = true;
+            let mut state = shared.state.lock();
+            let state = &mut *state;
+            match (state.traces.get_mut(&index), rest) {
+                (Some(slot), Some(rest)) => {
+                    slot.work = rest;
+                    slot.is_item_out = true;
+                }
+                (None, Some(rest)) => state.graveyard.push(rest),
+                (_, None) => {}
             }
             return Some(Progress::Item(item));
         }

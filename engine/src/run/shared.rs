@@ -106,8 +106,6 @@ pub(crate) struct RunState {
     pub(crate) running_count: usize,
     /// Children that the body dropped since the last append.
     pub(crate) released: Vec<RunId>,
-    /// Effects that wait for a signal.
-    pub(crate) signal_waiters: Vec<Waker>,
     /// Signals that were in the inbox when the run went live, and may be told of once more.
     pub(crate) signals_seen: FxHashSet<Vec<u8>>,
     /// To be dropped by the loop.
@@ -209,7 +207,6 @@ impl RunShared {
                 awaited_count: 0,
                 running_count: 0,
                 released: Vec::new(),
-                signal_waiters: Vec::new(),
                 signals_seen: FxHashSet::default(),
                 graveyard: Vec::new(),
                 is_over: false,

@@ -137,7 +137,11 @@ impl TraceFuture {
         let child = match &call.work {
             CallWork::Child(_) => match child::new_id(&shared) {
                 Ok(run) => Some(run),
-                Err(error) => return Poll::Ready(Err(error)),
+                Err(error) => {
+                    // The body must not be told what is not recorded.
+                    shared.state.lock().fatal.get_or_insert(error);
+                    return Poll::Pending;
+                }
             },
             _ => None,
         };

@@ -45,15 +45,10 @@ pub(super) fn signal(context: Arc<EffectContext>, wait: SignalWait) -> BoxedFutu
     Box::pin(async move {
         let shared = Arc::clone(&context.shared);
         let name = wait.name;
-        let value = poll_fn(|cx| {
-            let mut state = shared.state.lock();
-            if let Some(value) = state.replay.signal(&name) {
-                return Poll::Ready(value.clone());
-            }
-            if !state.signal_waiters.iter().any(|waker| waker.will_wake(cx.waker())) {
-                state.signal_waiters.push(cx.waker().clone());
-            }
-            Poll::Pending
+        // The loop wakes it when a signal comes: it knows by the slot that it waits.
+        let value = poll_fn(|_| match shared.state.lock().replay.signal(&name) {
+            Some(value) => Poll::Ready(value.clone()),
+            None => Poll::Pending,
         });
         let value = effect::waiting(&context, value).await;
         match (wait.accepts)(&value) {

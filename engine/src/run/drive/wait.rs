@@ -51,7 +51,9 @@ impl Drive {
     /// Live: waits for the next delivery.
     pub(super) async fn wait(&mut self) -> Result<Waited> {
         if !self.is_live {
-            self.keep_up().await?;
+            if self.keep_up().await? {
+                return Ok(Waited::Cancelled);
+            }
             self.go_live()?;
         }
         poll_fn(|cx| self.poll_wait(cx)).await
@@ -112,9 +114,10 @@ impl Drive {
             state.replay.aside(Event::SignalReceived(letter.signal));
         }
         self.shared.append_aside(state, false)?;
-        let waiters = std::mem::take(&mut state.signal_waiters);
+        let waiting = state.traces.values().filter(|slot| slot.signal.is_some());
+        let wakers: Vec<_> = waiting.filter_map(|slot| slot.waker.clone()).collect();
         drop(guard);
-        waiters.into_iter().for_each(std::task::Waker::wake);
+        wakers.into_iter().for_each(std::task::Wake::wake);
         Ok(())
     }
 
