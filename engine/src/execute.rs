@@ -141,9 +141,8 @@ impl Conclusion {
                     matches!(cell.state(), CellState::Starting)
                         && (error.kind() == ErrorKind::IdTaken || !engine.is_unfinished(cell.run))
                 };
-                let stopped = error.kind() == ErrorKind::Closed
-                    || engine.settings.committer.failure().is_some()
-                    || never_began();
+                let stopped =
+                    error.kind() == ErrorKind::Closed || engine.settings.committer.failure().is_some() || never_began();
                 if stopped {
                     engine.forget(cell, *key);
                     cell.set(CellState::Stopped(Arc::new(error)));
