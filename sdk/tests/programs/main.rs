@@ -171,31 +171,31 @@ fn cuts(count: usize) -> impl Strategy<Value = Vec<prop::sample::Index>> {
 
 #[test]
 fn an_interrupted_program_ends_with_the_same_result_and_the_same_log() {
-    check(4_000, (programs(Family::Ordered), any::<u64>(), cuts(4)), async |(node, seed, cuts)| {
+    check(1_500, (programs(Family::Ordered), any::<u64>(), cuts(4)), async |(node, seed, cuts)| {
         interruptions_leave_no_mark(node, *seed, cuts).await;
     });
 }
 
 #[test]
 fn an_interrupted_program_that_chooses_by_chance_ends_with_the_same_result_and_the_same_log() {
-    check(2_000, (programs(Family::ByChance), any::<u64>(), cuts(4)), async |(node, seed, cuts)| {
+    check(800, (programs(Family::ByChance), any::<u64>(), cuts(4)), async |(node, seed, cuts)| {
         interruptions_leave_no_mark(node, *seed, cuts).await;
     });
 }
 
 #[test]
 fn what_is_logged_decides_whatever_effects_do() {
-    check(3_000, (programs(Family::Ordered), cuts(3)), async |(node, cuts)| the_log_decides(node, cuts).await);
+    check(1_000, (programs(Family::Ordered), cuts(3)), async |(node, cuts)| the_log_decides(node, cuts).await);
 }
 
 #[test]
 fn what_is_logged_decides_whatever_effects_and_chance_do() {
-    check(3_000, (programs(Family::ByChance), cuts(3)), async |(node, cuts)| the_log_decides(node, cuts).await);
+    check(1_000, (programs(Family::ByChance), cuts(3)), async |(node, cuts)| the_log_decides(node, cuts).await);
 }
 
 #[test]
 fn what_is_logged_decides_whatever_streams_signals_and_time_do() {
-    check(3_000, (programs(Family::Free), cuts(3)), async |(node, cuts)| the_log_decides(node, cuts).await);
+    check(1_000, (programs(Family::Free), cuts(3)), async |(node, cuts)| the_log_decides(node, cuts).await);
 }
 
 /// Cancelled after any write: the log resumes, and what had succeeded is not run again.
