@@ -303,7 +303,7 @@ impl Replay {
         (first, std::mem::take(&mut self.pending))
     }
 
-    /// About how many bytes wait to be appended, if it is much.
+    /// How many events wait to be appended.
     pub fn pending_count(&self) -> usize {
         self.pending.len()
     }

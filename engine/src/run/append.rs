@@ -170,6 +170,13 @@ impl Appender {
         if self.held.is_empty() { Ok(()) } else { self.submit(replay.used(), true) }
     }
 
+    /// As [`Appender::append`], and keeps nothing back.
+    pub(crate) fn append_now(&mut self, replay: &mut Replay, settled: bool) -> Result<Sequence> {
+        let end = self.append(replay, settled)?;
+        self.flush(replay)?;
+        Ok(end)
+    }
+
     fn submit(&mut self, used: Option<&[Called]>, settled: bool) -> Result<()> {
         let run = self.plan.run;
         let uses = match self.held.last() {

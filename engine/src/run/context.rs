@@ -19,6 +19,7 @@ use rustc_hash::FxHashMap;
 use tracing::Span;
 
 use crate::clock::Clock;
+use crate::definition::TraceDefinition;
 use crate::entropy::Entropy;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::TraceOutcome;
@@ -67,7 +68,44 @@ pub(crate) struct EffectContext {
     pub(crate) is_end_told: AtomicBool,
 }
 
+/// Which call an effect is for.
+pub(crate) struct EffectOf {
+    pub(crate) input_hash: InputHash,
+    pub(crate) occurrence: u32,
+    /// The position of its start.
+    pub(crate) sequence: Sequence,
+    /// When it was made first.
+    pub(crate) called_at: Timestamp,
+}
+
 impl EffectContext {
+    /// The context of a call's effect. `is_inline`: it runs inside the body's poll.
+    pub(crate) fn new(
+        shared: &Arc<RunShared>,
+        definition: &'static TraceDefinition,
+        of: EffectOf,
+        outer: Option<&Arc<Self>>,
+        is_inline: bool,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            shared: Arc::clone(shared),
+            name: definition.name.into(),
+            input_hash: of.input_hash,
+            occurrence: of.occurrence,
+            codec: definition.policy.codec,
+            sequence: of.sequence,
+            called_at: of.called_at,
+            outer: outer.cloned(),
+            is_inline,
+            wait_count: AtomicU32::new(0),
+            tries: AtomicU32::new(0),
+            calls: Mutex::default(),
+            idempotency_key: OnceLock::new(),
+            span: OnceLock::new(),
+            is_end_told: AtomicBool::new(false),
+        })
+    }
+
     /// What the effect's own calls are made in: the same in every attempt.
     pub(crate) fn scope(&self) -> Scope {
         let outer = self.outer.as_ref().map(|outer| outer.scope()).unwrap_or_default();

@@ -6,8 +6,8 @@
 //! has done all that the log holds before it.
 
 use std::panic::resume_unwind;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use parking_lot::MutexGuard;
 
@@ -19,7 +19,7 @@ use crate::observe::spans;
 use crate::payload::{Arguments, PayloadError};
 use crate::replay::{Hit, Started};
 
-use super::context::{self, Context, EffectContext};
+use super::context::{self, Context, EffectContext, EffectOf};
 use super::effect;
 use super::shared::{Output, RunShared, RunState};
 use super::trace::{Unwind, micros};
@@ -231,6 +231,18 @@ fn recall(shared: &RunShared, state: &mut RunState, trace: Sequence, at: Sequenc
     }
 }
 
+/// Leaves the body if the step must not go on beyond what the log holds.
+pub(super) fn may_go_on<'a>(shared: &RunShared, mut state: MutexGuard<'a, RunState>) -> MutexGuard<'a, RunState> {
+    match state.replay.may_run_inline() {
+        Ok(true) => state,
+        Ok(false) => leave(state),
+        Err(error) => {
+            state.fatal.get_or_insert(shared.replay_error(error));
+            leave(state)
+        }
+    }
+}
+
 /// Makes everything durable that was appended before an effect. Unwinds if the effect must not begin.
 pub(super) fn barrier<'a>(
     shared: &'a Arc<RunShared>,
@@ -238,14 +250,7 @@ pub(super) fn barrier<'a>(
     definition: &TraceDefinition,
     logged: bool,
 ) -> MutexGuard<'a, RunState> {
-    match state.replay.may_run_inline() {
-        Ok(true) => {}
-        Ok(false) => leave(state),
-        Err(error) => {
-            state.fatal.get_or_insert(shared.replay_error(error));
-            leave(state)
-        }
-    }
+    state = may_go_on(shared, state);
     if shared.is_dry {
         leave(state);
     }
@@ -260,8 +265,7 @@ pub(super) fn barrier<'a>(
         state.appender.sync_next();
     }
     let RunState { replay, appender, .. } = &mut *state;
-    let appended = appender.append(replay, false).and_then(|end| appender.flush(replay).map(|()| end));
-    let end = match appended {
+    let end = match appender.append_now(replay, false) {
         Ok(end) => end,
         Err(error) => {
             state.fatal.get_or_insert(error);
@@ -282,6 +286,11 @@ pub(super) fn barrier<'a>(
     state
 }
 
+/// What a call of the body's is, for its effect.
+pub(super) fn effect_of(sequence: Sequence, started: &Started) -> EffectOf {
+    EffectOf { input_hash: started.input_hash, occurrence: started.occurrence, sequence, called_at: started.at }
+}
+
 /// The context of an effect that runs in place.
 pub(super) fn context_of(
     shared: &Arc<RunShared>,
@@ -289,23 +298,7 @@ pub(super) fn context_of(
     sequence: Sequence,
     started: &Started,
 ) -> Arc<EffectContext> {
-    let context = Arc::new(EffectContext {
-        shared: Arc::clone(shared),
-        name: definition.name.into(),
-        input_hash: started.input_hash,
-        occurrence: started.occurrence,
-        codec: definition.policy.codec,
-        sequence,
-        called_at: started.at,
-        outer: None,
-        is_inline: true,
-        wait_count: AtomicU32::new(0),
-        tries: AtomicU32::new(0),
-        calls: parking_lot::Mutex::default(),
-        idempotency_key: OnceLock::new(),
-        span: OnceLock::new(),
-        is_end_told: AtomicBool::new(false),
-    });
+    let context = EffectContext::new(shared, definition, effect_of(sequence, started), None, true);
     context.called();
     context
 }

@@ -17,7 +17,7 @@ use crate::replay::{Answer, HandedOn, Hit, Started, digest};
 
 use super::context::{self, Context, EffectContext};
 use super::effect;
-use super::inline::{InlineCall, barrier, begin, context_of, leave, lost, outside, read_more, recordable};
+use super::inline::{InlineCall, barrier, begin, context_of, leave, lost, may_go_on, outside, read_more, recordable};
 use super::shared::{Output, RunShared, RunState};
 use super::source::{MakeSource, Source, Sourced};
 
@@ -220,14 +220,7 @@ impl Open {
         let mut state = shared.state.lock();
         if self.started.hit.is_some() {
             // Behind what the log holds of a step that is complete, there is nothing to hand on.
-            match state.replay.may_run_inline() {
-                Ok(true) => {}
-                Ok(false) => leave(state),
-                Err(error) => {
-                    state.fatal.get_or_insert(shared.replay_error(error));
-                    leave(state)
-                }
-            }
+            state = may_go_on(&shared, state);
         }
         let event = match self.started.hit {
             Some(Hit::Outcome(at)) => shared.event_at(&state, at).map(|event| Some((at, event))),
@@ -328,7 +321,7 @@ impl Open {
         }
         self.pending_bytes = 0;
         let RunState { replay, appender, .. } = &mut *state;
-        let appended = appender.append(replay, false).and_then(|end| appender.flush(replay).map(|()| end));
+        let appended = appender.append_now(replay, false);
         let received = shared.mailbox.look(Waker::noop());
         let noted = appender.note(received.durable, received.failure.as_ref());
         let is_ahead = appender.is_ahead(AHEAD_BYTES_MAX);

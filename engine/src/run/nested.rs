@@ -8,8 +8,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::Ordering;
 
 use crate::error::{Error, ErrorKind, Result, payload_error};
 use crate::event::{Event, TraceCompleted, TraceForm, TraceOutcome, TraceStarted};
@@ -17,7 +16,7 @@ use crate::id::Sequence;
 use crate::payload::Arguments;
 use crate::replay::{Hit, NestedCall};
 
-use super::context::{self, EffectContext, InContext};
+use super::context::{self, EffectContext, EffectOf, InContext};
 use super::effect::{self, Effect};
 use super::shared::Output;
 use super::trace::{CallWork, TraceCall, micros};
@@ -148,23 +147,13 @@ fn find(
     }
     let at_most_once = definition.policy.at_most_once;
     let context = |sequence: Sequence, call: &TraceStarted| {
-        Arc::new(EffectContext {
-            shared: Arc::clone(shared),
-            name: call.name.clone(),
-            input_hash: call.input_hash,
-            occurrence: call.occurrence,
-            codec: definition.policy.codec,
-            sequence,
-            called_at: call.at,
-            outer: Some(Arc::clone(outer)),
-            is_inline: outer.is_inline,
-            wait_count: AtomicU32::new(0),
-            tries: AtomicU32::new(0),
-            calls: parking_lot::Mutex::default(),
-            idempotency_key: OnceLock::new(),
-            span: OnceLock::new(),
-            is_end_told: AtomicBool::new(false),
-        })
+        EffectContext::new(
+            shared,
+            definition,
+            EffectOf { input_hash: call.input_hash, occurrence: call.occurrence, sequence, called_at: call.at },
+            Some(outer),
+            outer.is_inline,
+        )
     };
     match state.replay.nested(outer.sequence, &call) {
         NestedCall::Ended(outcome) => return Ok(Found::Ended(outcome)),

@@ -283,8 +283,7 @@ impl RunShared {
     pub(crate) fn append_aside(&self, state: &mut RunState, in_body: bool) -> Result<Sequence> {
         let end = state.replay.next_sequence();
         if in_body || state.replay.is_between_steps() {
-            state.appender.append(&mut state.replay, !in_body)?;
-            state.appender.flush(&state.replay)?;
+            state.appender.append_now(&mut state.replay, !in_body)?;
         }
         Ok(end)
     }

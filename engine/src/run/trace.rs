@@ -7,8 +7,8 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ use crate::replay::{Handed, HandedOn, Hit, TraceIndex};
 use super::child::{self, ChildCall};
 use super::context::{self, Context, EffectContext};
 use super::effect::{self, Effect};
-use super::inline::{outside, read_more, recordable};
+use super::inline::{effect_of, outside, read_more, recordable};
 use super::nested::{self, NestedFuture};
 use super::shared::{BoxedFuture, Output, RunShared, RunState, TraceSlot, Work};
 use super::source::{MakeSource, Source, Sourced};
@@ -262,23 +262,13 @@ fn open(
             }
         }
     };
-    let context = Arc::new(EffectContext {
-        shared: Arc::clone(shared),
-        name: definition.name.into(),
-        input_hash: started.input_hash,
-        occurrence: started.occurrence,
-        codec: definition.policy.codec,
-        sequence: started.sequence.unwrap_or(Sequence(u64::MAX)),
-        called_at: started.at,
-        outer: None,
-        is_inline: false,
-        wait_count: AtomicU32::new(0),
-        tries: AtomicU32::new(0),
-        calls: parking_lot::Mutex::default(),
-        idempotency_key: OnceLock::new(),
-        span: OnceLock::new(),
-        is_end_told: AtomicBool::new(false),
-    });
+    let context = EffectContext::new(
+        shared,
+        definition,
+        effect_of(started.sequence.unwrap_or(Sequence(u64::MAX)), &started),
+        None,
+        false,
+    );
     if at_most_once && !started.logged {
         state.appender.sync_next();
     }
