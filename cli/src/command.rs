@@ -3,107 +3,125 @@
 use std::ffi::OsString;
 use std::io::{self, BufWriter, IsTerminal as _, Write as _};
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use anstream::{AutoStream, ColorChoice};
 use clap::Parser as _;
-use relive_engine::error::{Error, ErrorKind};
-use relive_engine::inspect;
-use relive_engine::schema::{SCHEMA, storage_error};
-use relive_storage::{Read, RocksReader};
+use relive::Builder;
 
 use crate::args::{Arguments, Color, Command};
+use crate::context::{Context, Status};
 use crate::failure::Failure;
-use crate::find::find;
-use crate::log::Lines;
 use crate::look::{Look, stdout_width};
-use crate::show::{ShowOptions, show};
 
-/// Runs the command line of this process: all of `relive`. A program of yours can call it, too.
+/// Runs the command line of this process: all of `relive`. Called from a program of yours, it knows the program's tasks,
+/// and can replay them.
 ///
-/// Returns 0 if all went well, 1 if not (with the reason on standard error), 2 for a wrong command line. Output whose
-/// reader is gone (`relive log … | head`) is no failure.
+/// Returns 0 if all went well, 1 if not (with the reason on standard error), 2 for a wrong command line, 3 if what was asked
+/// about does not hold. Output whose reader is gone (`relive log … | head`) is no failure.
 pub fn main() -> ExitCode {
-    run(std::env::args_os())
+    Cli::new().main()
 }
 
-fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let arguments = match Arguments::try_parse_from(arguments) {
-        Ok(arguments) => arguments,
-        Err(error) => {
-            // Nobody is left to be told if that fails.
-            let _ = error.print();
-            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
-        }
-    };
-    match execute(&arguments) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) if failure.is_broken_pipe() => ExitCode::SUCCESS,
-        Err(failure) => {
-            report(&failure, arguments.color);
-            ExitCode::FAILURE
-        }
+/// The command line of a program whose tasks need more than their code: clients, payload hooks, settings.
+///
+/// ```no_run
+/// struct Client;
+///
+/// fn main() -> std::process::ExitCode {
+///     relive_cli::Cli::new().builder(|builder| builder.provide(Client)).main()
+/// }
+/// ```
+pub struct Cli {
+    set_up: Box<dyn Fn(Builder) -> Builder>,
+}
+
+impl std::fmt::Debug for Cli {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Cli").finish_non_exhaustive()
     }
 }
 
-fn execute(arguments: &Arguments) -> Result<(), Failure> {
-    let store = open(arguments)?;
-    let stdout = io::stdout();
-    let choice = match arguments.color {
-        Color::Auto => AutoStream::choice(&stdout),
-        Color::Always => ColorChoice::Always,
-        Color::Never => ColorChoice::Never,
-    };
-    let color = choice != ColorChoice::Never;
-    let look = Look::new(stdout_width(), color);
-    let terminal = stdout.is_terminal();
-    // Without colours nothing is there to be stripped, and looking for it would cost as much as all the rest.
-    let passed = if color { choice } else { ColorChoice::AlwaysAnsi };
-    let mut out = BufWriter::new(AutoStream::new(stdout.lock(), passed));
-    let result = match &arguments.command {
-        Command::Runs { json, tag, limit } => {
-            let runs = match tag {
-                Some((name, value)) => inspect::runs_tagged(Arc::clone(&store), name, value),
-                None => inspect::runs(Arc::clone(&store)),
-            };
-            let limit = limit.unwrap_or(usize::MAX);
-            if *json {
-                crate::runs::json(store.as_ref(), runs, limit, &mut out)
-            } else {
-                crate::runs::table(store.as_ref(), runs, tag.as_ref(), limit, &look, &mut out)
-            }
-        }
-        Command::Show { run, all } => {
-            let run = find(&store, &arguments.dir, run)?;
-            show(store, run, &mut out, ShowOptions { width: look.width, color, all: *all })
-        }
-        Command::Log { run, json, full } => {
-            let run = find(&store, &arguments.dir, run)?;
-            let lines = match (json, terminal && !full) {
-                (true, _) => Lines::Json,
-                (false, true) => Lines::Cut,
-                (false, false) => Lines::Whole,
-            };
-            crate::log::log(store, run, lines, &look, &mut out)
-        }
-    };
-    // What was read before a damage is shown before the error.
-    let flushed = out.flush();
-    result?;
-    Ok(flushed?)
+impl Default for Cli {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
-fn open(arguments: &Arguments) -> Result<Arc<dyn Read>, Failure> {
-    let reader = RocksReader::open(&arguments.dir, SCHEMA.format).map_err(|error| {
-        let error = storage_error(error);
-        match error.kind() {
-            ErrorKind::NotAStore => {
-                Error::new(ErrorKind::NotAStore, format!("{error} (--dir or RELIVE_DIR say which directory)"))
+impl Cli {
+    /// Of a program that opens its engine with the defaults.
+    pub fn new() -> Self {
+        Self { set_up: Box::new(|builder| builder) }
+    }
+
+    /// How the program sets its engine up. Called by the commands that run its tasks or replay them, never by the others.
+    #[must_use]
+    pub fn builder(mut self, set_up: impl Fn(Builder) -> Builder + 'static) -> Self {
+        self.set_up = Box::new(set_up);
+        self
+    }
+
+    /// Runs the command line of this process: as [`main()`].
+    pub fn main(self) -> ExitCode {
+        self.run(std::env::args_os())
+    }
+
+    /// The builder of an engine, as the program sets it up.
+    #[expect(dead_code, reason = "for commands that run or replay the program's tasks")]
+    pub(crate) fn engine(&self) -> Builder {
+        (self.set_up)(relive::Engine::builder())
+    }
+
+    fn run(&self, arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+        let arguments = match Arguments::try_parse_from(arguments) {
+            Ok(arguments) => arguments,
+            Err(error) => {
+                // Nobody is left to be told if that fails.
+                let _ = error.print();
+                return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
             }
-            _ => error,
+        };
+        match self.execute(&arguments) {
+            Ok(Status::Success) => ExitCode::SUCCESS,
+            Ok(Status::Differs) => ExitCode::from(3),
+            Err(failure) if failure.is_broken_pipe() => ExitCode::SUCCESS,
+            Err(failure) => {
+                report(&failure, arguments.color);
+                ExitCode::FAILURE
+            }
         }
-    })?;
-    Ok(Arc::new(reader))
+    }
+
+    fn execute(&self, arguments: &Arguments) -> Result<Status, Failure> {
+        let stdout = io::stdout();
+        let choice = match arguments.color {
+            Color::Auto => AutoStream::choice(&stdout),
+            Color::Always => ColorChoice::Always,
+            Color::Never => ColorChoice::Never,
+        };
+        let color = choice != ColorChoice::Never;
+        let is_terminal = stdout.is_terminal();
+        // Without colours nothing is there to be stripped, and looking for it would cost as much as all the rest.
+        let passed = if color { choice } else { ColorChoice::AlwaysAnsi };
+        let mut out = BufWriter::new(AutoStream::new(stdout.lock(), passed));
+        let mut context = Context {
+            cli: self,
+            directory: &arguments.dir,
+            json: arguments.json,
+            look: Look::new(stdout_width(), color),
+            is_terminal,
+            out: &mut out,
+        };
+        let result = match &arguments.command {
+            Command::Runs(runs) => runs.execute(&mut context),
+            Command::Show(show) => show.execute(&mut context),
+            Command::Log(log) => log.execute(&mut context),
+        };
+        // What was read before a damage is shown before the error.
+        let flushed = out.flush();
+        let status = result?;
+        flushed?;
+        Ok(status)
+    }
 }
 
 /// Tells why on standard error, with its causes.

@@ -1,7 +1,7 @@
 //! The `relive` command, as a library: lists runs, draws their timelines, prints their logs.
 //!
-//! [`main`] is all of the command; [`show()`] draws one timeline for a program that has a store at hand. Nothing here
-//! writes to a store: an engine may have it open meanwhile.
+//! [`main`] is all of the command, [`Cli`] that of a program whose tasks are linked in and need clients; [`show()`] draws
+//! one timeline for a program that has a store at hand. What only reads may run beside an engine that has the store open.
 //!
 //! ```no_run
 //! use std::sync::Arc;
@@ -21,6 +21,7 @@
 //! |---|---|
 //! | `args` | the command line |
 //! | `command` | from it to an exit status |
+//! | `context` | what every command is given |
 //! | `find` | which run is meant |
 //! | `runs`, `show`, `log` | a command each |
 //! | `json` | lines of JSON, and the names in them |
@@ -30,6 +31,7 @@
 mod args;
 mod call;
 mod command;
+mod context;
 mod failure;
 mod find;
 mod json;
@@ -41,7 +43,7 @@ mod text;
 mod time;
 mod words;
 
-pub use command::main;
+pub use command::{Cli, main};
 pub use failure::Failure;
 pub use look::WIDTH_DEFAULT;
 pub use show::{ShowOptions, show};

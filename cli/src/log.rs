@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::sync::Arc;
 
+use clap::Args;
 use jiff::tz::TimeZone;
 use relive_engine::event::Event;
 use relive_engine::id::{RunId, Sequence, Timestamp};
@@ -15,11 +16,60 @@ use relive_engine::inspect::{self, LoggedEvent};
 use relive_storage::Read;
 
 use self::facts::{facts, moment};
+use crate::args::RunArgument;
+use crate::context::{Context, Status};
 use crate::failure::Failure;
 use crate::json;
 use crate::look::{BOLD, DIM, Look};
 use crate::text::{columns, cut, padded, right};
 use crate::{time, words};
+
+/// Print every event of a run's log, a line each
+///
+/// A line has the event's position, which life of the process wrote it (`e1`, `e2`: it counts how often the store was
+/// opened to write), the moment, the event, and what it says. On a terminal, lines are cut to its width.
+#[derive(Args, Debug)]
+#[command(after_long_help = JSON_HELP)]
+pub(crate) struct Log {
+    #[command(flatten)]
+    run: RunArgument,
+    /// Never cut a line
+    #[arg(long, conflicts_with = "json")]
+    full: bool,
+}
+
+impl Log {
+    pub(crate) fn execute(&self, context: &mut Context<'_>) -> Result<Status, Failure> {
+        let store = context.store()?;
+        let run = context.find(&store, &self.run)?;
+        let lines = match (context.json, context.is_terminal && !self.full) {
+            (true, _) => Lines::Json,
+            (false, true) => Lines::Cut,
+            (false, false) => Lines::Whole,
+        };
+        log(store, run, lines, &context.look, context.out)?;
+        Ok(Status::Success)
+    }
+}
+
+const JSON_HELP: &str = "\
+With --json, each line is an object with run, sequence, epoch, event, and by event:
+  task_started     at, task, code, input, attempt, cause (new, cached, resumed, retried),
+                   if resumed rerun (names, edited), id, parent (run, attempt), tags
+  trace_started    at, name, code, input_hash, occurrence, input, file, line,
+                   form (future, inline, stream, iterator), within (the sequence of the
+                   trace whose effect called it), child (its run, if it is a task), group
+  trace_retried    trace (the sequence of its start), name, tries, error, due,
+                   started_at, duration_us
+  trace_yielded    trace, name, index, item, repeats
+  trace_completed  trace, name, outcome (ok, err, dropped), output or error, tries,
+                   started_at, duration_us, repeats
+  signal_received  at, name, value
+  task_completed   at, outcome (ok, err, cancelled), output or error, imposed, code,
+                   retry_at (when the next attempt is due, if this is not the end)
+With repeats, it hands on that event of an earlier attempt: no effect was run.
+An error has kind, message, sources, type_name, terminal, value. Moments are RFC 3339 in UTC, durations microseconds.
+Names stay as they are; new ones may come.";
 
 /// A trace that has started and not ended.
 struct Open {
@@ -30,7 +80,7 @@ struct Open {
 
 /// How lines are printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Lines {
+enum Lines {
     /// For people, cut to the width.
     Cut,
     /// For people, whole.
@@ -40,7 +90,7 @@ pub(crate) enum Lines {
 }
 
 /// Prints a log.
-pub(crate) fn log(
+fn log(
     store: Arc<dyn Read>,
     run: RunId,
     lines: Lines,

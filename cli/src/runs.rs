@@ -3,11 +3,14 @@
 //! Invariant: at most one page of runs is kept, to find how wide the columns are.
 
 use std::io::{self, Write};
+use std::sync::Arc;
 
+use clap::Args;
 use relive_engine::index::{RunState, UnfinishedRecord};
-use relive_engine::inspect::{self, Runs, StoredRun};
+use relive_engine::inspect::{self, StoredRun};
 use relive_storage::Read;
 
+use crate::context::{Context, Status};
 use crate::failure::Failure;
 use crate::json;
 use crate::look::{self, BOLD, DIM, Look};
@@ -17,8 +20,47 @@ use crate::time;
 /// So many runs decide the widths of the columns; what is wider further down is cut.
 const MEASURED: usize = 500;
 
+/// List runs, the newest first
+///
+/// With --json, a line per run, with the fields run, task, id, state, started_at, finished_at, duration_us, attempts,
+/// retry_at, parked, parent, tags.
+#[derive(Args, Debug)]
+pub(crate) struct Runs {
+    /// Only those with this tag
+    #[arg(long, value_name = "NAME=VALUE", value_parser = tag)]
+    tag: Option<(String, String)>,
+    /// Stop after so many
+    #[arg(long, short = 'n', value_name = "N")]
+    limit: Option<usize>,
+}
+
+impl Runs {
+    pub(crate) fn execute(&self, context: &mut Context<'_>) -> Result<Status, Failure> {
+        let store = context.store()?;
+        let runs = match &self.tag {
+            Some((name, value)) => inspect::runs_tagged(Arc::clone(&store), name, value),
+            None => inspect::runs(Arc::clone(&store)),
+        };
+        let limit = self.limit.unwrap_or(usize::MAX);
+        if context.json {
+            json(store.as_ref(), runs, limit, context.out)?;
+        } else {
+            table(store.as_ref(), runs, self.tag.as_ref(), limit, &context.look, context.out)?;
+        }
+        Ok(Status::Success)
+    }
+}
+
+/// `customer=42`: the name ends at the first `=`.
+fn tag(text: &str) -> Result<(String, String), &'static str> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("a tag is written NAME=VALUE"),
+    }
+}
+
 /// Lines of JSON.
-pub(crate) fn json(store: &dyn Read, runs: Runs, limit: usize, out: &mut (impl Write + ?Sized)) -> Result<(), Failure> {
+fn json(store: &dyn Read, runs: inspect::Runs, limit: usize, out: &mut (impl Write + ?Sized)) -> Result<(), Failure> {
     for stored in runs.take(limit) {
         let stored = stored?;
         let unfinished = unfinished(store, &stored)?;
@@ -28,9 +70,9 @@ pub(crate) fn json(store: &dyn Read, runs: Runs, limit: usize, out: &mut (impl W
 }
 
 /// A table.
-pub(crate) fn table(
+fn table(
     store: &dyn Read,
-    runs: Runs,
+    runs: inspect::Runs,
     tag: Option<&(String, String)>,
     limit: usize,
     look: &Look,

@@ -17,13 +17,45 @@ mod tree;
 use std::io::Write;
 use std::sync::Arc;
 
+use clap::Args;
 use relive_engine::id::{RunId, Sequence};
 use relive_engine::inspect;
 use relive_storage::Read;
 
+use crate::args::RunArgument;
+use crate::context::{Context, Status};
 use crate::failure::Failure;
 use crate::look::{self, Look};
 use timeline::{Keep, Timeline};
+
+/// Draw the timeline of a run: each trace, how it ended, replayed or executed, and when
+///
+/// `replayed`: an earlier life of the process completed the trace, and the last one took its result from the log.
+/// `executed`: the last life ran its effect. `repeated`: an earlier attempt ran it, and this one got the same again.
+/// A stream is one row with its count of items; what an effect called is indented below it; a task has the id of its
+/// run below it; `group ›` stands before what was called in a group. `stopped`: open when its attempt ended.
+///
+/// Bars are on the run's own time; what lies between two lives of the process, or two attempts, is cut out at `┊`.
+/// Bars of replayed traces are drawn with `▒`, of executed ones with `█`, of dropped ones with `░`, of open ones with
+/// `╌`.
+#[derive(Args, Debug)]
+pub(crate) struct Show {
+    #[command(flatten)]
+    run: RunArgument,
+    /// Draw every trace of a long run, not just the first and the last 100
+    #[arg(long)]
+    all: bool,
+}
+
+impl Show {
+    pub(crate) fn execute(&self, context: &mut Context<'_>) -> Result<Status, Failure> {
+        let store = context.store()?;
+        let run = context.find(&store, &self.run)?;
+        let options = ShowOptions { width: context.look.width, color: context.look.color, all: self.all };
+        show(store, run, context.out, options)?;
+        Ok(Status::Success)
+    }
+}
 
 /// How many rows are drawn at the beginning and at the end of a long run: 100 each, so that both fit a few screens.
 const ROWS_EACH: usize = 100;
