@@ -12,9 +12,13 @@ demo: setup
 test: setup
 	cargo test --workspace
 
-# Relive beside the disk's own fdatasync and a bare RocksDB. Compiles RocksDB once more, optimized.
+# Relive beside the disk's own fdatasync, a bare RocksDB, and other engines in files of theirs (PEERS= for without these).
+# Compiles RocksDB once more, optimized.
+PEERS = yes
+PEERS_DIR = $(or $(CARGO_TARGET_DIR),target)/peers
 bench: setup
-	cargo run --release -p relive-benches --
+	$(if $(PEERS),CARGO_TARGET_DIR="$(PEERS_DIR)" cargo build --release --manifest-path benches/peers/Cargo.toml)
+	cargo run --release -p relive-benches -- $(if $(PEERS),--peers "$(PEERS_DIR)/release/relive-peers")
 
 # Kills it as often (KILLS=5000) or for as long (SECONDS=600) as asked.
 torture: setup

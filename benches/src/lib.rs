@@ -11,6 +11,7 @@ mod cache;
 mod many;
 mod memory;
 mod meter;
+pub mod peers;
 mod replay;
 mod report;
 mod samples;

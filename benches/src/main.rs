@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
-use relive_benches::{Failure, Figure, Others, Part, Setting, Sizes, json_line, table};
+use relive_benches::{Failure, Figure, Others, Part, Setting, Sizes, json_line, peers, table};
 
 /// From a quarter of a processor on, other programs show in the figures.
 const OTHERS_CORES_MAX: f64 = 0.25;
@@ -28,6 +28,9 @@ struct Arguments {
     /// Threads of the runtime that runs the tasks
     #[arg(long, value_name = "COUNT", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=1024))]
     workers: u16,
+    /// The program that measures other engines (built from benches/peers): compares with them, too
+    #[arg(long, value_name = "PROGRAM")]
+    peers: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -80,6 +83,15 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
     for part in Part::ALL.into_iter().filter(|part| chosen.is_empty() || chosen.contains(part)) {
         writeln!(progress, "bench: {part:?} …")?;
         figures.extend(part.measure(&setting).map_err(|error| format!("{part:?}: {error}"))?);
+    }
+    if chosen.is_empty() || arguments.peers.is_some() {
+        figures.extend(match &arguments.peers {
+            Some(program) => {
+                peers::announce()?;
+                peers::compare(program, &setting, &figures)?
+            }
+            None => peers::absent("not measured without --peers"),
+        });
     }
     if let Some(core_count) = others.and_then(|others| others.core_count()) {
         figures.push(Figure::new("others_cores", "processors that were busy with other programs", core_count));

@@ -22,7 +22,7 @@ pub struct Figure {
     pub key: &'static str,
     /// What it is, for people. Its unit is in it.
     pub what: String,
-    /// The median, or the value itself.
+    /// The median, or the value itself. Not a number if it was not measured: `null` in the JSON.
     pub value: f64,
     /// p25 and p75 of what `value` is the median of.
     pub spread: Option<(f64, f64)>,
@@ -34,6 +34,11 @@ impl Figure {
     /// A single value.
     pub fn new(key: &'static str, what: impl Into<String>, value: f64) -> Self {
         Self { key, what: what.into(), value, spread: None, bound: None }
+    }
+
+    /// One that was not measured; `what` says why.
+    pub(crate) fn absent(key: &'static str, what: impl Into<String>) -> Self {
+        Self::new(key, what, f64::NAN)
     }
 
     /// The median of samples.
@@ -92,6 +97,9 @@ pub fn json_line(figures: &[Figure]) -> String {
 
 /// Three digits that count, or all before the point; thousands set apart.
 fn number(value: f64) -> String {
+    if value.is_nan() {
+        return "–".to_owned();
+    }
     let decimals = match value.abs() {
         0.0..10.0 => 2,
         10.0..100.0 => 1,
@@ -133,7 +141,10 @@ mod tests {
 
     #[test]
     fn the_line_for_programs_is_json_behind_its_name() {
-        let line = json_line(&[Figure::new("a", "A", 1.23456), Figure::new("b", "B", 7.0)]);
-        assert_eq!(line, r#"bench: {"a":1.235,"b":7.0}"#);
+        let figures = [Figure::new("a", "A", 1.23456), Figure::new("b", "B", 7.0), Figure::absent("c", "C: not built")];
+        assert_eq!(json_line(&figures), r#"bench: {"a":1.235,"b":7.0,"c":null}"#);
+        assert!(
+            table(&figures).lines().last().is_some_and(|line| line.starts_with("C: not built") && line.ends_with('–'))
+        );
     }
 }
