@@ -63,7 +63,13 @@ impl Peer for Duroxide {
         };
         let orchestrations = OrchestrationRegistry::builder().register("steps", steps).build();
         // Its workers look for work in turns: often enough that looking is not what is measured.
-        let options = RuntimeOptions { dispatcher_min_poll_interval: Duration::from_millis(1), ..Default::default() };
+        // One of each: with its default of two, SQLite says that its database is locked, and runs fail for that.
+        let options = RuntimeOptions {
+            dispatcher_min_poll_interval: Duration::from_millis(1),
+            orchestration_concurrency: 1,
+            worker_concurrency: 1,
+            ..Default::default()
+        };
         let runtime = Runtime::start_with_options(store.clone(), activities, orchestrations, options).await;
         Ok(Self { runtime, client: Arc::new(Client::new(store)) })
     }
