@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::export::Export;
+use crate::import::Import;
 use crate::log::Log;
 use crate::runs::Runs;
 use crate::show::Show;
@@ -53,6 +55,8 @@ pub(crate) enum Command {
     Runs(Runs),
     Show(Show),
     Log(Log),
+    Export(Export),
+    Import(Import),
 }
 
 /// Which run is meant.

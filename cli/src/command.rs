@@ -115,6 +115,8 @@ impl Cli {
             Command::Runs(runs) => runs.execute(&mut context),
             Command::Show(show) => show.execute(&mut context),
             Command::Log(log) => log.execute(&mut context),
+            Command::Export(export) => export.execute(&mut context),
+            Command::Import(import) => import.execute(&mut context),
         };
         // What was read before a damage is shown before the error.
         let flushed = out.flush();

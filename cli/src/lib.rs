@@ -23,7 +23,7 @@
 //! | `command` | from it to an exit status |
 //! | `context` | what every command is given |
 //! | `find` | which run is meant |
-//! | `runs`, `show`, `log` | a command each |
+//! | `runs`, `show`, `log`, `export`, `import` | a command each |
 //! | `json` | lines of JSON, and the names in them |
 //! | `call`, `words`, `time`, `text`, `look` | calls, words for events, moments, text that fits, colours and width |
 //! | `failure` | why a command failed |
@@ -32,8 +32,10 @@ mod args;
 mod call;
 mod command;
 mod context;
+mod export;
 mod failure;
 mod find;
+mod import;
 mod json;
 mod log;
 mod look;

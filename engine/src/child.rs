@@ -12,7 +12,7 @@ use relive_storage::Write;
 use crate::engine::{Inner, Request};
 use crate::error::{Error, ErrorKind, Result, storage_error};
 use crate::event::{Cause, ErrorRecord, Parent, Rerun, TaskOutcome, TraceStarted};
-use crate::handle::{Holders, RunCell, Target};
+use crate::handle::{CellState, Holders, RunCell, Target};
 use crate::id::RunId;
 use crate::index::{self, IdRecord, Used};
 use crate::payload::Payload;
@@ -56,7 +56,8 @@ impl Inner {
         let cell = loop {
             let handle = match self.known_child(child)? {
                 Some(run) if is_repeated && self.is_stale(run, caller)? => {
-                    // An earlier attempt of the parent saw it fail: now it is tried again, with what it has.
+                    // An earlier attempt of the parent saw it fail, or it was imported with its parent: now it is tried
+                    // again, with what it has.
                     match self.begin_attempt(run, Cause::Resumed(Rerun::default()), Some(caller)).await {
                         // Somebody else was faster.
                         Err(error) if matches!(error.kind(), ErrorKind::Unsupported | ErrorKind::Ended) => continue,
@@ -110,12 +111,12 @@ impl Inner {
         Ok(record.map(|record| record.run))
     }
 
-    /// Whether a run ended without success before this attempt of the parent called it.
+    /// Whether a run ended without success before this attempt of the parent called it, or waits as it was imported.
     fn is_stale(&self, run: RunId, caller: Parent) -> Result<bool> {
-        if self.runs.lock().contains_key(&run) {
-            return Ok(false);
-        }
         let store = self.store()?;
+        if let Some(cell) = self.runs.lock().get(&run).cloned() {
+            return Ok(matches!(cell.state(), CellState::Waiting(_)) && crate::park::imported(store.as_ref(), run)?);
+        }
         let Some(record) = crate::inspect::run(store.as_ref(), run)? else { return Ok(false) };
         if !matches!(record.state, index::RunState::Failed | index::RunState::Cancelled) {
             return Ok(false);

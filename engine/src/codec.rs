@@ -23,11 +23,11 @@ pub const FORMAT_VERSION: u8 = 1;
 const CODEC_BINCODE: u8 = 1;
 
 /// Length of the envelope before the body.
-const HEADER_BYTES: usize = 16;
+pub(crate) const HEADER_BYTES: usize = 16;
 
 /// Largest body: 256 MiB, more is damage. A batch is cut at 1 MiB; beyond that it holds a few payloads of at most 32 MiB,
 /// and an entry of the cache one, with the canonical form of another, which is up to three times as large.
-const BODY_BYTES_MAX: usize = 256 << 20;
+pub(crate) const BODY_BYTES_MAX: usize = 256 << 20;
 
 const CONFIGURATION: Configuration<LittleEndian, Varint, Limit<BODY_BYTES_MAX>> =
     bincode::config::standard().with_limit::<BODY_BYTES_MAX>();

@@ -227,7 +227,11 @@ impl Engine {
         if last_event(inner.store()?.as_ref(), run)?.is_none() {
             return Err(Error::new(ErrorKind::UnknownRun, format!("there is no run {run} in this store")));
         }
-        crate::execute::replay(&inner, run).await
+        let replayed = crate::execute::replay(&inner, run).await;
+        match (replayed, inner.store()) {
+            (Err(error), Ok(store)) => Err(crate::export::excuse(store.as_ref(), run, error)),
+            (replayed, _) => replayed,
+        }
     }
 
     /// Signals a run: hands a value to who waits, or will wait, for this name in its body. When this returns, the signal is

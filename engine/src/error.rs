@@ -151,6 +151,13 @@ impl Error {
         error
     }
 
+    /// The same error, with something more to know.
+    #[must_use]
+    pub(crate) fn with_note(mut self, note: &str) -> Self {
+        self.0.message = format!("{} ({note})", self.0.message).into();
+        self
+    }
+
     /// The form that is recorded.
     pub fn to_record(&self) -> ErrorRecord {
         ErrorRecord {

@@ -13,6 +13,8 @@ pub mod entropy;
 pub mod error;
 pub mod event;
 mod execute;
+pub mod export;
+mod follows;
 pub mod handle;
 pub mod id;
 pub mod index;

@@ -43,6 +43,12 @@ pub(crate) fn parked(store: Arc<dyn Read>, run: RunId, record: &UnfinishedRecord
         .then(|| event_at(store, run, record.crashed_at).map_or_else(|e| e, |event| error(run, record, &event)))
 }
 
+/// Whether a run waits because it was imported, and for nothing else.
+pub(crate) fn imported(store: &dyn Read, run: RunId) -> Result<bool> {
+    let record = crate::inspect::unfinished(store, run)?;
+    Ok(record.is_some_and(|record| record.parked && record.crashes == 0))
+}
+
 /// Counts for a run that is about to go on that the process died. Says why, if it is parked for it.
 pub(crate) async fn count(engine: &Inner, run: RunId, mut record: UnfinishedRecord) -> Result<Option<Error>> {
     let Some((at, event)) = last_event(engine.store()?.as_ref(), run)? else { return Ok(None) };
@@ -66,6 +72,13 @@ fn error(run: RunId, record: &UnfinishedRecord, event: &Event) -> Error {
         }
         other => other.name().to_owned(),
     };
+    if record.crashes == 0 {
+        let why = format!(
+            "run {run} of task {} was imported unfinished: resume it to have it go on here, or cancel it",
+            record.task
+        );
+        return Error::new(ErrorKind::Parked, why);
+    }
     let times = if record.crashes == 1 { "once".to_owned() } else { format!("{} times", record.crashes) };
     Error::new(
         ErrorKind::Parked,

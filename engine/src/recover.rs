@@ -54,6 +54,21 @@ pub(crate) async fn next_epoch(
     }
 }
 
+/// The changes after which every life of the process to come is one after this: a store that takes in logs of another's.
+pub(crate) fn counted_up_to(store: &dyn Read, epoch: Epoch) -> Result<Vec<Operation>> {
+    let last = index::read::<Epoch>(store, index::META, EPOCH_KEY)?.unwrap_or_default();
+    // The highest numbers are left to count on; no store was opened so often.
+    let epoch = epoch.min(Epoch(u32::MAX / 2));
+    if epoch <= last {
+        return Ok(Vec::new());
+    }
+    let mut operations = vec![index::put(index::META, EPOCH_KEY.to_vec(), &epoch)?];
+    if crate::park::ended_in_order(store, last)? {
+        operations.push(crate::park::closed(epoch)?);
+    }
+    Ok(operations)
+}
+
 /// Spawns every unfinished run whose task is linked in; the others wait, with the reason. Unless the life before ended in
 /// order, each that goes on counts that.
 pub(crate) fn take_up(inner: &Arc<Inner>, in_order: bool) -> Result<()> {

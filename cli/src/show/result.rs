@@ -37,10 +37,13 @@ pub(super) fn result(
         let line = format!("{line}; the last event is of {}", time::with_offset(last, &look.zone));
         writeln!(out, "└ {}", look.paint(LIVE, cut(&line, look.width.saturating_sub(2))))?;
         if let Standing::Parked { crashes, crashed_at } = standing {
-            let why = format!(
-                "parked: the process died {crashes} times while the run was under way, and its log got no further than \
-                 event {crashed_at}; engine.resume or engine.cancel decide"
-            );
+            let why = match crashes {
+                0 => "parked: it was imported unfinished; engine.resume or engine.cancel decide".to_owned(),
+                _ => format!(
+                    "parked: the process died {crashes} times while the run was under way, and its log got no further \
+                     than event {crashed_at}; engine.resume or engine.cancel decide"
+                ),
+            };
             for line in wrapped(&why, look.width.saturating_sub(4), RESULT_LINES_MAX) {
                 writeln!(out, "    {}", look.paint(BAD, line))?;
             }

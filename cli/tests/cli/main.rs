@@ -7,6 +7,7 @@
 
 mod errors;
 mod everything;
+mod export;
 mod find;
 mod output;
 mod stores;

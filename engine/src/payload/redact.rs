@@ -78,6 +78,19 @@ impl fmt::Debug for RedactionKey {
 /// Where a store keeps its key, in the keyspace `meta`.
 const KEY: &[u8] = b"redaction-key";
 
+/// A store's key, if it has one.
+///
+/// # Errors
+/// If the store cannot be read.
+pub(crate) fn stored_key(store: &dyn Read) -> Result<Option<[u8; 32]>> {
+    index::read(store, META, KEY)
+}
+
+/// The change that gives a store this key.
+pub(crate) fn put_key(key: &[u8; 32]) -> Result<Operation> {
+    index::put(META, KEY.to_vec(), key)
+}
+
 /// A store's key, and what is to be written to keep it if it was drawn just now: with the write that counts the opening,
 /// so that nothing is hashed with a key that is not durable.
 ///
@@ -87,7 +100,7 @@ pub fn redaction_key(
     store: &dyn Read,
     entropy: &dyn Entropy,
 ) -> Result<(RedactionKey, Option<(Precondition, Operation)>)> {
-    if let Some(bytes) = index::read(store, META, KEY)? {
+    if let Some(bytes) = stored_key(store)? {
         return Ok((RedactionKey(bytes), None));
     }
     let mut bytes = [0; 32];
@@ -95,6 +108,6 @@ pub fn redaction_key(
         .fill(&mut bytes)
         .map_err(|why| Error::new(ErrorKind::Storage, format!("no randomness for the store's redaction key: {why}")))?;
     let absent = Precondition::Absent { keyspace: META, key: KEY.to_vec() };
-    let put = index::put(META, KEY.to_vec(), &bytes)?;
+    let put = put_key(&bytes)?;
     Ok((RedactionKey(bytes), Some((absent, put))))
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use relive_engine::codec::{self, Chain};
 use relive_engine::error::{Error, Result};
 use relive_engine::event::Batch;
-use relive_engine::id::{RunId, Timestamp};
+use relive_engine::id::{Epoch, RunId};
 use relive_engine::index::{
     CACHE, CACHE_USE, CacheRecord, CacheSize, CacheUse, IDS, INBOX, META, RUNS, TAGS, UNFINISHED,
 };
@@ -51,7 +51,7 @@ pub(crate) fn written() -> Result<MemoryStore> {
         put(&store, UNFINISHED, run.as_bytes(), &record);
     }
     for (run, number, signal) in history::inbox() {
-        put(&store, INBOX, &inbox_key(run, signal.at, number), &signal);
+        put(&store, INBOX, &inbox_key(run, history::EPOCH, number), &signal);
     }
     let (child, record) = history::joined_child();
     put(&store, IDS, &child_key(child), &record);
@@ -104,8 +104,8 @@ pub(crate) fn cache_key(record: &CacheRecord, input_hash: &[u8; 32]) -> Vec<u8> 
 }
 
 /// The key of a signal in `inbox`, as `docs/format.md` says.
-pub(crate) fn inbox_key(run: RunId, at: Timestamp, number: u64) -> Vec<u8> {
-    [run.as_bytes().as_slice(), &at.0.to_be_bytes(), &number.to_be_bytes()].concat()
+pub(crate) fn inbox_key(run: RunId, epoch: Epoch, number: u64) -> Vec<u8> {
+    [run.as_bytes().as_slice(), &epoch.0.to_be_bytes(), &number.to_be_bytes()].concat()
 }
 
 /// The key of a tag in `tags`, as `docs/format.md` says.
@@ -174,7 +174,7 @@ fn put_bytes(store: &MemoryStore, keyspace: Keyspace, key: &[u8], value: Vec<u8>
     commit(store, vec![Operation::Put { keyspace, key: key.to_vec(), value }]);
 }
 
-fn commit(store: &MemoryStore, operations: Vec<Operation>) {
+pub(crate) fn commit(store: &MemoryStore, operations: Vec<Operation>) {
     let write = Write { preconditions: Vec::new(), operations };
     store.commit(&[write], Durability::Buffered).expect("memory does not fail");
 }
