@@ -110,6 +110,12 @@ impl Committer {
         Ok((Self { sender, failure, metrics }, thread))
     }
 
+    /// A committer that commits nothing: who submits is told that the engine does not write.
+    pub(crate) fn closed(metrics: Arc<Metrics>) -> Self {
+        let (sender, _) = unbounded();
+        Self { sender, failure: Arc::default(), metrics }
+    }
+
     /// Gives a write to the committer. Its waiter is told, also if the committer is gone.
     pub(crate) fn submit(&self, submission: Submission) {
         self.metrics.commit_queue_depth.increment(1.0);

@@ -6,8 +6,8 @@
 
 use std::fmt;
 
-use crate::event::TraceStarted;
-use crate::id::{RunId, Sequence};
+use crate::event::{TaskOutcome, TraceStarted};
+use crate::id::{InputHash, RunId, Sequence};
 use crate::value::Value;
 
 /// How a task's code no longer fits the log of one of its runs.
@@ -23,6 +23,19 @@ pub struct Divergence {
     pub logged: Option<Side>,
     /// What the code did; `None` if it did nothing more in this step.
     pub called: Option<Side>,
+    /// The outcomes behind [`Side::Finished`].
+    pub outcomes: Box<Outcomes>,
+    /// Whether the body waits, and for no trace: nothing would ever wake it.
+    pub is_stuck: bool,
+}
+
+/// How the two sides of a divergence finished, where they did.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Outcomes {
+    /// As the log holds it.
+    pub logged: Option<TaskOutcome>,
+    /// As the code did.
+    pub called: Option<TaskOutcome>,
 }
 
 /// One side of a divergence.
@@ -45,6 +58,8 @@ pub struct CallSite {
     pub name: String,
     /// Its arguments.
     pub input: Value,
+    /// The hash that equal calls share.
+    pub input_hash: InputHash,
     /// How many equal calls came before it.
     pub occurrence: u32,
     /// The file of the call.
@@ -59,6 +74,7 @@ impl CallSite {
         Self {
             name: call.name.to_string(),
             input: call.input.to_value(),
+            input_hash: call.input_hash,
             occurrence: call.occurrence,
             file: call.file.to_string(),
             line: call.line,

@@ -27,7 +27,8 @@ use crate::log::last_event;
 use crate::observe::Metrics;
 use crate::options::Options;
 use crate::payload::Payload;
-use crate::payload::redact::redaction_key;
+use crate::payload::redact::{RedactionKey, redaction_key};
+use crate::replayer::Replayer;
 use crate::reserve::Reservations;
 use crate::run::{Company, Environment, Settings, Stop};
 
@@ -97,51 +98,25 @@ impl Engine {
     ///
     /// # Errors
     /// If two tasks or traces have one name, there is no tokio runtime, or the store cannot be read or written.
-    pub async fn open(store: Arc<dyn Store>, registry: Registry, options: Options) -> Result<Self> {
+    pub async fn open(store: Arc<dyn Store>, registry: Registry, mut options: Options) -> Result<Self> {
         let runtime = tokio::runtime::Handle::try_current().map_err(|_| {
             Error::new(ErrorKind::Unsupported, "an engine is opened inside a tokio runtime: its runs are tasks there")
         })?;
         let cache = crate::cache::ledger(store.as_ref(), &options)?;
         let acknowledges = options.on_durable.is_some();
         let metrics = Arc::new(Metrics::new(registry.traces().map(|trace| trace.name)));
+        let on_durable = options.on_durable.take();
         let (committer, thread) =
-            Committer::start(Arc::clone(&store), options.durability, options.on_durable, Arc::clone(&metrics))?;
+            Committer::start(Arc::clone(&store), options.durability, on_durable, Arc::clone(&metrics))?;
         let store: Arc<dyn Read> = store;
         let (redaction, drawn) = redaction_key(store.as_ref(), options.entropy.as_ref())?;
         let (epoch, in_order) = crate::recover::next_epoch(store.as_ref(), &committer, drawn).await?;
-        let (alive, ended) = mpsc::channel(1);
         // On a runtime of one thread, everybody else would wait with the run.
         let has_threads = runtime.runtime_flavor() != tokio::runtime::RuntimeFlavor::CurrentThread;
         let company = has_threads.then(Arc::<Company>::default);
-        let inner = Arc::new(Inner {
-            store: RwLock::new(Some(store)),
-            registry,
-            environment: Arc::new(Environment {
-                clock: options.clock,
-                entropy: options.entropy,
-                provided: options.provided,
-                encoding: options.encoding,
-                redaction,
-                decoy: options.strict.then(decoy),
-                lingering: Arc::default(),
-                runtime: runtime.clone(),
-                metrics,
-            }),
-            settings: Settings { committer, epoch, acknowledges, strict: options.strict, company },
-            turns: Arc::new(Semaphore::new(options.runs_max)),
-            runtime,
-            runs: Mutex::default(),
-            reservations: Reservations::default(),
-            waits: Mutex::default(),
-            signal_count: AtomicU64::new(0),
-            cache,
-            closed: AtomicBool::new(false),
-            alive: Mutex::new(Some(alive)),
-            ended: tokio::sync::Mutex::new(Some(ended)),
-            thread: Mutex::new(Some(thread)),
-            grace: options.shutdown_grace,
-            crashes_max: options.crashes_max,
-        });
+        let settings = Settings { committer, epoch, acknowledges, strict: options.strict, company };
+        let parts = Parts { store, registry, settings, redaction, metrics, cache, runtime, thread: Some(thread) };
+        let inner = Arc::new(Inner::new(parts, options));
         let engine = Self(Arc::new(Owner(Arc::clone(&inner))));
         crate::recover::take_up(&inner, in_order)?;
         Ok(engine)
@@ -223,15 +198,12 @@ impl Engine {
     /// # Errors
     /// Of kind `Diverged` if the body does not fit the log; if the run or its task is unknown, or the log is damaged.
     pub async fn replay(&self, run: RunId) -> Result<Option<TaskCompleted>> {
-        let inner = Arc::clone(self.inner());
-        if last_event(inner.store()?.as_ref(), run)?.is_none() {
-            return Err(Error::new(ErrorKind::UnknownRun, format!("there is no run {run} in this store")));
-        }
-        let replayed = crate::execute::replay(&inner, run).await;
-        match (replayed, inner.store()) {
-            (Err(error), Ok(store)) => Err(crate::export::excuse(store.as_ref(), run, error)),
-            (replayed, _) => replayed,
-        }
+        crate::dry::replay_last(self.inner(), run).await
+    }
+
+    /// Replays runs, and says more of what it finds. It does not keep the engine open.
+    pub fn replayer(&self) -> Replayer {
+        Replayer::of(Arc::clone(self.inner()))
     }
 
     /// Signals a run: hands a value to who waits, or will wait, for this name in its body. When this returns, the signal is
@@ -257,7 +229,7 @@ impl Engine {
     /// # Errors
     /// As for [`Engine::resume`], and whatever keeps the attempt from beginning.
     pub async fn preview(&self, run: RunId, rerun: Rerun) -> Result<Vec<(Sequence, Event)>> {
-        crate::execute::preview(self.inner(), run, rerun).await
+        crate::dry::preview(self.inner(), run, rerun).await
     }
 
     /// The cache: to list, evict, explain and rebuild.
@@ -320,7 +292,70 @@ fn decoy() -> tokio::runtime::Handle {
     }
 }
 
+/// What an engine is made of, beside its options.
+struct Parts {
+    store: Arc<dyn Read>,
+    registry: Registry,
+    settings: Settings,
+    redaction: RedactionKey,
+    metrics: Arc<Metrics>,
+    cache: Arc<Ledger>,
+    runtime: tokio::runtime::Handle,
+    /// `None` if nothing is written: then nothing is started, either.
+    thread: Option<CommitterThread>,
+}
+
 impl Inner {
+    fn new(parts: Parts, options: Options) -> Self {
+        let Parts { store, registry, settings, redaction, metrics, cache, runtime, thread } = parts;
+        let (alive, ended) = mpsc::channel(1);
+        let writes = thread.is_some();
+        Self {
+            store: RwLock::new(Some(store)),
+            registry,
+            environment: Arc::new(Environment {
+                clock: options.clock,
+                entropy: options.entropy,
+                provided: options.provided,
+                encoding: options.encoding,
+                redaction,
+                decoy: options.strict.then(decoy),
+                lingering: Arc::default(),
+                runtime: runtime.clone(),
+                metrics,
+            }),
+            settings,
+            turns: Arc::new(Semaphore::new(options.runs_max)),
+            runtime,
+            runs: Mutex::default(),
+            reservations: Reservations::default(),
+            waits: Mutex::default(),
+            signal_count: AtomicU64::new(0),
+            cache,
+            closed: AtomicBool::new(!writes),
+            alive: Mutex::new(writes.then_some(alive)),
+            ended: tokio::sync::Mutex::new(writes.then_some(ended)),
+            thread: Mutex::new(thread),
+            grace: options.shutdown_grace,
+            crashes_max: options.crashes_max,
+        }
+    }
+
+    /// Of a store that is only read: nothing is started, and what is written is refused.
+    pub(crate) fn reading(store: Arc<dyn Read>, registry: Registry, options: Options) -> Result<Self> {
+        let runtime = tokio::runtime::Handle::try_current().map_err(|_| {
+            Error::new(ErrorKind::Unsupported, "runs are replayed inside a tokio runtime: effects would be tasks there")
+        })?;
+        let cache = crate::cache::ledger(store.as_ref(), &options)?;
+        let metrics = Arc::new(Metrics::new(registry.traces().map(|trace| trace.name)));
+        // A store without a key holds nothing that was hashed with one: any will do.
+        let (redaction, _) = redaction_key(store.as_ref(), options.entropy.as_ref())?;
+        let committer = Committer::closed(Arc::clone(&metrics));
+        let settings =
+            Settings { committer, epoch: Epoch(0), acknowledges: false, strict: options.strict, company: None };
+        Ok(Self::new(Parts { store, registry, settings, redaction, metrics, cache, runtime, thread: None }, options))
+    }
+
     /// The store, to be read. Not to be kept: a shutdown closes the store when the last reader is gone.
     pub(crate) fn store(&self) -> Result<Arc<dyn Read>> {
         self.store

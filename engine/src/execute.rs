@@ -21,12 +21,12 @@ use crate::event::{Batch, Cause, ErrorRecord, Event, Parent, Rerun, TaskComplete
 use crate::handle::{CellState, RunCell};
 use crate::id::{RunId, Sequence, Timestamp};
 use crate::index::UnfinishedRecord;
-use crate::log::{LogReader, LogWriter, last_event};
+use crate::log::{LogReader, LogWriter};
 use crate::observe::spans;
 use crate::past::Past;
 use crate::payload::{Payload, PayloadError};
 use crate::replay::{Memo, Replay};
-use crate::run::{BoxedFuture, Drive, Mailbox, Output, Parts, Plan, RunShared, Turn, closed, until};
+use crate::run::{BoxedFuture, Drive, Dry, Mailbox, Output, Parts, Plan, RunShared, Turn, closed, until};
 
 /// How a run's task begins.
 pub(crate) enum Beginning {
@@ -260,7 +260,7 @@ async fn first_or_next(
         Ok(_) => Replay::fresh(run, task, memo, at, event.clone()),
         Err(_) => Replay::new(run, task, memo),
     };
-    let shared = share(engine, &cell.mailbox, plan, replay, None, Some(span))?;
+    let shared = share(engine, &cell.mailbox, plan, replay, None, (Some(span), Dry::No))?;
     cell.drive(&shared);
     let (drive, turn) = match permit {
         Ok(permit) => {
@@ -311,7 +311,8 @@ async fn taken_up(
     {
         return Err(error);
     }
-    let (shared, body) = prepare(engine, cell.run, definition, &cell.mailbox, attempt_at, false)?;
+    let past = Past::of_attempt(engine.store()?, cell.run, attempt_at)?;
+    let (shared, body) = recorded(engine, definition, &cell.mailbox, past, attempt_at, Dry::No)?;
     cell.drive(&shared);
     let drive = Drive::new(shared, engine.settings.clone(), None);
     match drive.run(body, turn).await {
@@ -345,7 +346,8 @@ async fn attempt(
     first_or_next(engine, cell, plan, started, past.memo, writer).await
 }
 
-fn next_attempt(
+/// What a new attempt begins with.
+pub(crate) fn next_attempt(
     engine: &Inner,
     run: RunId,
     definition: &'static TaskDefinition,
@@ -370,65 +372,28 @@ fn next_attempt(
     Ok((plan, started, past))
 }
 
-/// Runs a task's body against the last attempt in its log, without effects and without writes.
-pub(crate) async fn replay(engine: &Arc<Inner>, run: RunId) -> Result<Option<TaskCompleted>> {
-    let attempt_at =
-        crate::inspect::run(engine.store()?.as_ref(), run)?.map_or(Sequence(0), |record| record.attempt_at);
-    let definition = definition_of(engine, run)?;
-    let (shared, body) = prepare(engine, run, definition, &Arc::default(), attempt_at, true)?;
-    let completed = Drive::new(shared, engine.settings.clone(), None).replay(body).await?;
-    if completed.as_ref().is_some_and(|completed| completed.retry_at.is_some())
-        && let Some((_, Event::TaskCompleted(last))) = last_event(engine.store()?.as_ref(), run)?
-    {
-        // Cancelled while it waited for its next attempt.
-        return Ok(Some(last));
-    }
-    Ok(completed)
-}
-
-/// What a new attempt would append before it begins an effect.
-pub(crate) async fn preview(engine: &Arc<Inner>, run: RunId, rerun: Rerun) -> Result<Vec<(Sequence, Event)>> {
-    engine.resumable(run)?;
-    let definition = definition_of(engine, run)?;
-    let (plan, started, past) = next_attempt(engine, run, definition, Cause::Resumed(rerun), None)?;
-    let body = body(&plan, &started.input)?;
-    let (task, at) = (started.task.clone(), plan.attempt_at);
-    let replay = Replay::fresh(run, task, past.memo, at, Event::TaskStarted(started));
-    let shared = share(engine, &Arc::default(), plan, replay, None, None)?;
-    let writer = past.reader.into_writer(engine.settings.epoch);
-    Drive::new(shared, engine.settings.clone(), Some((writer, at))).preview(body).await
-}
-
-fn definition_of(engine: &Inner, run: RunId) -> Result<&'static TaskDefinition> {
-    let started = crate::recover::first_event(engine.store()?, run)?;
-    let task = &started.task;
-    engine.registry.task(task).ok_or_else(|| {
-        Error::new(ErrorKind::UnknownTask, format!("run {run} is of task {task}, which this program does not have"))
-    })
-}
-
 fn definition(engine: &Inner, cell: &RunCell) -> Result<&'static TaskDefinition> {
     engine.registry.task(&cell.task).ok_or_else(|| unknown_task(cell))
 }
 
-/// An attempt as its log has it: fed with its first batch, and the body for the recorded input.
-fn prepare(
+/// An attempt whose past is read: fed with its first batch, and the body for the recorded input.
+pub(crate) fn recorded(
     engine: &Arc<Inner>,
-    run: RunId,
     definition: &'static TaskDefinition,
     mailbox: &Arc<Mailbox>,
+    mut past: Past,
     attempt_at: Sequence,
-    is_dry: bool,
+    dry: Dry,
 ) -> Result<(Arc<RunShared>, BoxedFuture)> {
-    let mut past = Past::of_attempt(engine.store()?, run, attempt_at)?;
+    let run = past.run;
     let plan = Plan::of_recorded(engine, run, definition, &past, &past.last, attempt_at)?;
     let body = body(&plan, &past.last.input)?;
     let mut replay = Replay::new(run, past.last.task.clone(), past.memo);
     if let Some(batch) = past.batch.take() {
         replay.feed(batch);
     }
-    let span = (!is_dry).then(|| attempt_span(&plan, &past.last.cause));
-    let shared = share(engine, mailbox, plan, replay, Some(past.reader), span)?;
+    let span = (dry == Dry::No).then(|| attempt_span(&plan, &past.last.cause));
+    let shared = share(engine, mailbox, plan, replay, Some(past.reader), (span, dry))?;
     Ok((shared, body))
 }
 
@@ -438,14 +403,14 @@ fn attempt_span(plan: &Plan, cause: &Cause) -> Span {
     spans::attempt(plan.run, plan.attempt, cause)
 }
 
-/// `span` is `None` if the log is only replayed: nothing is written or started then.
-fn share(
+/// `span` is `None` where nothing is written or started.
+pub(crate) fn share(
     engine: &Arc<Inner>,
     mailbox: &Arc<Mailbox>,
     plan: Plan,
     replay: Replay,
     reader: Option<LogReader>,
-    span: Option<Span>,
+    (span, dry): (Option<Span>, Dry),
 ) -> Result<Arc<RunShared>> {
     Ok(RunShared::new(Parts {
         plan,
@@ -456,7 +421,7 @@ fn share(
         replay,
         reader,
         store: engine.store()?,
-        is_dry: span.is_none(),
+        dry,
         span: span.unwrap_or_else(Span::none),
     }))
 }
@@ -467,7 +432,7 @@ pub(crate) fn unpanicked<T>(read: impl FnOnce() -> Result<T, PayloadError>) -> R
         .unwrap_or_else(|_| Err(PayloadError::new("its type's own code panicked when it was read back")))
 }
 
-fn body(plan: &Plan, input: &Payload) -> Result<BoxedFuture> {
+pub(crate) fn body(plan: &Plan, input: &Payload) -> Result<BoxedFuture> {
     unpanicked(|| (plan.definition.body)(input)).map_err(|error| {
         let (run, task) = (plan.run, plan.definition.name);
         payload_error(format!("run {run}: the input of task {task} cannot be read back"), &error)

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use relive_storage::{KeyRange, Keyspace, Order, PageLimit, Read, Row, after};
 
 use crate::error::{Error, ErrorKind, Result, storage_error};
-use crate::event::{Batch, Event};
+use crate::event::{Batch, Event, TaskStarted};
 use crate::id::{Epoch, RunId, Sequence};
 use crate::index::{self, RunRecord, UnfinishedRecord};
 use crate::log::LogReader;
@@ -174,10 +174,47 @@ pub fn events(store: Arc<dyn Read>, run: RunId) -> Events {
     }
 }
 
+/// The events of a run from this one on. None if the log ends before it.
+///
+/// # Errors
+/// If the store cannot be read.
+pub fn events_from(store: Arc<dyn Read>, run: RunId, at: Sequence) -> Result<Events> {
+    let mut reader = LogReader::starting_at(store, run, at)?;
+    let Some(Batch { first, epoch, events, .. }) = reader.next_batch()? else { return Ok(Events::default()) };
+    let skipped = at.0.saturating_sub(first.0).min(events.len() as u64);
+    let mut batch = events.into_iter();
+    if let Some(last) = usize::try_from(skipped).ok().and_then(|skipped| skipped.checked_sub(1)) {
+        batch.nth(last);
+    }
+    Ok(Events { reader: Some(reader), error: None, at: Sequence(first.0 + skipped), epoch, batch })
+}
+
+/// Where the attempts of a run begin, and how. Reads all of its log.
+///
+/// # Errors
+/// If the store cannot be read, or the log is damaged.
+pub fn attempts(store: Arc<dyn Read>, run: RunId) -> Result<Vec<(Sequence, TaskStarted)>> {
+    let mut attempts = Vec::new();
+    for logged in events(store, run) {
+        let logged = logged?;
+        if let Event::TaskStarted(started) = logged.event {
+            attempts.push((logged.sequence, started));
+        }
+    }
+    Ok(attempts)
+}
+
+impl Default for Events {
+    /// None.
+    fn default() -> Self {
+        Self { reader: None, error: None, at: Sequence(0), epoch: Epoch(0), batch: Vec::new().into_iter() }
+    }
+}
+
 impl From<Error> for Events {
     /// No events, but why there are none.
     fn from(error: Error) -> Self {
-        Self { reader: None, error: Some(error), at: Sequence(0), epoch: Epoch(0), batch: Vec::new().into_iter() }
+        Self { error: Some(error), ..Self::default() }
     }
 }
 

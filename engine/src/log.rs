@@ -120,13 +120,15 @@ pub struct LogReader {
     next: Sequence,
     /// `None` before the first record of a reader that does not begin at the log's first.
     chain: Option<Chain>,
+    /// Nothing from here on is read.
+    end: Option<Sequence>,
 }
 
 impl LogReader {
     /// A reader at the start of a run's log.
     pub fn new(store: Arc<dyn Read>, run: RunId) -> Self {
         let range = Some(KeyRange::prefix(run.as_bytes()));
-        Self { store, run, rows: VecDeque::new(), range, next: Sequence(0), chain: Some(Chain::default()) }
+        Self { store, run, rows: VecDeque::new(), range, next: Sequence(0), chain: Some(Chain::default()), end: None }
     }
 
     /// A reader at the record that holds this event.
@@ -142,7 +144,12 @@ impl LogReader {
         })?;
         let end = KeyRange::prefix(run.as_bytes()).end;
         let range = Some(KeyRange { start: key(run, first), end });
-        Ok(Self { store, run, rows: VecDeque::new(), range, next: first, chain: None })
+        Ok(Self { store, run, rows: VecDeque::new(), range, next: first, chain: None, end: None })
+    }
+
+    /// Takes the log for one that ends before this event, which must be the first of a batch.
+    pub fn end_before(&mut self, end: Option<Sequence>) {
+        self.end = end;
     }
 
     /// The next batch, or `None` at the end.
@@ -150,6 +157,9 @@ impl LogReader {
     /// # Errors
     /// If the store cannot be read, or a record is damaged, missing or not where it belongs.
     pub fn next_batch(&mut self) -> Result<Option<Batch>> {
+        if self.end.is_some_and(|end| self.next >= end) {
+            return Ok(None);
+        }
         if self.rows.is_empty()
             && let Some(range) = self.range.take()
         {

@@ -16,6 +16,7 @@ use crate::replay::Memo;
 
 /// What came before an attempt.
 pub(crate) struct Past {
+    pub(crate) run: RunId,
     /// How the run began.
     pub(crate) first: TaskStarted,
     /// How the attempt began, or the last one if a new one is to follow.
@@ -67,7 +68,7 @@ impl Past {
             return Err(missing(run));
         };
         let series_started_at = first.at;
-        Ok(Self { last: first.clone(), first, tries: 0, series_started_at, memo: Memo::default(), reader, batch })
+        Ok(Self { run, last: first.clone(), first, tries: 0, series_started_at, memo: Memo::default(), reader, batch })
     }
 
     /// An attempt follows: by itself, or as the first of a new series.

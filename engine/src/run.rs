@@ -31,7 +31,7 @@ pub use child::ChildCall;
 pub use context::{
     Grouped, clock_and_entropy, current_encoding, effect_codec, grouped, idempotency_key, is_strict, provided,
 };
-pub(crate) use drive::{Drive, Settings, closed, until};
+pub(crate) use drive::{Drive, Dry, Fit, Settings, closed, until};
 pub use effect::{Blocking, Effect};
 pub use inline::{InlineCall, inline};
 pub use iterator::IteratorCall;

@@ -4,7 +4,11 @@
 //!
 //! Invariant: reading one never fails for reasons of type, and nesting is bounded by the payload's reader.
 
+mod difference;
+
 use std::fmt;
+
+pub use self::difference::Difference;
 
 use serde::de::{Deserialize, Deserializer, EnumAccess, MapAccess, SeqAccess, VariantAccess, Visitor};
 use serde::ser::{Serialize, SerializeMap, Serializer};
@@ -37,34 +41,6 @@ impl Value {
     pub fn get(&self, key: &str) -> Option<&Value> {
         let Self::Map(entries) = self else { return None };
         entries.iter().find_map(|(k, v)| (matches!(k, Self::Text(text) if text == key)).then_some(v))
-    }
-
-    /// The path of the first place where another value differs (`user.tags[3]`; empty: the values themselves), or `None`
-    /// if they are the same. Maps are compared in any order; floats by bits.
-    pub fn first_difference(&self, other: &Value) -> Option<String> {
-        let below = |part: String, path: String| match path.chars().next() {
-            None | Some('[') => Some(part + &path),
-            Some(_) => Some(part + "." + &path),
-        };
-        match (self, other) {
-            (Self::Map(a), Self::Map(b)) => {
-                let name = |key: &Value| if let Self::Text(text) = key { text.clone() } else { key.to_string() };
-                let find = |entries: &[(Value, Value)], key: &Value| entries.iter().position(|(k, _)| k == key);
-                let differs = a.iter().find_map(|(key, value)| match find(b, key) {
-                    None => Some(name(key)),
-                    Some(at) => value.first_difference(&b[at].1).and_then(|path| below(name(key), path)),
-                });
-                differs.or_else(|| b.iter().find(|(key, _)| find(a, key).is_none()).map(|(key, _)| name(key)))
-            }
-            (Self::List(a), Self::List(b)) => {
-                let differs = a.iter().zip(b).enumerate().find_map(|(index, (a, b))| {
-                    a.first_difference(b).and_then(|path| below(format!("[{index}]"), path))
-                });
-                differs.or_else(|| (a.len() != b.len()).then(|| format!("[{}]", a.len().min(b.len()))))
-            }
-            (Self::Float(a), Self::Float(b)) => (a.to_bits() != b.to_bits()).then(String::new),
-            (a, b) => (a != b).then(String::new),
-        }
     }
 
     /// JSON on one line, cut to about `characters_max` with `…` where it was cut.
@@ -276,17 +252,6 @@ mod tests {
 
     fn serde_bytes_of(bytes: &'static [u8]) -> bytes::Bytes {
         bytes::Bytes::from_static(bytes)
-    }
-
-    #[test]
-    fn the_first_difference_is_named() {
-        let value = |text: &str| serde_json::from_str::<Value>(text).unwrap();
-        let differs = |a, b| value(a).first_difference(&value(b));
-        assert_eq!(differs(r#"{"a":1,"b":[{"c":[1,2]}]}"#, r#"{"b":[{"c":[1,3]}],"a":1}"#), Some("b[0].c[1]".into()));
-        assert_eq!(differs(r#"{"a":1}"#, r#"{"a":1,"b":2}"#), Some("b".into()));
-        assert_eq!(differs("[1,2]", "[1]"), Some("[1]".into()));
-        assert_eq!(differs("1", "2"), Some(String::new()));
-        assert_eq!(differs(r#"{"a":1,"b":2}"#, r#"{"b":2,"a":1}"#), None);
     }
 
     #[test]

@@ -22,8 +22,9 @@ use relive_engine::id::{RunId, Sequence};
 use relive_engine::inspect::{self, Events, Runs};
 use relive_engine::options::Options;
 use relive_engine::payload::{Payload, PayloadCodec, PayloadHook};
+use relive_engine::replayer::Replayer;
 use relive_engine::value::Value;
-use relive_storage::{Durability, Store};
+use relive_storage::{Durability, Read, Store};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -181,12 +182,39 @@ impl Builder {
     /// # Errors
     /// As for [`Builder::open`].
     pub async fn open_store(self, store: Arc<dyn Store>) -> Result<Engine> {
-        let tasks = inventory::iter::<TaskEntry>().map(|entry| entry.0);
-        let traces = inventory::iter::<TraceEntry>().map(|entry| entry.0);
-        let registry = Registry::new(tasks, traces)?;
+        let registry = registry()?;
         self.0.register_payload_hooks()?;
         Ok(Engine(engine::Engine::open(store, registry, self.0).await?))
     }
+
+    /// Opens a directory to replay its runs against the code of this program: also while an engine has it open. Nothing is
+    /// written, no run goes on, and no effect begins.
+    ///
+    /// Must be called inside a tokio runtime.
+    ///
+    /// # Errors
+    /// If the directory is not there or not readable, is no Relive store, is of a newer format or damaged; if two tasks or
+    /// two traces of this program have one name, or two payload hooks one id.
+    #[cfg(feature = "rocks")]
+    pub fn open_reader(self, directory: impl AsRef<Path>) -> Result<Replayer> {
+        self.replay_store(crate::store::open_to_read(directory.as_ref())?)
+    }
+
+    /// As [`Builder::open_reader`], for a store of yours, or a view of one.
+    ///
+    /// # Errors
+    /// As for [`Builder::open_reader`].
+    pub fn replay_store(self, store: Arc<dyn Read>) -> Result<Replayer> {
+        self.0.register_payload_hooks()?;
+        Replayer::open(store, registry()?, self.0)
+    }
+}
+
+/// What is linked into this program.
+fn registry() -> Result<Registry> {
+    let tasks = inventory::iter::<TaskEntry>().map(|entry| entry.0);
+    let traces = inventory::iter::<TraceEntry>().map(|entry| entry.0);
+    Registry::new(tasks, traces)
 }
 
 impl Engine {
@@ -295,11 +323,17 @@ impl Engine {
 
     /// Runs a task's body against the log of one of its runs, without effects and without writes. Gives the attempt's
     /// outcome, the same as the log's, or `None` if the run is unfinished: the log fits as far as it goes.
+    /// [`Engine::replayer`] says more of code that does not fit.
     ///
     /// # Errors
     /// Of kind `Diverged` if the code does not fit the log; of kind `UnknownRun` or `UnknownTask`; if the log is damaged.
     pub async fn replay(&self, run: RunId) -> Result<Option<TaskOutcome>> {
         Ok(self.0.replay(run).await?.map(|completed| completed.outcome))
+    }
+
+    /// Replays runs and explains what does not fit: which change, which values, what probably made the difference.
+    pub fn replayer(&self) -> Replayer {
+        self.0.replayer()
     }
 
     /// Stops: starts nothing new, waits for effects that have begun (as long as the grace lasts) and records them, and

@@ -5,10 +5,16 @@ use std::sync::Arc;
 
 use relive_engine::error::Result;
 use relive_engine::schema;
-use relive_storage::{RocksStore, Store};
+use relive_storage::{Read, RocksReader, RocksStore, Store};
 
 /// Opens a directory to write.
 pub(crate) fn open(directory: &Path) -> Result<Arc<dyn Store>> {
     let store = RocksStore::open(directory, &schema::SCHEMA).map_err(schema::storage_error)?;
+    Ok(Arc::new(store))
+}
+
+/// Opens a directory to read, beside whoever writes it.
+pub(crate) fn open_to_read(directory: &Path) -> Result<Arc<dyn Read>> {
+    let store = RocksReader::open(directory, schema::SCHEMA.format).map_err(schema::storage_error)?;
     Ok(Arc::new(store))
 }

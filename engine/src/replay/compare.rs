@@ -4,7 +4,7 @@
 //!
 //! Invariant: a step that passes did what the log holds, no more and no less (more only where the log is open-ended).
 
-use crate::divergence::{CallSite, Divergence, Side};
+use crate::divergence::{CallSite, Divergence, Outcomes, Side};
 use crate::event::{TaskCompleted, TaskOutcome};
 use crate::id::Sequence;
 
@@ -26,6 +26,12 @@ impl Replay {
                 run: self.run,
                 task: self.task.to_string(),
                 sequence,
+                outcomes: Box::new(Outcomes {
+                    logged: expected.finish.as_ref().map(|logged| logged.outcome.clone()),
+                    called: finish.map(|completed| completed.outcome.clone()),
+                }),
+                // The driver knows.
+                is_stuck: false,
                 logged,
                 called: Some(called),
             })))

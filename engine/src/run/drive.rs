@@ -20,12 +20,13 @@ use rustc_hash::FxHashMap;
 use tokio::task::coop::Unconstrained;
 
 use crate::commit::Committer;
+use crate::divergence::Side;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{ErrorRecord, Event, TaskCompleted, TaskOutcome};
 use crate::id::{Epoch, RunId, Sequence, Timestamp};
 use crate::log::LogWriter;
 use crate::observe::spans;
-use crate::replay::{Decision, TraceIndex};
+use crate::replay::{Decision, ReplayError, TraceIndex};
 
 use super::alone::Company;
 use super::iterator::LogCursor;
@@ -57,7 +58,7 @@ pub(crate) struct Settings {
 
 /// What a loop without effects and writes is to find out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Dry {
+pub(crate) enum Dry {
     /// Nothing: it is no such loop.
     No,
     /// Whether the body fits the log.
@@ -92,6 +93,20 @@ pub(crate) struct Drive {
     dry: Dry,
     /// What a preview would have appended.
     previewed: Vec<(Sequence, Event)>,
+    /// Why a replayed body would not go on by itself where its log ends.
+    stuck: Option<String>,
+}
+
+/// How far a body fits the log that it was replayed against.
+pub(crate) struct Fit {
+    /// How the log says that the attempt ended; `None` if it is unfinished.
+    pub(crate) completed: Option<TaskCompleted>,
+    /// Behind the last event that was replayed.
+    pub(crate) end: Sequence,
+    /// What the body does beyond the log, before it waits for anything.
+    pub(crate) next: Vec<Event>,
+    /// Why it would not go on by itself from there.
+    pub(crate) stuck: Option<String>,
 }
 
 impl Drive {
@@ -103,6 +118,7 @@ impl Drive {
         }
         Self {
             body_waker: Waker::from(Arc::new(BodyWaker(Arc::clone(&shared)))),
+            dry: shared.dry,
             shared,
             settings,
             body: None,
@@ -116,8 +132,8 @@ impl Drive {
             turn: Turn::none(),
             alarm: None,
             is_live: false,
-            dry: Dry::No,
             previewed: Vec::new(),
+            stuck: None,
         }
     }
 
@@ -153,15 +169,15 @@ impl Drive {
         Ok(completed)
     }
 
-    /// Replays as far as the log goes: no effect, no write. `None` if the run is unfinished.
-    pub(crate) async fn replay(mut self, body: BoxedFuture) -> Result<Option<TaskCompleted>> {
-        self.dry = Dry::Replay;
-        self.run_to_end(body).await
+    /// Replays as far as the log goes: no effect, no write.
+    pub(crate) async fn replay(mut self, body: BoxedFuture) -> Result<Fit> {
+        let completed = self.run_to_end(body).await?;
+        let (end, next) = self.shared.state.lock().replay.take_pending();
+        Ok(Fit { completed, end, next, stuck: self.stuck })
     }
 
     /// Runs a new attempt as far as earlier ones know: no effect, no write. Gives the events that it would append.
     pub(crate) async fn preview(mut self, body: BoxedFuture) -> Result<Vec<(Sequence, Event)>> {
-        self.dry = Dry::Preview;
         self.run_to_end(body).await?;
         Ok(self.previewed)
     }
@@ -218,9 +234,13 @@ impl Drive {
                     Stepped::Stop => return Ok(None),
                     Stepped::Failed(record) => return self.impose(TaskOutcome::Err(record), true).await.map(Some),
                 },
-                Decision::Append | Decision::Recall { .. } | Decision::Wait if self.dry == Dry::Replay => {
+                Decision::Wait if self.dry == Dry::Replay => {
+                    if self.shared.state.lock().awaited_count == 0 {
+                        self.stuck = Some("the task waits for something that is not a trace".to_owned());
+                    }
                     return Ok(None);
                 }
+                Decision::Append | Decision::Recall { .. } if self.dry == Dry::Replay => return Ok(None),
                 Decision::Wait if self.dry == Dry::Preview => return Ok(None),
                 Decision::Append if self.dry == Dry::Preview => {
                     let (first, events) = self.shared.state.lock().replay.take_pending();
@@ -258,7 +278,7 @@ impl Drive {
             wake_body(&self.shared, index);
         }
         let Some(body) = &mut self.body else { return Ok(Stepped::On) };
-        let polled = poll_body(&self.shared, body, &self.body_waker);
+        let mut polled = poll_body(&self.shared, body, &self.body_waker);
         bury(&self.shared);
         let mut guard = self.shared.state.lock();
         let state = &mut *guard;
@@ -269,9 +289,15 @@ impl Drive {
             }
         }
         let is_live = state.replay.is_open_ended();
+        let is_foreign = |error: &Error| error.kind() == ErrorKind::ForeignAwait;
+        if self.dry == Dry::Replay
+            && let Some(error) = state.fatal.take_if(|error| is_foreign(error))
+        {
+            polled = Polled::Foreign(error.to_record());
+        }
         if let Some(error) = state.fatal.take() {
             // An await of something foreign is the run's failure; what the log or the types brought about is not.
-            return if is_live && error.kind() == ErrorKind::ForeignAwait && self.dry == Dry::No {
+            return if is_live && is_foreign(&error) && self.dry == Dry::No {
                 Ok(Stepped::Failed(error.to_record()))
             } else {
                 Err(error)
@@ -280,13 +306,17 @@ impl Drive {
         let output = match polled {
             Polled::Finished(output) => Some(output),
             // A plain function that would have run for the first time.
-            Polled::Unwound if is_live && self.dry != Dry::No => {
+            Polled::Unwound if is_live && self.dry == Dry::Replay => return Ok(Stepped::Stop),
+            Polled::Unwound if is_live && self.dry == Dry::Preview => {
                 let (first, events) = state.replay.take_pending();
                 self.previewed.extend((first.0..).map(Sequence).zip(events));
                 return Ok(Stepped::Stop);
             }
             Polled::Rests | Polled::Unwound => None,
-            Polled::Foreign(_) if is_live && self.dry != Dry::No => return Ok(Stepped::Stop),
+            Polled::Foreign(record) if is_live && self.dry != Dry::No => {
+                self.stuck = Some(record.message);
+                return Ok(Stepped::Stop);
+            }
             Polled::Foreign(record) if is_live => return Ok(Stepped::Failed(record)),
             // The log says that it did something else: compared below.
             Polled::Foreign(record) => Some(Err(record)),
@@ -304,7 +334,12 @@ impl Drive {
             // What was started in the past is gathered when the run goes live.
             state.new_starts.clear();
         }
-        settled.map_err(|error| self.shared.replay_error(error))?;
+        settled.map_err(|mut error| {
+            if let ReplayError::Diverged(divergence) = &mut error {
+                divergence.is_stuck = divergence.called == Some(Side::Waiting) && state.awaited_count == 0;
+            }
+            self.shared.replay_error(error)
+        })?;
         let children = state.replay.take_children();
         drop(guard);
         for (call, result) in children {

@@ -20,6 +20,7 @@ use crate::payload::{Arguments, PayloadError};
 use crate::replay::{Hit, Started};
 
 use super::context::{self, Context, EffectContext, EffectOf};
+use super::drive::Dry;
 use super::effect;
 use super::shared::{Output, RunShared, RunState};
 use super::trace::{Unwind, micros};
@@ -86,7 +87,7 @@ pub fn inline(call: InlineCall, run: &mut dyn FnMut() -> Output) -> Result<Outpu
         state.replay.completed_at_once(completed);
         return Ok(Err(record));
     }
-    if !definition.policy.pure {
+    if needs_barrier(&shared, definition) {
         state = barrier(&shared, state, definition, started.logged);
     }
     drop(state);
@@ -243,6 +244,16 @@ pub(super) fn may_go_on<'a>(shared: &RunShared, mut state: MutexGuard<'a, RunSta
     }
 }
 
+/// Whether a function that has no answer yet must not just run: what was appended before is to be durable first; or it must
+/// not run at all, as nothing does in a replay. What Relive itself answers (`now`) is no effect: a preview goes on with it.
+pub(super) fn needs_barrier(shared: &RunShared, definition: &TraceDefinition) -> bool {
+    match shared.dry {
+        Dry::No => !definition.policy.pure,
+        Dry::Preview => !definition.policy.pure || !definition.name.starts_with("relive::"),
+        Dry::Replay => true,
+    }
+}
+
 /// Makes everything durable that was appended before an effect. Unwinds if the effect must not begin.
 pub(super) fn barrier<'a>(
     shared: &'a Arc<RunShared>,
@@ -251,7 +262,7 @@ pub(super) fn barrier<'a>(
     logged: bool,
 ) -> MutexGuard<'a, RunState> {
     state = may_go_on(shared, state);
-    if shared.is_dry {
+    if shared.dry != Dry::No {
         leave(state);
     }
     if shared.mailbox.is_stopping() {

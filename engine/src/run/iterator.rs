@@ -17,7 +17,9 @@ use crate::replay::{Answer, HandedOn, Hit, Started, digest};
 
 use super::context::{self, Context, EffectContext};
 use super::effect;
-use super::inline::{InlineCall, barrier, begin, context_of, leave, lost, may_go_on, outside, read_more, recordable};
+use super::inline::{
+    InlineCall, barrier, begin, context_of, leave, lost, may_go_on, needs_barrier, outside, read_more, recordable,
+};
 use super::shared::{Output, RunShared, RunState};
 use super::source::{MakeSource, Source, Sourced};
 
@@ -283,10 +285,10 @@ impl Open {
     fn begin(&mut self) {
         let shared = Arc::clone(&self.shared);
         let state = shared.state.lock();
-        let state = if self.definition.policy.pure {
-            state
-        } else {
+        let state = if needs_barrier(&shared, self.definition) {
             barrier(&shared, state, self.definition, self.started.logged)
+        } else {
+            state
         };
         drop(state);
         self.pending_bytes = 0;

@@ -32,7 +32,7 @@ use crate::replay::{Replay, ReplayError, TraceIndex};
 
 use super::append::Appender;
 use super::context::{self, EffectContext};
-use super::drive::Settings;
+use super::drive::{Dry, Settings};
 use super::linger::Lingering;
 use super::mailbox::Mailbox;
 use super::plan::Plan;
@@ -83,8 +83,8 @@ pub(crate) struct RunShared {
     pub(crate) woke_itself: AtomicBool,
     /// The body is being dropped by the engine: what it drops is no event.
     pub(crate) closing: AtomicBool,
-    /// Nothing is to be written or started: the log is only replayed.
-    pub(crate) is_dry: bool,
+    /// If nothing is to be written or started: what the loop is to find out.
+    pub(crate) dry: Dry,
 }
 
 /// Guarded by the lock.
@@ -181,7 +181,7 @@ pub(crate) struct Parts {
     pub(crate) replay: Replay,
     pub(crate) reader: Option<LogReader>,
     pub(crate) store: Arc<dyn Read>,
-    pub(crate) is_dry: bool,
+    pub(crate) dry: Dry,
     pub(crate) span: tracing::Span,
 }
 
@@ -214,7 +214,7 @@ impl RunShared {
             }),
             woke_itself: AtomicBool::new(false),
             closing: AtomicBool::new(false),
-            is_dry: parts.is_dry,
+            dry: parts.dry,
         })
     }
 
