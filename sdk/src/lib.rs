@@ -44,6 +44,8 @@ mod cache;
 mod engine;
 mod error;
 mod inline;
+#[doc(hidden)]
+pub mod lint;
 mod recorded;
 #[cfg(feature = "rocks")]
 mod store;

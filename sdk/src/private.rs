@@ -18,6 +18,7 @@ pub use {inventory, serde};
 pub use crate::__record_error as record_error;
 pub use crate::error::{RecordDebug, RecordDisplay, RecordRelive, RecordStd, RecordTyped, Recorded};
 pub use crate::inline::{inline, inline_again};
+pub use crate::lint;
 pub use crate::recorded::{Arguments, keyed, recordable};
 pub use crate::stream::{forward_iterator, forward_stream, iterator, resumed_at, stream};
 pub use crate::task::{call, canonical_input, task_body};

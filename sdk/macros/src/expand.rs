@@ -11,7 +11,7 @@ mod effect;
 mod policy;
 mod typed_error;
 
-use proc_macro2::{Ident, Literal, Span, TokenStream};
+use proc_macro2::{Ident, Literal, TokenStream};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::ext::IdentExt;
 use syn::{Attribute, GenericParam};
@@ -19,6 +19,7 @@ use syn::{Attribute, GenericParam};
 pub(crate) use self::typed_error::typed_error;
 use crate::check::{Argument, Checked};
 use crate::form::Form;
+use crate::lint;
 use crate::parse::{Kind, Source};
 use crate::place::Place;
 use crate::select;
@@ -55,7 +56,7 @@ pub(crate) fn task(source: &Source, checked: &Checked) -> TokenStream {
     let private = &parts.private;
     let outer = parts.outer();
     let (body, unbiased) = select::biased(source.function.block.to_token_stream());
-    let (body, warnings) = (parts.body(&body), unbiased.into_iter().map(unbiased_warning));
+    let (body, warnings) = (parts.body(&body), lint::warnings(&lint::find(source, unbiased), private));
     let meta = parts.meta();
     let (cache, policy) = (policy::of_cache(source, private), policy::of_task(source, private));
     let serde_path = quote!(#private::serde).to_string();
@@ -69,7 +70,7 @@ pub(crate) fn task(source: &Source, checked: &Checked) -> TokenStream {
     quote! {
         #outer {
             #body
-            #(#warnings)*
+            #warnings
             #[derive(#private::serde::Serialize, #private::serde::Deserialize)]
             #[serde(crate = #serde_path)]
             struct __Input { #(#names: #types),* }
@@ -270,19 +271,6 @@ fn allowed(attribute: &Attribute) -> Attribute {
     }
     attribute
 }
-/// A warning at the user's `select!`. To use what is deprecated is the one warning that a macro can cause.
-fn unbiased_warning(at: Span) -> TokenStream {
-    let used = quote_spanned!(at=> unbiased_select());
-    quote! {
-        const _: () = {
-            #[deprecated(note = "it polls first a branch that it picks at random, which a replay cannot repeat: write \
-                                 `relive::select!`, or `tokio::select!` by that path and with `biased;`")]
-            const fn unbiased_select() {}
-            #used
-        };
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use crate::parse::Kind::{Task, Trace};
@@ -314,12 +302,5 @@ mod tests {
         ] {
             assert!(dense(&task).contains(&dense(part)), "{part}\n{task}");
         }
-    }
-
-    #[test]
-    fn only_a_task_is_warned_about_a_select() {
-        let function = "async fn f() -> Result<S, E> { select! { a = b => c } }";
-        assert!(expansion(Task, "", function).contains("unbiased_select"));
-        assert!(!expansion(Trace, "", function).contains("unbiased_select"));
     }
 }

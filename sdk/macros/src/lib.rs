@@ -14,6 +14,8 @@
 //! hash           the tokens       → which code this is: the cache and the replay ask
 //! typed_error    an error type    → its variants, or every complaint at once
 //! select         a task's body    → the same body, its `tokio::select!` made repeatable
+//! lint           a task's body    → what it should leave to traces: warnings
+//! nearest        a misspelt word  → the one that was meant
 //! ```
 
 mod check;
@@ -22,6 +24,8 @@ mod errors;
 mod expand;
 mod form;
 mod hash;
+mod lint;
+mod nearest;
 mod parse;
 mod place;
 mod select;
@@ -122,7 +126,9 @@ pub fn trace(settings: TokenStream, item: TokenStream) -> TokenStream {
 ///
 /// The function returns `Result<T, E>` with `E: From<relive::Error>`. Arguments are `Serialize + DeserializeOwned`, and
 /// there are no type parameters: the engine runs a task from its log alone. A `tokio::select!` in the body, written by
-/// that path, is made `biased;`, since a random choice cannot be replayed; a bare `select!` is warned about.
+/// that path, is made `biased;`, since a random choice cannot be replayed.
+///
+/// # Settings
 ///
 /// | setting | meaning |
 /// |---|---|
@@ -138,10 +144,28 @@ pub fn trace(settings: TokenStream, item: TokenStream) -> TokenStream {
 /// | `timeout = "5m"` | Longest that one attempt may take. |
 /// | `deadline = "1h"` | Longest that all attempts and the waits between them may take. |
 /// | `on_divergence = "new_attempt"` | A run that no longer fits its log goes on as a new attempt. The default is `"wait"`. |
+/// | `allow(clock, map_order)` | Lints that are switched off: see below. |
 /// | `crate = path` | Where `relive` is found, if not at `::relive`. |
 ///
 /// A duration is written as for `#[trace]`. With `cache = "off"` there is nothing for `version`, `ttl`, `ignore` and `salt`
 /// to say.
+///
+/// # Lints
+///
+/// What the body does that belongs in a trace is warned about, as far as names tell: what is written by another name is not
+/// seen. The warning is that of a deprecated function, `relive::lint::…`, as macros have no other; `allow(…)` switches off
+/// one, `#[allow(deprecated)]` on the function all. Functions written inside the body are no part of it, closures are.
+///
+/// | lint | warns about | instead |
+/// |---|---|---|
+/// | `clock` | `SystemTime::now`, `Instant::now`, `Utc::now`, `Local::now`, `Zoned::now`, `OffsetDateTime::now_utc` | `relive::now()` |
+/// | `random` | `rand::random`, `rand::rng`, `thread_rng`, `fastrand::…`, `Uuid::new_v4`, `Uuid::now_v7` | `relive::random()`, `relive::uuid()` |
+/// | `map_order` | Going through a `HashMap` or `HashSet`, unless the order cannot show: it is counted, summed, sorted. | A `BTreeMap`, or sort first. |
+/// | `timer` | `tokio::time::sleep`, `timeout`, `interval`; `thread::sleep` | `relive::sleep`, `relive::timeout` |
+/// | `spawn` | `tokio::spawn`, `spawn_blocking`, `JoinSet::new`, `thread::spawn` | Traces that are joined; `#[trace(spawn)]`, `#[trace(blocking)]`. |
+/// | `io` | `fs::read` and its kin, `File::open`, `TcpStream::connect`, `reqwest::get`, `process::Command::new` | A `#[trace]`. |
+/// | `env` | `env::var`, `env::args`, `process::id` | An argument, or a `#[trace]`. |
+/// | `select` | A bare `select!`, and that of `futures`. | `relive::select!`, or `tokio::select!` by that path. |
 #[proc_macro_attribute]
 pub fn task(settings: TokenStream, item: TokenStream) -> TokenStream {
     attribute(Kind::Task, settings, item)

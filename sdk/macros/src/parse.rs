@@ -49,7 +49,9 @@ impl Source {
         let settings = Settings::read(kind, &written, errors);
         let function = syn::parse2(item).map_err(|error| errors.with(error))?;
         let Function { item: function, tokens } = function;
-        let hashed = written.iter().filter(|setting| setting.key != "name").map(ToTokens::to_token_stream);
+        // A name is none of the code, and neither is what one is warned about.
+        let is_code = |setting: &&Setting| setting.key != "name" && setting.key != "allow";
+        let hashed = written.iter().filter(is_code).map(ToTokens::to_token_stream);
         let code = hash::code(hashed.collect(), tokens);
         Ok(Source { kind, settings, function, code })
     }

@@ -72,7 +72,12 @@ impl Setting {
 
     /// The names in `key(a, b)`.
     pub(crate) fn listed(&self) -> syn::Result<Vec<Ident>> {
-        let expected = format!("`{}` takes names of arguments, as in `{}(client)`", self.key, self.key);
+        self.names("arguments", "client")
+    }
+
+    /// The names in `key(a, b)`, and of what they are.
+    pub(crate) fn names(&self, of: &str, example: &str) -> syn::Result<Vec<Ident>> {
+        let expected = format!("`{}` takes names of {of}, as in `{}({example})`", self.key, self.key);
         self.list(Ident::parse_any, &expected)
     }
 

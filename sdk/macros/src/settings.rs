@@ -8,6 +8,8 @@ use proc_macro2::Ident;
 use syn::{Error, Expr, LitBool, LitStr, Path, parse_quote};
 
 use crate::errors::Errors;
+use crate::lint::Lint;
+use crate::nearest::guess;
 use crate::parse::Kind;
 use crate::setting::{FieldPath, Setting};
 
@@ -15,7 +17,7 @@ use crate::setting::{FieldPath, Setting};
 #[rustfmt::skip]
 const OF_TASKS: &[&str] = &[
     "name", "cache", "version", "ttl", "ignore", "salt", "codec", "retries", "backoff", "timeout", "deadline",
-    "on_divergence", "crate",
+    "on_divergence", "allow", "crate",
 ];
 
 /// What `#[trace]` takes.
@@ -68,6 +70,8 @@ pub(crate) struct TaskSettings {
     pub(crate) ignore: Vec<Ident>,
     pub(crate) salt: Option<String>,
     pub(crate) new_attempt_on_divergence: bool,
+    /// What the body is not warned about.
+    pub(crate) allow: Vec<Lint>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -176,6 +180,12 @@ impl TaskSettings {
             }
             "ignore" => self.ignore = setting.listed()?,
             "salt" => self.salt = Some(setting.text("staging")?.value()),
+            "allow" => {
+                let mut errors = Errors::default();
+                let names = setting.names("lints", "clock")?;
+                self.allow = names.iter().filter_map(|name| errors.value(Lint::named(name))).collect();
+                errors.finish()?;
+            }
             "on_divergence" => self.new_attempt_on_divergence = setting.chosen(&["wait", "new_attempt"])? == 1,
             key @ ("skip" | "redact") => {
                 let message = format!(
@@ -191,8 +201,9 @@ impl TaskSettings {
 }
 
 fn unknown(kind: Kind, known: &[&str], key: &Ident) -> Error {
-    let known: Vec<_> = known.iter().map(|key| format!("`{key}`")).collect();
-    Error::new_spanned(key, format!("unknown setting `{key}`: {kind} takes {}", known.join(", ")))
+    let (guess, known) = (guess(&key.to_string(), known), known.iter().map(|key| format!("`{key}`")));
+    let known: Vec<_> = known.collect();
+    Error::new_spanned(key, format!("unknown setting `{key}`: {kind} takes {}{guess}", known.join(", ")))
 }
 
 impl Backoff {
@@ -218,10 +229,12 @@ impl Backoff {
                     let jitter: syn::Result<LitBool> = part.assigned("`jitter` is true (the default) or false");
                     backoff.jitter = errors.value(jitter).map(|jitter| jitter.value);
                 }
-                other => errors.push(
-                    &part.key,
-                    format!("`backoff` has no part `{other}`: it takes `first`, `factor`, `max`, `jitter`"),
-                ),
+                other => {
+                    let guess = guess(other, &["first", "factor", "max", "jitter"]);
+                    let message =
+                        format!("`backoff` has no part `{other}`: it takes `first`, `factor`, `max`, `jitter`{guess}");
+                    errors.push(&part.key, message);
+                }
             }
         }
         if written.is_empty() {

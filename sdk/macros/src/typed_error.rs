@@ -8,6 +8,7 @@ use syn::ext::IdentExt;
 use syn::{Attribute, Data, DataEnum, DeriveInput, Error, Fields, Member, Meta, Path, Variant, parse_quote};
 
 use crate::errors::Errors;
+use crate::nearest::guess;
 use crate::setting::Setting;
 
 /// An error type that is in order.
@@ -86,8 +87,9 @@ impl TypedError {
                 return Err(Error::new_spanned(&setting.key, message));
             }
             other => {
+                let guess = guess(other, &["name", "terminal", "from", "crate"]);
                 let message = format!(
-                    "unknown setting `{other}`: on a type, #[relive] takes `name`, `terminal`, `from`, `crate`"
+                    "unknown setting `{other}`: on a type, #[relive] takes `name`, `terminal`, `from`, `crate`{guess}"
                 );
                 return Err(Error::new_spanned(&setting.key, message));
             }
@@ -130,8 +132,9 @@ impl TypedError {
                 "engine" => engine = Some(setting.key),
                 "terminal" => terminal = Some(setting.key),
                 other => {
+                    let guess = guess(other, &["engine", "terminal"]);
                     let message =
-                        format!("unknown setting `{other}`: on a variant, #[relive] takes `engine`, `terminal`");
+                        format!("unknown setting `{other}`: on a variant, #[relive] takes `engine`, `terminal`{guess}");
                     errors.push(&setting.key, message);
                 }
             }

@@ -31,7 +31,7 @@ async fn branches_of_a_task_run_at_once() -> relive::Result<()> {
     engine.shutdown().await
 }
 
-#[expect(clippy::disallowed_methods, reason = "that it is wrong is the point")]
+#[expect(clippy::disallowed_methods, deprecated, reason = "that it is wrong is the point")]
 #[task]
 async fn impatient(name: String) -> relive::Result<String> {
     tokio::time::sleep(Duration::from_secs(1)).await; // wrong: not a trace

@@ -101,7 +101,7 @@ async fn then_step<T>(foreign: impl Future<Output = T>) -> relive::Result<u32> {
     step("behind".into()).await
 }
 
-#[task(name = "foreign.awaits", cache = "off")]
+#[task(name = "foreign.awaits", cache = "off", allow(timer, spawn))]
 async fn awaits(foreign: Foreign) -> relive::Result<u32> {
     match foreign {
         Foreign::Sleep => then_step(short_sleep()).await,
@@ -303,7 +303,7 @@ async fn what_branches_exchange_is_not_flagged_and_replays() {
     }
 }
 
-#[task(name = "foreign.hands_out", cache = "off")]
+#[task(name = "foreign.hands_out", cache = "off", allow(spawn))]
 async fn hands_out() -> relive::Result<u32> {
     let call = held("handed out");
     tokio::spawn(call).await?

@@ -86,7 +86,7 @@ async fn a_result_that_does_not_come_back_is_a_recorded_failure() {
     assert_eq!(probe.count("returns"), 1);
 }
 
-#[task]
+#[task(allow(timer))]
 async fn sleeps_at_once(_seed: u8) -> Result<u8> {
     #[expect(clippy::disallowed_methods, reason = "what a task must not do")]
     tokio::time::sleep(std::time::Duration::from_millis(1)).await;
