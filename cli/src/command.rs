@@ -71,7 +71,10 @@ impl Cli {
         (self.set_up)(relive::Engine::builder())
     }
 
-    fn run(&self, arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    /// Runs a command line: for a program that has commands of its own, too. The first argument is the program's name.
+    ///
+    /// Commands that run tasks start a tokio runtime of their own: not to be called inside one.
+    pub fn run(&self, arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         let arguments = match Arguments::try_parse_from(arguments) {
             Ok(arguments) => arguments,
             Err(error) => {

@@ -6,6 +6,7 @@
 //! ```text
 //! parent    starts the others, reads the pipeline's lines, kills it, starts it again
 //! service   the witness: answers over HTTP, notes every request
+//! commands  the commands of `relive`, with the pipeline's tasks linked in
 //! child     the pipeline's process: an engine, one call, a line for every acknowledged event
 //! pipeline  what it runs: a task and its three traces
 //! corpus, search, words, summary, insights   the work itself, plain functions
@@ -16,6 +17,7 @@
 //! ```
 
 mod child;
+mod commands;
 mod corpus;
 mod insights;
 mod life;
@@ -30,6 +32,7 @@ mod summary;
 mod verdict;
 mod words;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -67,9 +70,15 @@ struct DemoOptions {
     data: Option<PathBuf>,
 }
 
-/// The processes that the demo starts; not for people.
+/// What the executable does instead: all but the first are the processes that the demo starts, not for people.
 #[derive(Subcommand)]
 enum Process {
+    /// The commands of `relive`, with the pipeline's tasks linked in: `demo relive --dir DATA/store replay RUN`
+    #[command(disable_help_flag = true)]
+    Relive {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENTS")]
+        arguments: Vec<OsString>,
+    },
     #[command(name = "__service", hide = true)]
     Service(ServiceOptions),
     #[command(name = "__pipeline", hide = true)]
@@ -103,12 +112,19 @@ struct PipelineOptions {
     service: String,
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
     let command = Command::parse();
     match command.process {
-        None => parent::main(&command.demo).await,
+        Some(Process::Relive { arguments }) => commands::main(arguments),
+        process => demo(process, &command.demo),
+    }
+}
+
+#[tokio::main]
+async fn demo(process: Option<Process>, options: &DemoOptions) -> ExitCode {
+    match process {
         Some(Process::Service(options)) => service::main(&options).await,
         Some(Process::Pipeline(options)) => child::main(options).await,
+        _ => parent::main(options).await,
     }
 }
