@@ -34,3 +34,4 @@ pub mod run;
 pub mod schema;
 mod start;
 pub mod value;
+pub mod verify;
