@@ -10,6 +10,7 @@ use crate::import::Import;
 use crate::log::Log;
 use crate::runs::Runs;
 use crate::show::Show;
+use crate::verify::Verify;
 
 /// Looks into the runs of a Relive store: what ran, what was replayed, what it returned.
 ///
@@ -57,6 +58,7 @@ pub(crate) enum Command {
     Log(Log),
     Export(Export),
     Import(Import),
+    Verify(Verify),
 }
 
 /// Which run is meant.

@@ -120,6 +120,7 @@ impl Cli {
             Command::Log(log) => log.execute(&mut context),
             Command::Export(export) => export.execute(&mut context),
             Command::Import(import) => import.execute(&mut context),
+            Command::Verify(verify) => verify.execute(&mut context),
         };
         // What was read before a damage is shown before the error.
         let flushed = out.flush();

@@ -25,7 +25,6 @@ pub(crate) enum Status {
     /// All is well: exit status 0.
     Success,
     /// What was asked about does not hold: exit status 3.
-    #[expect(dead_code, reason = "for commands that compare")]
     Differs,
 }
 

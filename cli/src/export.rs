@@ -2,6 +2,8 @@
 //!
 //! Invariant: a file of this name is there whole or not at all; what is left of one that was cut off has another name.
 
+mod test;
+
 use std::io::{self, BufWriter, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,6 +12,7 @@ use clap::Args;
 use relive_engine::error::{Error, ErrorKind};
 use relive_engine::export::{self, Exported};
 use relive_engine::id::RunId;
+use relive_engine::inspect;
 use relive_storage::Read;
 use serde::Serialize;
 use tempfile::NamedTempFile;
@@ -35,6 +38,9 @@ pub(crate) struct Export {
     /// `token,user.password`. Messages of errors, ids and tags stay
     #[arg(long, value_name = "FIELD,…", value_delimiter = ',')]
     redact: Vec<String>,
+    /// Also write a Rust test to this file, which replays the run; the export goes beside it, unless -o says where
+    #[arg(long, value_name = "FILE.rs")]
+    test: Option<PathBuf>,
 }
 
 /// What was written, for programs.
@@ -42,6 +48,8 @@ pub(crate) struct Export {
 struct Line<'a> {
     run: String,
     file: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    test: Option<String>,
     runs: u64,
     events: u64,
     bytes: u64,
@@ -54,14 +62,21 @@ impl Export {
         let store = context.store()?;
         let run = context.find(&store, &self.run)?;
         let options = export::Options { redact: self.fields()? };
-        let Some(path) = &self.output else {
+        let test = self.test.as_deref().map(test::Test::at).transpose()?;
+        let Some(path) = self.output.clone().or_else(|| test.as_ref().map(test::Test::export)) else {
             return to_stdout(&store, run, &options, context);
         };
-        let exported = to_file(&store, run, &options, path)?;
+        let exported = to_file(&store, run, &options, &path)?;
+        if let Some(test) = test {
+            let task = inspect::run(store.as_ref(), run)?.map(|record| record.task).unwrap_or_default();
+            test.write(run, &task, &path)?;
+        }
+        let test = self.test.as_ref().map(|test| test.display().to_string());
         if context.json {
             let line = Line {
                 run: run.to_string(),
                 file: path.display().to_string(),
+                test,
                 runs: exported.run_count,
                 events: exported.event_count,
                 bytes: exported.bytes,
@@ -76,6 +91,9 @@ impl Export {
             match exported.redacted_count {
                 0 => writeln!(context.out)?,
                 count => writeln!(context.out, "; {} redacted", counted(count, "value"))?,
+            }
+            if let Some(test) = test {
+                writeln!(context.out, "{}: a test that replays it", escaped(&test))?;
             }
         }
         Ok(Status::Success)

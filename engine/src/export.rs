@@ -31,7 +31,7 @@ use crate::log::{LOG, LogReader};
 pub use self::file::EXPORT_VERSION;
 pub use self::import::{Checked, Imported, check, read};
 pub use self::mark::redacted;
-pub(crate) use self::mark::{excuse, mark_key};
+pub(crate) use self::mark::{MARK, excuse, mark_key};
 
 /// Most runs in one file: 1,000,000, some 100 MiB of memory while it is written. A tree of more is exported in parts.
 const RUNS_MAX: usize = 1_000_000;

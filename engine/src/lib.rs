@@ -38,3 +38,4 @@ pub mod schema;
 mod start;
 pub mod value;
 pub mod verdict;
+pub mod verify;

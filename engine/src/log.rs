@@ -211,7 +211,7 @@ impl LogReader {
 }
 
 /// The position in a key of the log.
-fn position(key: &[u8]) -> Option<Sequence> {
+pub(crate) fn position(key: &[u8]) -> Option<Sequence> {
     key.get(16..).and_then(|bytes| bytes.try_into().ok()).map(u64::from_be_bytes).map(Sequence)
 }
 

@@ -43,6 +43,7 @@ mod builtin;
 mod cache;
 mod engine;
 mod error;
+mod exported;
 mod inline;
 #[doc(hidden)]
 pub mod lint;
@@ -66,6 +67,7 @@ pub use relive_engine::event::{
     Cause, ErrorRecord, Event, Parent, Rerun, SignalReceived, TaskCompleted, TaskOutcome, TaskStarted, TraceCompleted,
     TraceForm, TraceOutcome, TraceRetried, TraceStarted, TraceYielded,
 };
+pub use relive_engine::export;
 pub use relive_engine::handle::{Cancellation, RunStatus};
 pub use relive_engine::id::{CodeHash, Epoch, InputHash, RunId, Sequence, Timestamp};
 pub use relive_engine::index::{RunRecord, RunState, Used};
@@ -83,6 +85,7 @@ pub use uuid::Uuid;
 pub use crate::builtin::{Random, Timeout, now, random, signal, sleep, timeout, uuid};
 pub use crate::cache::Cache;
 pub use crate::engine::{Builder, Engine, Preview, Resume, RunHandle};
+pub use crate::exported::replay_export;
 pub use crate::stream::{TraceIterator, TraceStream};
 pub use crate::task::{Call, ID_BYTES_MAX, TAG_BYTES_MAX};
 pub use crate::trace::Trace;

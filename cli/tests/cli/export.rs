@@ -104,3 +104,34 @@ fn what_cannot_be_exported_or_written_is_refused() {
     drop(held);
     assert_eq!(run(store.path(), &["import", text(&file)]).status, 0);
 }
+
+#[test]
+fn a_test_that_replays_a_run_is_written_as_the_one_that_is_compiled_in_the_tests() {
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/tests");
+    let directory = tempfile::tempdir().unwrap();
+    let (store, package) = (directory.path().join("store"), directory.path().join("package"));
+    printed(&store, &["import", text(&tests.join("exported.relive"))]);
+    fs::create_dir_all(package.join("src")).unwrap();
+    fs::create_dir_all(package.join("tests")).unwrap();
+    fs::write(package.join("src/lib.rs"), "").unwrap();
+    fs::write(package.join("Cargo.toml"), "[package]\nname = \"relive-tests\"\n\n[[bin]]\nname = \"other\"\n").unwrap();
+    let line = printed(&store, &["runs", "--json"]);
+    let is_order = |line: &&str| line.contains("\"task\":\"exported.order\"");
+    let order: serde_json::Value = serde_json::from_str(line.lines().find(is_order).unwrap()).unwrap();
+    let test = package.join("tests/exported.rs");
+    let export = ["export", order["run"].as_str().unwrap(), "--test", text(&test)];
+    let told = printed(&store, &export);
+    assert!(told.contains("exported.rs: a test that replays it"), "{told}");
+    if std::env::var_os("RELIVE_WRITE_FIXTURE").is_some() {
+        fs::copy(&test, tests.join("exported.rs")).unwrap();
+    }
+    assert_eq!(fs::read_to_string(&test).unwrap(), fs::read_to_string(tests.join("exported.rs")).unwrap());
+    assert_eq!(
+        fs::read(package.join("tests/exported.relive")).unwrap(),
+        fs::read(tests.join("exported.relive")).unwrap()
+    );
+    assert!(refused(&store, &export).contains("is there already"), "a test is never written over");
+    let no_rust = package.join("tests/order.txt");
+    let elsewhere = ["export", order["run"].as_str().unwrap(), "--test", text(&no_rust)];
+    assert!(refused(&store, &elsewhere).contains("does not end in .rs"));
+}

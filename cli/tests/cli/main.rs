@@ -11,6 +11,7 @@ mod export;
 mod find;
 mod output;
 mod stores;
+mod verify;
 
 use std::path::Path;
 use std::process::{Command, Output};

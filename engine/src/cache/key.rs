@@ -156,10 +156,27 @@ pub(super) fn of_version(definition: &TaskDefinition, version: &CodeHash, input_
 }
 
 impl CacheRecord {
+    /// Whether the entry can lie under this key, as far as that is known without its task: the input's part is not.
+    pub(crate) fn fits(&self, key: &EntryKey) -> bool {
+        let version = match &self.version {
+            None => self.code,
+            Some(version) => short(&[b"version", version.as_bytes()]),
+        };
+        let version = short(&[self.salt.as_bytes(), version.as_bytes()]);
+        *key == EntryKey::new(&self.task, &counted_part(key), &version)
+    }
+
     /// The version that found the result, for people.
     pub(crate) fn shown_version(&self) -> Version {
         self.version.clone().map_or(Version::Code(self.code), Version::User)
     }
+}
+
+/// The part of a key that stands for the input.
+fn counted_part(key: &EntryKey) -> [u8; 32] {
+    let mut counted = [0; 32];
+    counted.copy_from_slice(&key.0[16..48]);
+    counted
 }
 
 /// A hash of several parts, of which none can be taken for a piece of its neighbour.

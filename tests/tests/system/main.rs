@@ -23,6 +23,7 @@ mod crashes;
 mod cuts;
 mod divergence;
 mod errors;
+mod exported;
 mod failing_store;
 mod foreign;
 mod groups;
