@@ -7,7 +7,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::export::Export;
 use crate::import::Import;
+use crate::check::Check;
+use crate::diff::Diff;
 use crate::log::Log;
+use crate::replay::Replay;
 use crate::runs::Runs;
 use crate::show::Show;
 
@@ -57,6 +60,9 @@ pub(crate) enum Command {
     Log(Log),
     Export(Export),
     Import(Import),
+    Replay(Replay),
+    Check(Check),
+    Diff(Diff),
 }
 
 /// Which run is meant.

@@ -25,14 +25,12 @@ pub(crate) enum Status {
     /// All is well: exit status 0.
     Success,
     /// What was asked about does not hold: exit status 3.
-    #[expect(dead_code, reason = "for commands that compare")]
     Differs,
 }
 
 /// What every command is given.
 pub(crate) struct Context<'a> {
     /// The program whose command this is: its tasks are linked in.
-    #[expect(dead_code, reason = "for commands that run or replay the program's tasks")]
     pub(crate) cli: &'a Cli,
     /// The store's directory.
     pub(crate) directory: &'a Path,

@@ -130,13 +130,33 @@ fn log(
     Ok(())
 }
 
+/// Prints part of a log, cut to the width.
+pub(crate) fn excerpt(events: &[LoggedEvent], look: &Look, out: &mut (impl Write + ?Sized)) -> std::io::Result<()> {
+    let mut open: BTreeMap<Sequence, Open> = BTreeMap::new();
+    for logged in events {
+        let trace = match &logged.event {
+            Event::TraceStarted(started) => {
+                let trace = Open { name: started.name.to_string(), immediate: words::is_immediate(started) };
+                open.insert(logged.sequence, trace);
+                None
+            }
+            Event::TraceRetried(retried) => open.get(&retried.trace),
+            Event::TraceYielded(yielded) => open.get(&yielded.trace),
+            Event::TraceCompleted(completed) => open.get(&completed.trace),
+            _ => None,
+        };
+        line(logged, trace, Lines::Cut, look, out)?;
+    }
+    Ok(())
+}
+
 fn line(
     logged: &LoggedEvent,
     trace: Option<&Open>,
     lines: Lines,
     look: &Look,
     out: &mut (impl Write + ?Sized),
-) -> Result<(), Failure> {
+) -> std::io::Result<()> {
     let (shown_at, at_columns): (fn(Timestamp, &TimeZone) -> String, _) =
         if lines == Lines::Cut { (time::short, 18) } else { (time::to_the_microsecond, 26) };
     let at = moment(&logged.event).map(|at| shown_at(at, &look.zone)).unwrap_or_default();
@@ -153,6 +173,5 @@ fn line(
             write!(out, "  {}", look.paint(style, text))?;
         }
     }
-    writeln!(out)?;
-    Ok(())
+    writeln!(out)
 }
