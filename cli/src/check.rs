@@ -50,7 +50,7 @@ pub(crate) struct Check {
 }
 
 const HELP: &str = "\
-A filter has parts name=value, parted by spaces; all must hold; a value with spaces is put in double quotes:
+A filter has parts name=value, parted by spaces; all must hold; a value with spaces is put in quotes:
   task=NAME        runs of this task
   status=STATUS    unfinished, completed, failed, cancelled, parked
   since=WHEN       started since then: 2h, 3d, 2026-01-31, 2026-01-31T08:00

@@ -137,7 +137,7 @@ impl Selection {
             }
         }
         match &self.filter.tag {
-            Some((name, value)) => format!("no such runs with the tag {}={}", escaped(name), escaped(value)),
+            Some((name, value)) => format!("no runs with the tag {}={}", escaped(name), escaped(value)),
             None => "no such runs".to_owned(),
         }
     }

@@ -13,6 +13,7 @@ use jiff::tz::TimeZone;
 use relive_engine::event::Event;
 use relive_engine::id::{RunId, Sequence, Timestamp};
 use relive_engine::inspect::{self, LoggedEvent};
+use relive_engine::log::event_at;
 use relive_storage::Read;
 
 use self::facts::{facts, moment};
@@ -131,21 +132,29 @@ fn log(
 }
 
 /// Prints part of a log, cut to the width.
-pub(crate) fn excerpt(events: &[LoggedEvent], look: &Look, out: &mut (impl Write + ?Sized)) -> std::io::Result<()> {
-    let mut open: BTreeMap<Sequence, Open> = BTreeMap::new();
+pub(crate) fn excerpt(
+    store: &Arc<dyn Read>,
+    run: RunId,
+    events: &[LoggedEvent],
+    look: &Look,
+    out: &mut (impl Write + ?Sized),
+) -> Result<(), Failure> {
     for logged in events {
-        let trace = match &logged.event {
-            Event::TraceStarted(started) => {
-                let trace = Open { name: started.name.to_string(), immediate: words::is_immediate(started) };
-                open.insert(logged.sequence, trace);
-                None
-            }
-            Event::TraceRetried(retried) => open.get(&retried.trace),
-            Event::TraceYielded(yielded) => open.get(&yielded.trace),
-            Event::TraceCompleted(completed) => open.get(&completed.trace),
+        let of = match &logged.event {
+            Event::TraceRetried(retried) => Some(retried.trace),
+            Event::TraceYielded(yielded) => Some(yielded.trace),
+            Event::TraceCompleted(completed) => Some(completed.trace),
             _ => None,
         };
-        line(logged, trace, Lines::Cut, look, out)?;
+        // It may have started long before.
+        let started = of.map(|trace| event_at(Arc::clone(store), run, trace)).transpose()?;
+        let trace = match &started {
+            Some(Event::TraceStarted(started)) => {
+                Some(Open { name: started.name.to_string(), immediate: words::is_immediate(started) })
+            }
+            _ => None,
+        };
+        line(logged, trace.as_ref(), Lines::Cut, look, out)?;
     }
     Ok(())
 }

@@ -60,7 +60,7 @@ impl Replay {
         if context.json {
             json::line(context.out, &object::ReplayedObject::of(&replayed))?;
         } else {
-            draw::draw(&replayed, &context.look, context.out)?;
+            draw::draw(&replayed, &store, &context.look, context.out)?;
         }
         Ok(status(&replayed.verdict))
     }

@@ -12,7 +12,7 @@ const NAMES: [&str; 7] = ["task", "status", "since", "until", "input", "tag", "l
 impl std::str::FromStr for Filter {
     type Err = String;
 
-    /// Reads parts `name=value`, parted by spaces; a value with spaces is put in double quotes.
+    /// Reads parts `name=value`, parted by spaces; a value with spaces is put in quotes, single or double.
     fn from_str(text: &str) -> Result<Self, String> {
         let mut filter = Self::default();
         for part in parts(text)? {
@@ -55,17 +55,18 @@ impl Filter {
     }
 }
 
-/// Parts a text at spaces outside double quotes, and takes the quotes off.
+/// Parts a text at spaces outside quotes, and takes the quotes off.
 fn parts(text: &str) -> Result<Vec<String>, String> {
-    let (mut parts, mut part, mut quoted) = (Vec::new(), String::new(), false);
+    let (mut parts, mut part, mut quote) = (Vec::new(), String::new(), None);
     for character in text.chars() {
-        match character {
-            '"' => quoted = !quoted,
-            c if c.is_whitespace() && !quoted => parts.push(std::mem::take(&mut part)),
-            c => part.push(c),
+        match (character, quote) {
+            (c, Some(open)) if c == open => quote = None,
+            ('"' | '\'', None) => quote = Some(character),
+            (c, None) if c.is_whitespace() => parts.push(std::mem::take(&mut part)),
+            (c, _) => part.push(c),
         }
     }
-    if quoted {
+    if quote.is_some() {
         return Err(format!("`{}`: the closing quote is missing", escaped(text)));
     }
     parts.push(part);
@@ -89,6 +90,8 @@ mod tests {
         assert_eq!(filter.input.as_deref(), Some("two words"));
         assert_eq!(filter.tag, Some(("a".to_owned(), "b".to_owned())));
         assert!(filter.since.is_some() && filter.until.is_none() && filter.limit == Some(3));
+        let filter: Filter = r#"input='"url":"it is"'"#.parse().unwrap();
+        assert_eq!(filter.input.as_deref(), Some(r#""url":"it is""#));
         assert!("".parse::<Filter>().unwrap().is_empty());
     }
 

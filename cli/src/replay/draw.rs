@@ -3,13 +3,16 @@
 //! Used by `replay`; `check` takes the reasons in a line.
 
 use std::io::{self, Write};
+use std::sync::Arc;
 
 use anstyle::Style;
 use relive::{CallSite, Diagnosis, Difference, LikelyCause, Replayed, ResultChange, Side, SoFar, Value, Verdict};
 use relive_engine::event::TaskOutcome;
 use relive_engine::verdict::outcome_value;
+use relive_storage::Read;
 
 use crate::call::call_of;
+use crate::failure::Failure;
 use crate::look::{BAD, BOLD, DIM, GOOD, LIVE, Look, WARN};
 use crate::text::{columns, counted, cut, cut_display, cut_front, escaped, excerpt, padded, wrapped};
 
@@ -23,7 +26,12 @@ const LINES_MAX: usize = 6;
 const PATH_MAX: usize = 28;
 
 /// Draws a verdict.
-pub(super) fn draw(replayed: &Replayed, look: &Look, out: &mut (impl Write + ?Sized)) -> io::Result<()> {
+pub(super) fn draw(
+    replayed: &Replayed,
+    store: &Arc<dyn Read>,
+    look: &Look,
+    out: &mut (impl Write + ?Sized),
+) -> Result<(), Failure> {
     let (style, words) = match &replayed.verdict {
         Verdict::Same(_) => (GOOD, "same".to_owned()),
         Verdict::SameSoFar(so_far) => (GOOD, format!("same until event {}", so_far.end)),
@@ -38,13 +46,20 @@ pub(super) fn draw(replayed: &Replayed, look: &Look, out: &mut (impl Write + ?Si
     match &replayed.verdict {
         Verdict::Same(outcome) => {
             page.text(&format!("{}: the same calls, the same end", counted(replayed.event_count, "event")))?;
-            page.outcome("ended", outcome)
+            page.outcome("ended", outcome)?;
         }
-        Verdict::SameSoFar(so_far) => page.so_far(so_far, replayed.event_count),
-        Verdict::ResultChanged(change) => page.result(change),
-        Verdict::Diverged(diagnosis) => page.diverged(diagnosis),
-        _ => Ok(()),
+        Verdict::SameSoFar(so_far) => page.so_far(so_far, replayed.event_count)?,
+        Verdict::ResultChanged(change) => page.result(change)?,
+        Verdict::Diverged(diagnosis) => {
+            page.diverged(diagnosis)?;
+            if !diagnosis.before.is_empty() {
+                writeln!(out, "  {}", look.paint(DIM, "before it in the log"))?;
+                crate::log::excerpt(store, replayed.run, &diagnosis.before, look, out)?;
+            }
+        }
+        _ => {}
     }
+    Ok(())
 }
 
 struct Page<'a, W: ?Sized> {
@@ -108,12 +123,7 @@ impl<W: Write + ?Sized> Page<'_, W> {
         if let Some(difference) = &diagnosis.difference {
             self.difference(difference)?;
         }
-        self.cause(&diagnosis.cause)?;
-        if diagnosis.before.is_empty() {
-            return Ok(());
-        }
-        writeln!(self.out, "  {}", self.look.paint(DIM, "before it in the log"))?;
-        crate::log::excerpt(&diagnosis.before, self.look, self.out)
+        self.cause(&diagnosis.cause)
     }
 
     fn side(&mut self, label: &str, side: Option<&Side>) -> io::Result<()> {

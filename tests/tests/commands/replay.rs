@@ -26,7 +26,7 @@ fn code_that_does_not_fit_is_told_with_both_sides_and_status_3() {
     let id = runs[3].to_string();
     let ran = run(directory.path(), Edit::Argument, &["replay", &id]);
     assert_eq!((ran.status, ran.stderr.as_str()), (3, ""));
-    let head = format!("diverged at event 8  run {id}  edits.order  attempt 1\n  an argument has another value\n");
+    let head = format!("diverged at event 7  run {id}  edits.order  attempt 1\n  an argument has another value\n");
     assert!(ran.stdout.starts_with(&head), "{}", ran.stdout);
     for part in [
         "  log     edits.mail(to: \"customer 3\", subject: \"Your order\")  at tests/src/edits.rs:",
@@ -34,7 +34,7 @@ fn code_that_does_not_fit_is_told_with_both_sides_and_status_3() {
         "    subject  \"Your order\" → \"Thank you!\"\n",
         "  likely  neither the task nor this trace was edited",
         "  before it in the log\n",
-        "    7  ",
+        "    6  ",
     ] {
         assert!(ran.stdout.contains(part), "{part}: {}", ran.stdout);
     }
@@ -44,7 +44,7 @@ fn code_that_does_not_fit_is_told_with_both_sides_and_status_3() {
 
     let json = &run(directory.path(), Edit::Argument, &["replay", &id, "--json"]).lines()[0];
     assert_eq!((json["verdict"].as_str(), json["change"].as_str()), (Some("diverged"), Some("argument")));
-    assert_eq!((json["sequence"].as_u64(), json["cause"].as_str()), (Some(8), Some("environment")));
+    assert_eq!((json["sequence"].as_u64(), json["cause"].as_str()), (Some(7), Some("environment")));
     assert_eq!((json["logged"]["side"].as_str(), json["logged"]["name"].as_str()), (Some("call"), Some("edits.mail")));
     assert_eq!(json["called"]["input"]["subject"], "Thank you!");
     assert_eq!(json["difference"]["path"], "subject");
