@@ -72,7 +72,8 @@ fn two_runs_are_compared_without_their_program() {
         let (failed, done, short) = (life.digest(true).await, life.digest(false).await, life.count(1500).await);
         let long = life.count(1502).await;
         life.engine.shutdown().await.unwrap();
-        let diff = |a: relive::RunId, b: relive::RunId| run(directory.path(), &["diff", &a.to_string(), &b.to_string()]);
+        let diff =
+            |a: relive::RunId, b: relive::RunId| run(directory.path(), &["diff", &a.to_string(), &b.to_string()]);
 
         let ran = diff(failed, done);
         assert_eq!((ran.status, ran.stderr.as_str()), (3, ""));

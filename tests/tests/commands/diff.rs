@@ -2,7 +2,7 @@
 
 use relive_tests::edits::{Careless, Edit, careless};
 
-use crate::{block_on, engine, ordered, run};
+use crate::{block_on, engine, ordered, ordered_by, run};
 
 #[test]
 fn runs_of_equal_inputs_do_not_differ() {
@@ -42,6 +42,30 @@ fn inputs_calls_and_results_that_differ_are_told_field_by_field() {
     assert_eq!((ran.status, kinds), (3, vec!["input", "argument", "only", "only", "only", "result"]));
     let summary = lines.last().expect("there is a summary");
     assert_eq!((summary["only_first"].as_u64(), summary["only_second"].as_u64()), (Some(3), Some(0)), "{summary}");
+}
+
+#[test]
+fn each_kind_of_difference_between_calls_is_told() {
+    let (directory, runs) = ordered(4);
+    let original = runs[3].to_string();
+    for (edit, kinds, told) in [
+        (Edit::JoinSwapped, &["moved"] as &[&str], "  ~ edits.stock("),
+        (Edit::Reordered, &["moved"], ", moved\n"),
+        (Edit::Added, &["only"], "  + edits.note(5)  event "),
+        (Edit::Removed, &["only"], "  - edits.mail(to: \"customer 3\", subject: \"Your order\")  event 7\n"),
+        (Edit::Argument, &["argument"], "      subject  \"Your order\" → \"Thank you!\"\n"),
+        (Edit::ArgumentType, &["argument"], "      shelf  0 → \"0\"\n"),
+        (Edit::Replaced, &["only", "only"], "  + edits.letter("),
+        (Edit::Result, &["result"], "the end differs: completed → completed\n      customer.points  6 → 9\n"),
+    ] {
+        let other = ordered_by(directory.path(), edit, 3).to_string();
+        let ran = run(directory.path(), Edit::Original, &["diff", &original, &other]);
+        assert_eq!(ran.status, 3, "{edit:?}");
+        assert!(ran.stdout.contains(told), "{edit:?}: {}", ran.stdout);
+        let lines = run(directory.path(), Edit::Original, &["diff", &original, &other, "--json"]).lines();
+        let found: Vec<_> = lines.iter().filter_map(|line| line["difference"].as_str()).collect();
+        assert_eq!(found, kinds, "{edit:?}");
+    }
 }
 
 #[test]

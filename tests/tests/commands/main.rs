@@ -46,8 +46,24 @@ pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
 
 /// An engine of the original release.
 pub(crate) async fn engine(directory: &Path) -> Engine {
-    let builder = Engine::builder().provide(Edit::Original).durability(Durability::Buffered);
+    release(directory, Edit::Original).await
+}
+
+async fn release(directory: &Path, edit: Edit) -> Engine {
+    let builder = Engine::builder().provide(edit).durability(Durability::Buffered);
     builder.open(directory).await.expect("the engine opens")
+}
+
+/// Has a release run an order, as one more run of a store.
+pub(crate) fn ordered_by(directory: &Path, edit: Edit, number: u32) -> RunId {
+    block_on(async {
+        let engine = release(directory, edit).await;
+        let handle = engine.start(order(number)).await.expect("starts");
+        let run = handle.id();
+        handle.await.expect("it runs");
+        engine.shutdown().await.expect("nothing has failed");
+        run
+    })
 }
 
 /// A store with so many orders, numbered from 0.

@@ -135,7 +135,7 @@ fn a_damaged_log_is_named_and_the_other_runs_are_checked() {
 #[test]
 fn a_truncated_file_of_the_store_is_refused() {
     let (directory, runs) = ordered(3);
-    let manifest = std::fs::read_dir(directory.path())
+    let manifest = std::fs::read_dir(directory.path().join("db"))
         .unwrap()
         .map(|entry| entry.unwrap().path())
         .find(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("MANIFEST")));
