@@ -8,6 +8,7 @@
 
 mod bare;
 mod cache;
+mod long;
 mod many;
 mod memory;
 mod meter;
@@ -20,6 +21,7 @@ mod setting;
 mod stream;
 mod throughput;
 
+pub use long::replay;
 pub use meter::Others;
 pub use report::{Bound, Figure, json_line, table};
 pub use setting::{Failure, Setting, Sizes};
@@ -37,6 +39,8 @@ pub enum Part {
     Throughput,
     /// A long run taken up again.
     Replay,
+    /// Long finished runs, replayed by a process that only reads.
+    Long,
     /// Calls that the cache knows, and calls that it does not.
     Cache,
 }
@@ -44,8 +48,8 @@ pub enum Part {
 impl Part {
     /// All, in the order in which they run.
     // What memory takes comes first: no other part has left anything in it.
-    pub const ALL: [Self; 6] =
-        [Self::Stream, Self::Many, Self::Sequential, Self::Throughput, Self::Replay, Self::Cache];
+    pub const ALL: [Self; 7] =
+        [Self::Stream, Self::Many, Self::Sequential, Self::Throughput, Self::Replay, Self::Long, Self::Cache];
 
     /// Measures it.
     ///
@@ -58,6 +62,7 @@ impl Part {
             Self::Sequential => sequential::measure(setting),
             Self::Throughput => throughput::measure(setting),
             Self::Replay => replay::measure(setting),
+            Self::Long => long::measure(setting),
             Self::Cache => cache::measure(setting),
         }
     }

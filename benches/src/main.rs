@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
 use relive_benches::{Failure, Figure, Others, Part, Setting, Sizes, json_line, peers, table};
+use relive::RunId;
 
 /// From a quarter of a processor on, other programs show in the figures.
 const OTHERS_CORES_MAX: f64 = 0.25;
@@ -31,6 +32,9 @@ struct Arguments {
     /// The program that measures other engines (built from benches/peers): compares with them, too
     #[arg(long, value_name = "PROGRAM")]
     peers: Option<PathBuf>,
+    /// Replay this run of the store in --dir; for the benchmark's own use
+    #[arg(long, value_name = "RUN", hide = true)]
+    replay: Option<RunId>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -40,6 +44,7 @@ enum Name {
     Sequential,
     Throughput,
     Replay,
+    Long,
     Cache,
 }
 
@@ -51,6 +56,7 @@ impl From<Name> for Part {
             Name::Sequential => Self::Sequential,
             Name::Throughput => Self::Throughput,
             Name::Replay => Self::Replay,
+            Name::Long => Self::Long,
             Name::Cache => Self::Cache,
         }
     }
@@ -68,6 +74,10 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<(), Failure> {
+    if let Some(run) = arguments.replay {
+        writeln!(std::io::stdout(), "{}", relive_benches::replay(&arguments.dir, run)?)?;
+        return Ok(());
+    }
     let setting = Setting {
         directory: arguments.dir.clone(),
         worker_count: arguments.workers.into(),

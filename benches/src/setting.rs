@@ -47,6 +47,8 @@ pub struct Sizes {
     pub replay_traces: u32,
     /// How often it is.
     pub replay_rounds: u32,
+    /// Traces of the finished runs that are replayed.
+    pub long_traces: [u32; 3],
     /// Items of the stream.
     pub stream_items: u64,
     /// Runs that wait at once in `many`.
@@ -70,6 +72,8 @@ impl Sizes {
             slice_count: 50,
             replay_traces: 100_000,
             replay_rounds: 7,
+            // 1,000, 100,000 and 1,000,000 events.
+            long_traces: [499, 49_999, 499_999],
             stream_items: 10_000_000,
             waiting_runs: 10_000,
             cache_inputs: 5000,
@@ -89,6 +93,7 @@ impl Sizes {
             slice_count: 5,
             replay_traces: 500,
             replay_rounds: 3,
+            long_traces: [49, 99, 499],
             stream_items: 20_000,
             waiting_runs: 100,
             cache_inputs: 100,

@@ -7,7 +7,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::export::Export;
 use crate::import::Import;
+use crate::check::Check;
+use crate::diff::Diff;
 use crate::log::Log;
+use crate::replay::Replay;
 use crate::runs::Runs;
 use crate::show::Show;
 use crate::verify::Verify;
@@ -59,6 +62,9 @@ pub(crate) enum Command {
     Export(Export),
     Import(Import),
     Verify(Verify),
+    Replay(Replay),
+    Check(Check),
+    Diff(Diff),
 }
 
 /// Which run is meant.

@@ -18,10 +18,14 @@ use crate::time;
 /// A call as one writes it: `fetch("a")`, `summarize(path: "a", words: 3)`, in at most so many columns; arguments are cut
 /// where that keeps most of them.
 pub(crate) fn call(name: &str, input: &Payload, columns_max: usize) -> String {
+    call_of(name, &input.to_value(), columns_max)
+}
+
+/// As [`call`], of an input that was read already.
+pub(crate) fn call_of(name: &str, input: &Value, columns_max: usize) -> String {
     let name = escaped(name);
     let inside = columns_max.saturating_sub(columns(&name) + 2);
-    let value = input.to_value();
-    let arguments = match &value {
+    let arguments = match input {
         Value::Map(entries) if name == SLEEP && entries.len() == 1 => slept(entries),
         Value::Map(entries) => match entries.as_slice() {
             [] => String::new(),

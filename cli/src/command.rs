@@ -66,7 +66,6 @@ impl Cli {
     }
 
     /// The builder of an engine, as the program sets it up.
-    #[expect(dead_code, reason = "for commands that run or replay the program's tasks")]
     pub(crate) fn engine(&self) -> Builder {
         (self.set_up)(relive::Engine::builder())
     }
@@ -121,6 +120,9 @@ impl Cli {
             Command::Export(export) => export.execute(&mut context),
             Command::Import(import) => import.execute(&mut context),
             Command::Verify(verify) => verify.execute(&mut context),
+            Command::Replay(replay) => replay.execute(&mut context),
+            Command::Check(check) => check.execute(&mut context),
+            Command::Diff(diff) => diff.execute(&mut context),
         };
         // What was read before a damage is shown before the error.
         let flushed = out.flush();

@@ -31,7 +31,6 @@ pub(crate) enum Status {
 /// What every command is given.
 pub(crate) struct Context<'a> {
     /// The program whose command this is: its tasks are linked in.
-    #[expect(dead_code, reason = "for commands that run or replay the program's tasks")]
     pub(crate) cli: &'a Cli,
     /// The store's directory.
     pub(crate) directory: &'a Path,

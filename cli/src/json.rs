@@ -38,7 +38,7 @@ use relive_engine::index::UnfinishedRecord;
 use relive_engine::inspect::StoredRun;
 use serde::{Serialize, Serializer};
 
-pub(crate) use event::EventLine;
+pub(crate) use event::{EventLine, OutcomeObject};
 
 use crate::text::{is_unsafe, snake};
 use crate::time::{between, rfc_3339};

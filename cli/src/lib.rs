@@ -24,21 +24,29 @@
 //! | `context` | what every command is given |
 //! | `find` | which run is meant |
 //! | `runs`, `show`, `log`, `export`, `import`, `verify` | a command each |
+//! | `find`, `filter` | which run is meant, which runs |
+//! | `runs`, `show`, `log`, `export`, `import`, `replay`, `check`, `diff` | a command each |
+//! | `program` | the code that runs are replayed against |
 //! | `json` | lines of JSON, and the names in them |
 //! | `call`, `words`, `time`, `text`, `look` | calls, words for events, moments, text that fits, colours and width |
 //! | `failure` | why a command failed |
 
 mod args;
 mod call;
+mod check;
 mod command;
 mod context;
 mod export;
+mod diff;
 mod failure;
+mod filter;
 mod find;
 mod import;
 mod json;
 mod log;
 mod look;
+mod program;
+mod replay;
 mod runs;
 mod show;
 mod text;

@@ -13,6 +13,7 @@ use jiff::tz::TimeZone;
 use relive_engine::event::Event;
 use relive_engine::id::{RunId, Sequence, Timestamp};
 use relive_engine::inspect::{self, LoggedEvent};
+use relive_engine::log::event_at;
 use relive_storage::Read;
 
 use self::facts::{facts, moment};
@@ -130,13 +131,41 @@ fn log(
     Ok(())
 }
 
+/// Prints part of a log, cut to the width.
+pub(crate) fn excerpt(
+    store: &Arc<dyn Read>,
+    run: RunId,
+    events: &[LoggedEvent],
+    look: &Look,
+    out: &mut (impl Write + ?Sized),
+) -> Result<(), Failure> {
+    for logged in events {
+        let of = match &logged.event {
+            Event::TraceRetried(retried) => Some(retried.trace),
+            Event::TraceYielded(yielded) => Some(yielded.trace),
+            Event::TraceCompleted(completed) => Some(completed.trace),
+            _ => None,
+        };
+        // It may have started long before.
+        let started = of.map(|trace| event_at(Arc::clone(store), run, trace)).transpose()?;
+        let trace = match &started {
+            Some(Event::TraceStarted(started)) => {
+                Some(Open { name: started.name.to_string(), immediate: words::is_immediate(started) })
+            }
+            _ => None,
+        };
+        line(logged, trace.as_ref(), Lines::Cut, look, out)?;
+    }
+    Ok(())
+}
+
 fn line(
     logged: &LoggedEvent,
     trace: Option<&Open>,
     lines: Lines,
     look: &Look,
     out: &mut (impl Write + ?Sized),
-) -> Result<(), Failure> {
+) -> std::io::Result<()> {
     let (shown_at, at_columns): (fn(Timestamp, &TimeZone) -> String, _) =
         if lines == Lines::Cut { (time::short, 18) } else { (time::to_the_microsecond, 26) };
     let at = moment(&logged.event).map(|at| shown_at(at, &look.zone)).unwrap_or_default();
@@ -153,6 +182,5 @@ fn line(
             write!(out, "  {}", look.paint(style, text))?;
         }
     }
-    writeln!(out)?;
-    Ok(())
+    writeln!(out)
 }

@@ -3,15 +3,13 @@
 //! Invariant: at most one page of runs is kept, to find how wide the columns are.
 
 use std::io::{self, Write};
-use std::sync::Arc;
 
 use clap::Args;
-use relive_engine::index::{RunState, UnfinishedRecord};
-use relive_engine::inspect::{self, StoredRun};
-use relive_storage::Read;
+use relive_engine::inspect::StoredRun;
 
 use crate::context::{Context, Status};
 use crate::failure::Failure;
+use crate::filter::{Filter, Selected, Selection};
 use crate::json;
 use crate::look::{self, BOLD, DIM, Look};
 use crate::text::{columns, cut, escaped, padded, right};
@@ -26,86 +24,47 @@ const MEASURED: usize = 500;
 /// retry_at, parked, parent, tags.
 #[derive(Args, Debug)]
 pub(crate) struct Runs {
-    /// Only those with this tag
-    #[arg(long, value_name = "NAME=VALUE", value_parser = tag)]
-    tag: Option<(String, String)>,
-    /// Stop after so many
-    #[arg(long, short = 'n', value_name = "N")]
-    limit: Option<usize>,
+    #[command(flatten)]
+    filter: Filter,
 }
 
 impl Runs {
     pub(crate) fn execute(&self, context: &mut Context<'_>) -> Result<Status, Failure> {
         let store = context.store()?;
-        let runs = match &self.tag {
-            Some((name, value)) => inspect::runs_tagged(Arc::clone(&store), name, value),
-            None => inspect::runs(Arc::clone(&store)),
-        };
-        let limit = self.limit.unwrap_or(usize::MAX);
+        let runs = self.filter.select(&store, time::now());
         if context.json {
-            json(store.as_ref(), runs, limit, context.out)?;
+            for selected in runs {
+                let Selected { stored, unfinished } = selected?;
+                json::line(context.out, &json::RunLine::of(&stored, unfinished.as_ref()))?;
+            }
         } else {
-            table(store.as_ref(), runs, self.tag.as_ref(), limit, &context.look, context.out)?;
+            table(runs, self.filter.is_limited_to_none(), &context.look, context.out)?;
         }
         Ok(Status::Success)
     }
 }
 
-/// `customer=42`: the name ends at the first `=`.
-fn tag(text: &str) -> Result<(String, String), &'static str> {
-    match text.split_once('=') {
-        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
-        _ => Err("a tag is written NAME=VALUE"),
-    }
-}
-
-/// Lines of JSON.
-fn json(store: &dyn Read, runs: inspect::Runs, limit: usize, out: &mut (impl Write + ?Sized)) -> Result<(), Failure> {
-    for stored in runs.take(limit) {
-        let stored = stored?;
-        let unfinished = unfinished(store, &stored)?;
-        json::line(out, &json::RunLine::of(&stored, unfinished.as_ref()))?;
-    }
-    Ok(())
-}
-
 /// A table.
 fn table(
-    store: &dyn Read,
-    runs: inspect::Runs,
-    tag: Option<&(String, String)>,
-    limit: usize,
+    mut runs: Selection,
+    is_limited_to_none: bool,
     look: &Look,
     out: &mut (impl Write + ?Sized),
 ) -> Result<(), Failure> {
-    let mut runs = runs.take(limit);
-    let measured: Vec<_> = runs.by_ref().take(MEASURED).collect();
-    let widths = Widths::of(measured.iter().flatten(), look);
-    let mut any = false;
-    for stored in measured.into_iter().chain(runs) {
-        let stored = stored?;
-        if !any {
-            widths.head(look, out)?;
-            any = true;
+    let measured: Vec<Selected> = runs.by_ref().take(MEASURED).collect::<Result<_, _>>()?;
+    if measured.is_empty() {
+        if !is_limited_to_none {
+            writeln!(out, "{}", runs.nothing())?;
         }
-        let is_parked = unfinished(store, &stored)?.is_some_and(|unfinished| unfinished.parked);
-        widths.line(&stored, is_parked, look, out)?;
+        return Ok(());
     }
-    if !any && limit > 0 {
-        match tag {
-            Some((name, value)) => writeln!(out, "no runs with the tag {}={}", escaped(name), escaped(value))?,
-            None => writeln!(out, "no runs yet")?,
-        }
+    let widths = Widths::of(measured.iter().map(|selected| &selected.stored), look);
+    widths.head(look, out)?;
+    for selected in measured.into_iter().map(Ok).chain(runs) {
+        let Selected { stored, unfinished } = selected?;
+        widths.line(&stored, unfinished.is_some_and(|unfinished| unfinished.parked), look, out)?;
     }
     Ok(())
-}
-
-/// What a restart knows of a run that has not ended.
-fn unfinished(store: &dyn Read, stored: &StoredRun) -> Result<Option<UnfinishedRecord>, Failure> {
-    match stored.record.state {
-        RunState::Unfinished => Ok(inspect::unfinished(store, stored.run)?),
-        _ => Ok(None),
-    }
 }
 
 const RUN: usize = 26;

@@ -5,7 +5,13 @@
 //! Invariant: nothing here fails: a moment that no calendar holds is shown as a number.
 
 use jiff::tz::TimeZone;
+use relive_engine::clock::{Clock as _, SystemClock};
 use relive_engine::id::Timestamp;
+
+/// Now, by the wall clock.
+pub(crate) fn now() -> Timestamp {
+    SystemClock::default().now()
+}
 
 const MICROS_PER_SECOND: u64 = 1_000_000;
 

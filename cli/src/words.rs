@@ -52,3 +52,9 @@ pub(crate) fn tags(tags: &[(String, String)]) -> String {
     let tags = tags.iter().map(|(name, value)| format!("{}={}", escaped(name), escaped(value)));
     tags.collect::<Vec<_>>().join(", ")
 }
+
+/// The name that was probably meant: the one that looks most like it, if one does.
+pub(crate) fn nearest<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let likeness = |other: &&str| (strsim::jaro_winkler(name, other) * 1e6) as u64;
+    names.filter(|other| *other != name).max_by_key(likeness).filter(|other| likeness(other) > 700_000)
+}

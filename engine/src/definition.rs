@@ -234,6 +234,11 @@ impl Registry {
         self.tasks.get(name).copied()
     }
 
+    /// The names of all tasks, in order.
+    pub fn task_names(&self) -> impl Iterator<Item = &'static str> {
+        self.tasks.keys().copied()
+    }
+
     /// All tasks.
     pub(crate) fn tasks(&self) -> impl Iterator<Item = &'static TaskDefinition> {
         self.tasks.values().copied()

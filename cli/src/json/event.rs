@@ -72,7 +72,7 @@ enum Facts<'a> {
         trace: u64,
         name: Option<&'a str>,
         #[serde(flatten)]
-        outcome: Outcome<'a>,
+        outcome: OutcomeObject<'a>,
         tries: u32,
         started_at: String,
         duration_us: u64,
@@ -86,7 +86,7 @@ enum Facts<'a> {
     TaskCompleted {
         at: String,
         #[serde(flatten)]
-        outcome: Outcome<'a>,
+        outcome: OutcomeObject<'a>,
         imposed: bool,
         code: String,
         retry_at: Option<String>,
@@ -107,8 +107,9 @@ struct ParentObject {
     attempt: u32,
 }
 
+/// How a trace or a task ended.
 #[derive(Serialize)]
-struct Outcome<'a> {
+pub(crate) struct OutcomeObject<'a> {
     outcome: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     output: Option<Value>,
@@ -135,7 +136,7 @@ impl<'a> ErrorObject<'a> {
     }
 }
 
-impl<'a> Outcome<'a> {
+impl<'a> OutcomeObject<'a> {
     fn ok(output: Value) -> Self {
         Self { outcome: "ok", output: Some(output), error: None }
     }
@@ -148,7 +149,7 @@ impl<'a> Outcome<'a> {
         Self { outcome, output: None, error: None }
     }
 
-    fn of_trace(outcome: &'a TraceOutcome) -> Self {
+    pub(crate) fn of_trace(outcome: &'a TraceOutcome) -> Self {
         match outcome {
             TraceOutcome::Ok(output) => Self::ok(output.to_value()),
             TraceOutcome::Err(error) => Self::err(error),
@@ -157,7 +158,7 @@ impl<'a> Outcome<'a> {
         }
     }
 
-    fn of_task(outcome: &'a TaskOutcome) -> Self {
+    pub(crate) fn of_task(outcome: &'a TaskOutcome) -> Self {
         match outcome {
             TaskOutcome::Ok(output) => Self::ok(output.to_value()),
             TaskOutcome::Err(error) => Self::err(error),
@@ -234,7 +235,7 @@ impl<'a> Facts<'a> {
             Event::TraceCompleted(completed) => Self::TraceCompleted {
                 trace: completed.trace.0,
                 name,
-                outcome: Outcome::of_trace(&completed.outcome),
+                outcome: OutcomeObject::of_trace(&completed.outcome),
                 tries: completed.tries,
                 started_at: at(completed.started_at),
                 duration_us: completed.duration_micros,
@@ -245,7 +246,7 @@ impl<'a> Facts<'a> {
             }
             Event::TaskCompleted(completed) => Self::TaskCompleted {
                 at: at(completed.at),
-                outcome: Outcome::of_task(&completed.outcome),
+                outcome: OutcomeObject::of_task(&completed.outcome),
                 imposed: completed.imposed,
                 code: completed.code.to_string(),
                 retry_at: completed.retry_at.map(at),

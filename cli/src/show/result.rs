@@ -10,7 +10,7 @@ use relive_engine::id::Timestamp;
 
 use super::Standing;
 use super::timeline::Timeline;
-use crate::look::{BAD, GOOD, LIVE, Look, WARN};
+use crate::look::{BAD, DIM, GOOD, LIVE, Look, WARN};
 use crate::text::{counted, cut, cut_display, escaped, snake, wrapped};
 use crate::time;
 
@@ -65,6 +65,10 @@ pub(super) fn result(
         }
         TaskOutcome::Err(error) => {
             failed(error, ended.imposed, look, out)?;
+            if let Some((sequence, call)) = timeline.origin(error) {
+                let line = cut(&format!("from {call}, event {sequence}"), look.width.saturating_sub(4));
+                writeln!(out, "    {}", look.paint(DIM, line))?;
+            }
             let Some(due) = ended.retry_at else { return Ok(()) };
             let next = timeline.started.attempt.saturating_add(1);
             let line = format!("attempt {next} is due {}", time::with_offset(due, &look.zone));

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use relive_engine::error::{Error, ErrorKind, Result};
 use relive_engine::event::{
-    Event, TaskCompleted, TaskOutcome, TaskStarted, TraceCompleted, TraceForm, TraceOutcome, TraceStarted,
+    ErrorRecord, Event, TaskCompleted, TaskOutcome, TaskStarted, TraceCompleted, TraceForm, TraceOutcome, TraceStarted,
 };
 use relive_engine::id::{Epoch, RunId, Sequence, Timestamp};
 use relive_engine::inspect;
@@ -43,6 +43,8 @@ pub(super) struct Timeline {
     pub(super) attempts: Vec<Epoch>,
     /// In the order of the log; never empty.
     pub(super) lives: Vec<Life>,
+    /// The call that failed last in the latest attempt, as it is drawn, and what it said.
+    failed: Option<(Sequence, String, String)>,
     /// Why the log could not be read to its end.
     pub(super) damage: Option<Error>,
 }
@@ -76,6 +78,7 @@ impl Timeline {
             totals: Totals::default(),
             attempts: vec![first.epoch],
             lives: vec![Life { part, first: started.at, last: started.at }],
+            failed: None,
             damage: None,
             started,
         };
@@ -137,6 +140,14 @@ impl Timeline {
         self.push(sequence, What::Attempt(Box::new(heading)), keep);
         self.started = started;
         self.ended = None;
+        self.failed = None;
+    }
+
+    /// The call that a failed attempt's error is from: the last that failed, if the task passed its error on.
+    pub(super) fn origin(&self, error: &ErrorRecord) -> Option<(Sequence, &str)> {
+        let (sequence, label, message) = self.failed.as_ref()?;
+        let is_passed_on = error.message == *message || error.sources.contains(message);
+        is_passed_on.then_some((*sequence, label.as_str()))
     }
 
     /// A moment of this life in the latest attempt. Events of one life follow each other.
@@ -197,6 +208,10 @@ impl Timeline {
             TraceOutcome::Err(error) => Outcome::Err(cut_display(&OneLine(error), KEPT_COLUMNS)),
             _ => Outcome::Dropped,
         };
+        let failed = match &completed.outcome {
+            TraceOutcome::Err(error) => Some((completed.trace, trace.label.clone(), error.message.clone())),
+            _ => None,
+        };
         trace.end = Some(End {
             outcome,
             epoch,
@@ -206,6 +221,9 @@ impl Timeline {
             at: completed.started_at,
             micros: completed.duration_micros,
         });
+        if failed.is_some() {
+            self.failed = failed;
+        }
     }
 
     /// A trace, if its row is kept: rows are in the order of their sequences.

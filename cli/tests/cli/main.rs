@@ -1,13 +1,15 @@
 //! The command `relive`, run as a process of its own on stores that the `relive` crate has written.
 //!
 //! `stores` writes them, with a clock that only effects turn, so that what is printed is the same every time; `output`
-//! has the snapshots; `everything` those of every kind of trace; `find` which run is meant; `errors` what goes wrong.
+//! has the snapshots; `everything` those of every kind of trace; `find` which run is meant, `filters` which runs; `errors`
+//! what goes wrong.
 
 #![expect(clippy::unwrap_used, reason = "what is unwrapped outside of tests prepares them")]
 
 mod errors;
 mod everything;
 mod export;
+mod filters;
 mod find;
 mod output;
 mod stores;

@@ -56,4 +56,5 @@ mod task_retries;
 mod timeouts;
 mod turns;
 mod typed_errors;
+mod verdicts;
 mod woken_sources;

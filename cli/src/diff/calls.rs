@@ -1,0 +1,152 @@
+//! A run's log as calls, in the order of their starts, each with how it ended.
+//!
+//! Invariant: of a call its name, its hashes and where it stands are kept, never a payload.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use relive_engine::error::{Error, ErrorKind, Result};
+use relive_engine::event::{Event, TaskOutcome, TaskStarted, TraceOutcome};
+use relive_engine::id::{InputHash, RunId, Sequence};
+use relive_engine::inspect::{self, Events};
+use relive_storage::Read;
+
+/// A call.
+#[derive(Clone, Debug)]
+pub(super) struct Call {
+    /// Where it starts.
+    pub(super) sequence: Sequence,
+    pub(super) key: Key,
+    /// How it ended; `None` if it is open.
+    pub(super) end: Option<End>,
+    /// Of a stream or an iterator: how many items, and a hash of all of them.
+    pub(super) items: (u64, Option<InputHash>),
+}
+
+/// What tells calls apart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Key {
+    pub(super) name: String,
+    pub(super) input: InputHash,
+    /// Whether an effect made it.
+    pub(super) nested: bool,
+}
+
+/// How a call ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct End {
+    pub(super) sequence: Sequence,
+    pub(super) outcome: Outcome,
+}
+
+/// An outcome, without its payload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    Ok(InputHash),
+    Err(InputHash),
+    Dropped,
+}
+
+/// The calls of the last attempt of a run.
+pub(super) struct Calls {
+    pub(super) started: TaskStarted,
+    events: Events,
+    /// Read and not taken.
+    window: VecDeque<Call>,
+    /// How the attempt ended.
+    pub(super) ended: Option<TaskOutcome>,
+    is_read: bool,
+}
+
+impl Calls {
+    pub(super) fn read(store: &Arc<dyn Read>, run: RunId) -> Result<Self> {
+        let at = inspect::run(store.as_ref(), run)?.map_or(Sequence(0), |record| record.attempt_at);
+        let mut events = inspect::events_from(Arc::clone(store), run, at)?;
+        match events.next().transpose()?.map(|logged| logged.event) {
+            Some(Event::TaskStarted(started)) => {
+                Ok(Self { started, events, window: VecDeque::new(), ended: None, is_read: false })
+            }
+            _ => {
+                let why = format!("run {run} at event {at}: its last attempt does not begin there");
+                Err(Error::new(ErrorKind::Corrupt, why))
+            }
+        }
+    }
+
+    /// Reads until so many calls are in the window; `false` if there are not so many.
+    pub(super) fn fill(&mut self, count: usize) -> Result<bool> {
+        while self.window.len() < count && self.advance()? {}
+        Ok(self.window.len() >= count)
+    }
+
+    /// Reads until it is known how the first call of the window ended, at most so many calls ahead. `None` at the end.
+    pub(super) fn first(&mut self, ahead_max: usize) -> Result<Option<&Call>> {
+        while self.window.front().is_none_or(|call| call.end.is_none())
+            && self.window.len() < ahead_max
+            && self.advance()?
+        {}
+        Ok(self.window.front())
+    }
+
+    pub(super) fn window(&self) -> &VecDeque<Call> {
+        &self.window
+    }
+
+    /// Takes the first call of the window.
+    pub(super) fn take(&mut self) -> Option<Call> {
+        self.window.pop_front()
+    }
+
+    /// Reads an event; `false` at the end.
+    fn advance(&mut self) -> Result<bool> {
+        if self.is_read {
+            return Ok(false);
+        }
+        let Some(logged) = self.events.next().transpose()? else {
+            self.is_read = true;
+            return Ok(false);
+        };
+        match logged.event {
+            Event::TraceStarted(started) => self.window.push_back(Call {
+                sequence: logged.sequence,
+                key: Key {
+                    name: started.name.into_owned(),
+                    input: started.input_hash,
+                    nested: started.within.is_some(),
+                },
+                end: None,
+                items: (0, None),
+            }),
+            Event::TraceYielded(yielded) => {
+                if let Some(call) = self.call(yielded.trace) {
+                    let (count, hash) = call.items;
+                    let mut bytes = hash.map_or_else(Vec::new, |hash| hash.as_bytes().to_vec());
+                    bytes.extend_from_slice(InputHash::of(yielded.item.bytes()).as_bytes());
+                    call.items = (count + 1, Some(InputHash::of(&bytes)));
+                }
+            }
+            Event::TraceCompleted(completed) => {
+                let outcome = match &completed.outcome {
+                    TraceOutcome::Ok(payload) => Outcome::Ok(InputHash::of(payload.bytes())),
+                    TraceOutcome::Err(record) => {
+                        let parts = (record.kind, &record.message, &record.sources, &record.value);
+                        Outcome::Err(InputHash::of(format!("{parts:?}").as_bytes()))
+                    }
+                    _ => Outcome::Dropped,
+                };
+                if let Some(call) = self.call(completed.trace) {
+                    call.end = Some(End { sequence: logged.sequence, outcome });
+                }
+            }
+            Event::TaskCompleted(completed) => self.ended = Some(completed.outcome),
+            _ => {}
+        }
+        Ok(true)
+    }
+
+    /// A call of the window: they are in the order of their starts.
+    fn call(&mut self, trace: Sequence) -> Option<&mut Call> {
+        let index = self.window.binary_search_by_key(&trace, |call| call.sequence).ok()?;
+        self.window.get_mut(index)
+    }
+}

@@ -1,0 +1,211 @@
+//! Which runs are meant: by task, state, time, input, tag.
+//!
+//! Used by `runs`, as flags, and by `check`, as one text: `task=digest status=failed since=2h`.
+//!
+//! Invariant: runs are read a page at a time, the newest first; a run's input is read only if a filter asks for it.
+
+mod moment;
+mod written;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use clap::{Args, ValueEnum};
+use relive_engine::event::Event;
+use relive_engine::id::Timestamp;
+use relive_engine::index::{RunState, UnfinishedRecord};
+use relive_engine::inspect::{self, StoredRun};
+use relive_storage::Read;
+
+use crate::failure::Failure;
+use crate::text::escaped;
+use crate::words::nearest;
+use moment::{Moment, moment};
+
+/// Which runs are meant. All that is given must hold.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct Filter {
+    /// Only runs of this task
+    #[arg(long, value_name = "NAME")]
+    pub(crate) task: Option<String>,
+    /// Only runs that stand so; a parked run is unfinished, too
+    #[arg(long, value_name = "STATUS")]
+    pub(crate) status: Option<Status>,
+    /// Only runs started since then: `2h`, `3d`, `2026-01-31`, `2026-01-31T08:00`
+    #[arg(long, value_name = "WHEN", value_parser = moment)]
+    since: Option<Moment>,
+    /// Only runs started before then; a day begins at midnight
+    #[arg(long, value_name = "WHEN", value_parser = moment)]
+    until: Option<Moment>,
+    /// Only runs whose input, as `relive log` prints it, contains this text
+    #[arg(long, value_name = "TEXT")]
+    input: Option<String>,
+    /// Only runs with this tag
+    #[arg(long, value_name = "NAME=VALUE", value_parser = tag)]
+    tag: Option<(String, String)>,
+    /// Stop after so many
+    #[arg(long, short = 'n', value_name = "N")]
+    limit: Option<usize>,
+}
+
+/// How a run stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Status {
+    /// It has not ended
+    Unfinished,
+    /// It returned a result
+    Completed,
+    /// It returned an error, or panicked
+    Failed,
+    /// Somebody cancelled it
+    Cancelled,
+    /// It took the process down too often, and waits for somebody
+    Parked,
+}
+
+/// A run that a filter lets through.
+pub(crate) struct Selected {
+    pub(crate) stored: StoredRun,
+    /// What a restart knows of it, if it has not ended.
+    pub(crate) unfinished: Option<UnfinishedRecord>,
+}
+
+impl Filter {
+    /// The runs that are meant, the newest first.
+    pub(crate) fn select(&self, store: &Arc<dyn Read>, now: Timestamp) -> Selection {
+        let runs = match &self.tag {
+            Some((name, value)) => inspect::runs_tagged(Arc::clone(store), name, value),
+            None => inspect::runs(Arc::clone(store)),
+        };
+        Selection {
+            since: self.since.as_ref().map(|since| since.at(now)),
+            until: self.until.as_ref().map(|until| until.at(now)),
+            left: self.limit.unwrap_or(usize::MAX),
+            filter: self.clone(),
+            store: Arc::clone(store),
+            runs,
+            other_tasks: BTreeSet::new(),
+        }
+    }
+
+    /// Whether it lets all runs through.
+    pub(crate) fn is_empty(&self) -> bool {
+        let Self { task, status, since, until, input, tag, limit: _ } = self;
+        task.is_none() && status.is_none() && since.is_none() && until.is_none() && input.is_none() && tag.is_none()
+    }
+
+    /// Whether it lets none through, whatever there is.
+    pub(crate) fn is_limited_to_none(&self) -> bool {
+        self.limit == Some(0)
+    }
+}
+
+/// `customer=42`: the name ends at the first `=`.
+fn tag(text: &str) -> Result<(String, String), &'static str> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("a tag is written NAME=VALUE"),
+    }
+}
+
+/// So many names of other tasks are kept, to name one that was meant: 1,000, more than programs have.
+const OTHER_TASKS_MAX: usize = 1000;
+
+/// The runs that a filter lets through. After an error it ends.
+pub(crate) struct Selection {
+    filter: Filter,
+    store: Arc<dyn Read>,
+    since: Option<Timestamp>,
+    until: Option<Timestamp>,
+    runs: inspect::Runs,
+    left: usize,
+    /// Tasks that runs are of which were not meant.
+    other_tasks: BTreeSet<String>,
+}
+
+impl Selection {
+    /// Why there is none, if there is none: with the task that was probably meant.
+    pub(crate) fn nothing(&self) -> String {
+        if self.filter.is_empty() {
+            return "no runs yet".to_owned();
+        }
+        let of_task = self.filter.task.as_ref().filter(|task| !self.other_tasks.contains(*task));
+        if let Some(task) = of_task {
+            let other_tasks = self.other_tasks.iter().map(String::as_str);
+            if let Some(nearest) = nearest(task, other_tasks) {
+                return format!("no runs of a task {}; there are runs of {}", escaped(task), escaped(nearest));
+            }
+        }
+        match &self.filter.tag {
+            Some((name, value)) => format!("no runs with the tag {}={}", escaped(name), escaped(value)),
+            None => "no such runs".to_owned(),
+        }
+    }
+
+    fn lets_through(&mut self, stored: StoredRun) -> Result<Option<Selected>, Failure> {
+        let (filter, record) = (&self.filter, &stored.record);
+        if let Some(task) = &filter.task
+            && *task != record.task
+        {
+            if self.other_tasks.len() < OTHER_TASKS_MAX && !self.other_tasks.contains(&record.task) {
+                self.other_tasks.insert(record.task.clone());
+            }
+            return Ok(None);
+        }
+        let is_in_time = self.since.is_none_or(|since| record.started_at >= since)
+            && self.until.is_none_or(|until| record.started_at < until);
+        let may_stand_so = match filter.status {
+            None => true,
+            Some(Status::Unfinished | Status::Parked) => record.state == RunState::Unfinished,
+            Some(Status::Completed) => record.state == RunState::Completed,
+            Some(Status::Failed) => record.state == RunState::Failed,
+            Some(Status::Cancelled) => record.state == RunState::Cancelled,
+        };
+        if !is_in_time || !may_stand_so {
+            return Ok(None);
+        }
+        let unfinished = match record.state {
+            RunState::Unfinished => inspect::unfinished(self.store.as_ref(), stored.run)?,
+            _ => None,
+        };
+        let is_parked = unfinished.as_ref().is_some_and(|unfinished| unfinished.parked);
+        if filter.status == Some(Status::Parked) && !is_parked || !self.has_input(&stored)? {
+            return Ok(None);
+        }
+        Ok(Some(Selected { stored, unfinished }))
+    }
+
+    fn has_input(&self, stored: &StoredRun) -> Result<bool, Failure> {
+        let Some(text) = &self.filter.input else { return Ok(true) };
+        let first = inspect::events(Arc::clone(&self.store), stored.run).next().transpose()?;
+        Ok(match first.map(|logged| logged.event) {
+            Some(Event::TaskStarted(started)) => started.input.to_value().to_string().contains(text),
+            _ => false,
+        })
+    }
+}
+
+impl Iterator for Selection {
+    type Item = Result<Selected, Failure>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        while self.left > 0 {
+            let selected = match self.runs.next()? {
+                Ok(stored) => self.lets_through(stored),
+                Err(error) => Err(error.into()),
+            };
+            match selected {
+                Ok(None) => {}
+                Ok(Some(selected)) => {
+                    self.left -= 1;
+                    return Some(Ok(selected));
+                }
+                Err(error) => {
+                    self.left = 0;
+                    return Some(Err(error));
+                }
+            }
+        }
+        None
+    }
+}
