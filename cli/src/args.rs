@@ -10,6 +10,7 @@ use crate::import::Import;
 use crate::log::Log;
 use crate::runs::Runs;
 use crate::show::Show;
+use crate::step::Step;
 
 /// Looks into the runs of a Relive store: what ran, what was replayed, what it returned.
 ///
@@ -55,6 +56,7 @@ pub(crate) enum Command {
     Runs(Runs),
     Show(Show),
     Log(Log),
+    Step(Step),
     Export(Export),
     Import(Import),
 }

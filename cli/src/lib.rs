@@ -23,7 +23,7 @@
 //! | `command` | from it to an exit status |
 //! | `context` | what every command is given |
 //! | `find` | which run is meant |
-//! | `runs`, `show`, `log`, `export`, `import` | a command each |
+//! | `runs`, `show`, `log`, `step`, `export`, `import` | a command each |
 //! | `json` | lines of JSON, and the names in them |
 //! | `call`, `words`, `time`, `text`, `look` | calls, words for events, moments, text that fits, colours and width |
 //! | `failure` | why a command failed |
@@ -41,6 +41,7 @@ mod log;
 mod look;
 mod runs;
 mod show;
+mod step;
 mod text;
 mod time;
 mod words;

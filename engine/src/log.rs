@@ -168,7 +168,7 @@ impl LogReader {
         self.end = end;
     }
 
-    /// The same, for someone who reads few records: at most so many are fetched at once.
+    /// The same reader, for someone who reads few records: at most so many are fetched at once.
     #[must_use]
     pub fn fetching(self, row_count: usize) -> Self {
         Self { limit: PageLimit { row_count, ..self.limit }, ..self }

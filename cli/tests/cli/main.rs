@@ -1,7 +1,8 @@
 //! The command `relive`, run as a process of its own on stores that the `relive` crate has written.
 //!
 //! `stores` writes them, with a clock that only effects turn, so that what is printed is the same every time; `output`
-//! has the snapshots; `everything` those of every kind of trace; `find` which run is meant; `errors` what goes wrong.
+//! has the snapshots; `everything` those of every kind of trace; `step` one moment of a log; `find` which run is meant;
+//! `errors` what goes wrong.
 
 #![expect(clippy::unwrap_used, reason = "what is unwrapped outside of tests prepares them")]
 
@@ -10,6 +11,7 @@ mod everything;
 mod export;
 mod find;
 mod output;
+mod step;
 mod stores;
 
 use std::path::Path;
