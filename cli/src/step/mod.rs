@@ -49,7 +49,8 @@ const JSON_HELP: &str = "\
 With --json, one object with run, events (how many the log has), at, event, attempt, moment, elapsed_us (since the run
 began), totals (of the attempt), and, each at most 100:
   open        the oldest first: age_us, failed_tries, next_try_due, items, started (the event)
-  delivered   the latest ends of traces, the newest last; values: those of now, random, uuid
+  delivered   the latest ends of the body's traces, the newest last; values: those of now, random, uuid;
+              nested: those of traces that effects called
   signals     the latest, the newest last
   ended       the end of the attempt, or null
 Events are as `relive log --json` prints them.";

@@ -117,7 +117,8 @@ pub(super) fn json(
         Ok(Named { logged, name })
     };
     let mut all = |latest: &Latest| latest.at.iter().map(|at| named(*at)).collect::<Result<Vec<_>, _>>();
-    let (delivered, values, signals) = (all(&state.delivered)?, all(&state.values)?, all(&state.signals)?);
+    let (delivered, nested) = (all(&state.delivered)?, all(&state.nested)?);
+    let (values, signals) = (all(&state.values)?, all(&state.signals)?);
     let started = state.open.keys().take(ITEMS_MAX).map(|at| named(*at)).collect::<Result<Vec<_>, _>>()?;
     let (event, ended) = (named(at)?, state.ended.map(&mut named).transpose()?);
     let open = started.iter().zip(&state.open).map(|(event, (_, open))| OpenObject {
@@ -145,11 +146,13 @@ pub(super) fn json(
             items: state.totals.items,
             open: state.open.len(),
             delivered: state.delivered.count,
+            nested: state.nested.count,
             values: state.values.count,
             signals: state.signals.count,
         },
         open: open.collect(),
         delivered: lines(run, &delivered),
+        nested: lines(run, &nested),
         values: lines(run, &values),
         signals: lines(run, &signals),
         ended: ended.as_ref().map(|event| event.line(run)),
@@ -191,6 +194,7 @@ struct StateObject<'a> {
     totals: TotalsObject,
     open: Vec<OpenObject<'a>>,
     delivered: Vec<EventLine<'a>>,
+    nested: Vec<EventLine<'a>>,
     values: Vec<EventLine<'a>>,
     signals: Vec<EventLine<'a>>,
     ended: Option<EventLine<'a>>,
@@ -207,6 +211,7 @@ struct TotalsObject {
     items: u64,
     open: usize,
     delivered: u64,
+    nested: u64,
     values: u64,
     signals: u64,
 }

@@ -33,8 +33,10 @@ pub(crate) struct State {
     pub(super) attempt_at: Sequence,
     /// The traces that have started and not ended, by their start.
     pub(super) open: BTreeMap<Sequence, Open>,
-    /// The latest ends of traces: what the body was given, or dropped.
+    /// The latest ends of the body's traces: what it was given, or dropped.
     pub(super) delivered: Latest,
+    /// The latest ends of traces that effects called.
+    pub(super) nested: Latest,
     /// The latest answers of `now`, `random` and `uuid`.
     pub(super) values: Latest,
     /// The latest signals, in any attempt.
@@ -113,7 +115,7 @@ impl State {
                 self.totals = Totals::default();
                 // What an earlier attempt left open never ends, and its body's values went with it.
                 self.open.clear();
-                (self.delivered, self.values) = (Latest::default(), Latest::default());
+                (self.delivered, self.nested, self.values) = Default::default();
             }
             Event::TraceStarted(started) => {
                 self.totals.started += 1;
@@ -144,8 +146,12 @@ impl State {
                 }
             }
             Event::TraceCompleted(completed) => {
-                let immediate = self.open.remove(&completed.trace).is_some_and(|open| open.immediate);
-                if immediate { &mut self.values } else { &mut self.delivered }.push(at);
+                match self.open.remove(&completed.trace) {
+                    Some(open) if open.immediate => &mut self.values,
+                    Some(open) if open.within.is_some() => &mut self.nested,
+                    _ => &mut self.delivered,
+                }
+                .push(at);
                 self.totals.repeated += u64::from(completed.repeats.is_some());
                 *match completed.outcome {
                     TraceOutcome::Ok(_) => &mut self.totals.ok,
@@ -172,7 +178,8 @@ impl State {
 
     /// What a copy of it takes, roughly: in open traces and references.
     pub(super) fn weight(&self) -> usize {
-        self.open.len() * 4 + self.delivered.at.len() + self.values.at.len() + self.signals.at.len() + 8
+        let latest = [&self.delivered, &self.nested, &self.values, &self.signals];
+        self.open.len() * 4 + latest.iter().map(|latest| latest.at.len()).sum::<usize>() + 8
     }
 }
 
@@ -210,6 +217,15 @@ mod tests {
         assert_eq!((open.failed, open.retried, open.items, open.yielded), (2, Some(Sequence(3)), 2, Some(Sequence(5))));
         assert!(open.due.is_some());
         assert_eq!((state.totals.retried, state.totals.items), (2, 2));
+    }
+
+    #[test]
+    fn what_an_effect_called_is_not_delivered_to_the_body() {
+        let Event::TraceStarted(mut nested) = started("rate") else { unreachable!() };
+        nested.within = Some(Sequence(1));
+        let nested = Event::TraceStarted(nested);
+        let state = folded(&[task_started(1), started("charge"), nested, completed(2, "3"), completed(1, "120")]);
+        assert_eq!((state.nested.at, state.delivered.at), ([Sequence(3)].into(), [Sequence(4)].into()));
     }
 
     #[test]

@@ -72,7 +72,8 @@ fn said(history: &mut History, event: &Event, room: usize) -> (Style, &'static s
             let (style, word, value) = outcome(&completed.outcome, &name, room);
             let style = if completed.repeats.is_some() { OLD } else { style };
             let value = if value.is_empty() { value } else { format!(": {value}") };
-            (style, word, format!("{name} of {}{value}", completed.trace))
+            let repeated = if completed.repeats.is_some() { ", repeated" } else { "" };
+            (style, word, format!("{name} of {}{repeated}{value}", completed.trace))
         }
         Event::SignalReceived(received) => {
             let value = cut_display(&received.value.to_value(), room);
@@ -88,8 +89,14 @@ fn said(history: &mut History, event: &Event, room: usize) -> (Style, &'static s
 
 fn outcome(outcome: &TraceOutcome, name: &str, room: usize) -> (Style, &'static str, String) {
     match outcome {
-        TraceOutcome::Ok(output) if name.starts_with("relive::") => (GOOD, "ok", immediate_value(name, output)),
-        TraceOutcome::Ok(output) => (GOOD, "ok", cut_display(&output.to_value(), room)),
+        TraceOutcome::Ok(output) if matches!(name, "relive::now" | "relive::random" | "relive::uuid") => {
+            (GOOD, "ok", immediate_value(name, output))
+        }
+        TraceOutcome::Ok(output) => {
+            // The end of a stream, or of what returns nothing, is said by the word.
+            let value = cut_display(&output.to_value(), room);
+            (GOOD, "ok", if value == "null" { String::new() } else { value })
+        }
         TraceOutcome::Err(record) => (BAD, "err", error(record, room)),
         _ => (WARN, "dropped", String::new()),
     }
@@ -205,6 +212,7 @@ pub(super) fn sections(history: &mut History, state: &State, width: usize, lines
         sections.push(Section { heading, more: open_count - items.len() as u64, items });
     }
     sections.extend(latest(history, "delivered", &state.delivered, width, lines_max));
+    sections.extend(latest(history, "inside effects", &state.nested, width, lines_max));
     sections.extend(latest(history, "signals", &state.signals, width, lines_max));
     sections.extend(latest(history, "values", &state.values, width, lines_max));
     sections
@@ -265,8 +273,10 @@ fn latest_line(history: &mut History, at: Sequence, width: usize) -> Line {
         Ok(Event::TraceCompleted(completed)) => {
             let (style, word, value) = outcome(&completed.outcome, &name_of(history, completed.trace), room);
             let style = if completed.repeats.is_some() { OLD } else { style };
+            // The value gets what it needs, up to half; the call the rest.
+            let inside = room.saturating_sub(9);
             let called =
-                call_of(history, completed.trace, room.saturating_sub(9) / if value.is_empty() { 1 } else { 2 });
+                call_of(history, completed.trace, inside.saturating_sub((columns(&value) + 3).min(inside / 2)));
             let parted = if matches!(completed.outcome, TraceOutcome::Err(_)) { ": " } else { " = " };
             (style, word, if value.is_empty() { called } else { format!("{called}{parted}{value}") })
         }
