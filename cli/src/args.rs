@@ -14,6 +14,7 @@ use crate::replay::Replay;
 use crate::runs::Runs;
 use crate::show::Show;
 use crate::verify::Verify;
+use crate::step::Step;
 
 /// Looks into the runs of a Relive store: what ran, what was replayed, what it returned.
 ///
@@ -59,6 +60,7 @@ pub(crate) enum Command {
     Runs(Runs),
     Show(Show),
     Log(Log),
+    Step(Step),
     Export(Export),
     Import(Import),
     Verify(Verify),

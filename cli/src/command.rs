@@ -117,6 +117,7 @@ impl Cli {
             Command::Runs(runs) => runs.execute(&mut context),
             Command::Show(show) => show.execute(&mut context),
             Command::Log(log) => log.execute(&mut context),
+            Command::Step(step) => step.execute(&mut context),
             Command::Export(export) => export.execute(&mut context),
             Command::Import(import) => import.execute(&mut context),
             Command::Verify(verify) => verify.execute(&mut context),

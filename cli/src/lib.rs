@@ -27,6 +27,7 @@
 //! | `find`, `filter` | which run is meant, which runs |
 //! | `runs`, `show`, `log`, `export`, `import`, `replay`, `check`, `diff` | a command each |
 //! | `program` | the code that runs are replayed against |
+//! | `runs`, `show`, `log`, `step`, `export`, `import` | a command each |
 //! | `json` | lines of JSON, and the names in them |
 //! | `call`, `words`, `time`, `text`, `look` | calls, words for events, moments, text that fits, colours and width |
 //! | `failure` | why a command failed |
@@ -49,6 +50,7 @@ mod program;
 mod replay;
 mod runs;
 mod show;
+mod step;
 mod text;
 mod time;
 mod verify;

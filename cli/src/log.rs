@@ -2,7 +2,7 @@
 //!
 //! Invariant: events are printed as they are read; what is kept is the names of the open traces.
 
-mod facts;
+pub(crate) mod facts;
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -73,10 +73,10 @@ An error has kind, message, sources, type_name, terminal, value. Moments are RFC
 Names stay as they are; new ones may come.";
 
 /// A trace that has started and not ended.
-struct Open {
-    name: String,
+pub(crate) struct Open {
+    pub(crate) name: String,
     /// Whether it is shown by its value.
-    immediate: bool,
+    pub(crate) immediate: bool,
 }
 
 /// How lines are printed.

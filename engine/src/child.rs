@@ -14,7 +14,7 @@ use crate::error::{Error, ErrorKind, Result, storage_error};
 use crate::event::{Cause, ErrorRecord, Parent, Rerun, TaskOutcome, TraceStarted};
 use crate::handle::{CellState, Holders, RunCell, Target};
 use crate::id::RunId;
-use crate::index::{self, IdRecord, Used};
+use crate::index::{self, Used};
 use crate::payload::Payload;
 use crate::run::Output;
 
@@ -103,12 +103,7 @@ impl Inner {
         if self.runs.lock().contains_key(&child) {
             return Ok(Some(child));
         }
-        let store = self.store()?;
-        if crate::inspect::run(store.as_ref(), child)?.is_some() {
-            return Ok(Some(child));
-        }
-        let record = index::read::<IdRecord>(store.as_ref(), index::IDS, &index::child_key(child))?;
-        Ok(record.map(|record| record.run))
+        crate::inspect::child(self.store()?.as_ref(), child)
     }
 
     /// Whether a run ended without success before this attempt of the parent called it, or waits as it was imported.

@@ -11,7 +11,7 @@ use relive_storage::{KeyRange, Keyspace, Order, PageLimit, Read, Row, after};
 use crate::error::{Error, ErrorKind, Result, storage_error};
 use crate::event::{Batch, Event, TaskStarted};
 use crate::id::{Epoch, RunId, Sequence};
-use crate::index::{self, RunRecord, UnfinishedRecord};
+use crate::index::{self, IdRecord, RunRecord, UnfinishedRecord};
 use crate::log::LogReader;
 
 /// A run, as it is stored.
@@ -125,6 +125,19 @@ fn stored(row: &Row) -> Result<StoredRun> {
 /// If the store cannot be read, or the record is damaged.
 pub fn run(store: &dyn Read, run: RunId) -> Result<Option<RunRecord>> {
     index::read(store, index::RUNS, &index::run_key(run))
+}
+
+/// The run that a child's id, as its parent's log has it, leads to: that run, or the one that it joined or that had the result.
+/// `None` if it has not begun.
+///
+/// # Errors
+/// If the store cannot be read, or a record is damaged.
+pub fn child(store: &dyn Read, child: RunId) -> Result<Option<RunId>> {
+    if run(store, child)?.is_some() {
+        return Ok(Some(child));
+    }
+    let record = index::read::<IdRecord>(store, index::IDS, &index::child_key(child))?;
+    Ok(record.map(|record| record.run))
 }
 
 /// What a restart needs to know of a run, or `None` if there is no such run or it has ended.

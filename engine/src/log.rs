@@ -77,13 +77,18 @@ impl LogWriter {
 fn cut(mut events: Vec<Event>) -> (Vec<Event>, Option<Vec<Event>>) {
     let mut bytes = 0;
     for (index, event) in events.iter().enumerate() {
-        bytes += EVENT_BYTES + payload_bytes(event);
+        bytes += event_bytes(event);
         if index > 0 && bytes > RECORD_BYTES {
             let rest = events.split_off(index);
             return (events, Some(rest));
         }
     }
     (events, None)
+}
+
+/// What an event takes on disk and, about as much, in memory.
+pub fn event_bytes(event: &Event) -> usize {
+    EVENT_BYTES + payload_bytes(event)
 }
 
 fn payload_bytes(event: &Event) -> usize {
@@ -117,6 +122,7 @@ pub struct LogReader {
     run: RunId,
     rows: VecDeque<relive_storage::Row>,
     range: Option<KeyRange>,
+    limit: PageLimit,
     next: Sequence,
     /// `None` before the first record of a reader that does not begin at the log's first.
     chain: Option<Chain>,
@@ -128,7 +134,16 @@ impl LogReader {
     /// A reader at the start of a run's log.
     pub fn new(store: Arc<dyn Read>, run: RunId) -> Self {
         let range = Some(KeyRange::prefix(run.as_bytes()));
-        Self { store, run, rows: VecDeque::new(), range, next: Sequence(0), chain: Some(Chain::default()), end: None }
+        Self {
+            store,
+            run,
+            rows: VecDeque::new(),
+            range,
+            limit: PageLimit::default(),
+            next: Sequence(0),
+            chain: Some(Chain::default()),
+            end: None,
+        }
     }
 
     /// A reader at the record that holds this event.
@@ -144,12 +159,19 @@ impl LogReader {
         })?;
         let end = KeyRange::prefix(run.as_bytes()).end;
         let range = Some(KeyRange { start: key(run, first), end });
-        Ok(Self { store, run, rows: VecDeque::new(), range, next: first, chain: None, end: None })
+        let limit = PageLimit::default();
+        Ok(Self { store, run, rows: VecDeque::new(), range, limit, next: first, chain: None, end: None })
     }
 
     /// Takes the log for one that ends before this event, which must be the first of a batch.
     pub fn end_before(&mut self, end: Option<Sequence>) {
         self.end = end;
+    }
+
+    /// The same reader, for someone who reads few records: at most so many are fetched at once.
+    #[must_use]
+    pub fn fetching(self, row_count: usize) -> Self {
+        Self { limit: PageLimit { row_count, ..self.limit }, ..self }
     }
 
     /// The next batch, or `None` at the end.
@@ -163,7 +185,7 @@ impl LogReader {
         if self.rows.is_empty()
             && let Some(range) = self.range.take()
         {
-            let page = self.store.scan(LOG, &range, Order::Ascending, PageLimit::default()).map_err(storage_error)?;
+            let page = self.store.scan(LOG, &range, Order::Ascending, self.limit).map_err(storage_error)?;
             if page.more
                 && let Some(last) = page.rows.last()
             {
@@ -220,7 +242,7 @@ pub(crate) fn position(key: &[u8]) -> Option<Sequence> {
 /// # Errors
 /// If the store cannot be read, the record is damaged, or there is no such event.
 pub fn event_at(store: Arc<dyn Read>, run: RunId, at: Sequence) -> Result<Event> {
-    let batch = LogReader::starting_at(store, run, at)?.next_batch()?;
+    let batch = LogReader::starting_at(store, run, at)?.fetching(1).next_batch()?;
     let event = batch.and_then(|batch| {
         let index = usize::try_from(at.0.checked_sub(batch.first.0)?).ok()?;
         batch.events.into_iter().nth(index)

@@ -1,6 +1,6 @@
 //! What an event says, in a line.
 //!
-//! Used by `log`.
+//! Used by `log` and `step`.
 
 use anstyle::Style;
 use jiff::tz::TimeZone;
@@ -19,13 +19,13 @@ use crate::words;
 const LINE_MAX: usize = usize::MAX / 4;
 
 /// Parts of a line, each in its style.
-pub(super) type Parts = Vec<(Style, String)>;
+pub(crate) type Parts = Vec<(Style, String)>;
 
 const PLAIN: Style = Style::new();
 
 /// When it happened. A completion carries when its effect began, and for how long it went on; a repeated one, when that
 /// was in another attempt.
-pub(super) fn moment(event: &Event) -> Option<Timestamp> {
+pub(crate) fn moment(event: &Event) -> Option<Timestamp> {
     match event {
         Event::TaskStarted(started) => Some(started.at),
         Event::TraceStarted(started) => Some(started.at),
@@ -40,7 +40,7 @@ pub(super) fn moment(event: &Event) -> Option<Timestamp> {
 }
 
 /// What an event says, in so many columns: the payload gets what the rest leaves.
-pub(super) fn facts(event: &Event, trace: Option<&Open>, room: usize, zone: &TimeZone) -> Parts {
+pub(crate) fn facts(event: &Event, trace: Option<&Open>, room: usize, zone: &TimeZone) -> Parts {
     match event {
         Event::TaskStarted(started) => task_started(started, room),
         Event::TraceStarted(started) => trace_started(started, room),

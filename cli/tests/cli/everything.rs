@@ -101,15 +101,15 @@ async fn stubborn() -> relive::Result<()> {
 }
 
 /// A store with a run that failed and was resumed, two that wait to be tried again, and one that is parked.
-struct Written {
+pub(crate) struct Written {
     directory: TempDir,
-    settled: RunId,
-    child: RunId,
+    pub(crate) settled: RunId,
+    pub(crate) child: RunId,
     patient: RunId,
     stubborn: RunId,
 }
 
-fn written() -> Written {
+pub(crate) fn written() -> Written {
     block_on(async {
         let directory = tempfile::tempdir().unwrap();
         let clock = clock();
@@ -143,7 +143,7 @@ fn written() -> Written {
 }
 
 impl Written {
-    fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.directory.path()
     }
 

@@ -3,6 +3,8 @@
 //! `stores` writes them, with a clock that only effects turn, so that what is printed is the same every time; `output`
 //! has the snapshots; `everything` those of every kind of trace; `find` which run is meant, `filters` which runs; `errors`
 //! what goes wrong.
+//! has the snapshots; `everything` those of every kind of trace; `step` one moment of a log; `find` which run is meant;
+//! `errors` what goes wrong.
 
 #![expect(clippy::unwrap_used, reason = "what is unwrapped outside of tests prepares them")]
 
@@ -12,6 +14,7 @@ mod export;
 mod filters;
 mod find;
 mod output;
+mod step;
 mod stores;
 mod verify;
 
