@@ -163,7 +163,8 @@ impl LogReader {
         if self.rows.is_empty()
             && let Some(range) = self.range.take()
         {
-            let page = self.store.scan(LOG, &range, Order::Ascending, PageLimit::default()).map_err(storage_error)?;
+            let page = self.store.scan(LOG, &range, Order::Ascending, PageLimit::default());
+            let page = page.map_err(|error| self.failed(error))?;
             if page.more
                 && let Some(last) = page.rows.last()
             {
@@ -199,6 +200,13 @@ impl LogReader {
     pub fn into_writer(self, epoch: Epoch) -> LogWriter {
         debug_assert!(self.rows.is_empty() && self.range.is_none(), "a log is continued at its end");
         LogWriter { run: self.run, epoch, chain: self.chain.unwrap_or_default() }
+    }
+
+    /// The store's own error, and whose log it kept from being read.
+    fn failed(&self, error: relive_storage::Error) -> Error {
+        let error = storage_error(error);
+        let message = format!("run {} from event {} on: {error}", self.run, self.next);
+        Error::new(error.kind(), message)
     }
 
     fn corrupt(&self, why: &str) -> Error {

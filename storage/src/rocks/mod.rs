@@ -58,8 +58,9 @@ impl RocksStore {
     pub fn open(directory: &Path, schema: &Schema) -> Result<Self, Error> {
         let directory = Directory::take(directory, schema.format)?;
         let path = directory.database();
-        let guard = Guard::open(directory.path(), &path)?;
+        let mut guard = Guard::open(directory.path(), &path)?;
         let database = Database::open(&path, schema.keyspaces)?;
+        guard.opened()?;
         let writer = Mutex::new(Writer { guard, poison: None, unsynced: false });
         Ok(Self { database, writer, directory })
     }
