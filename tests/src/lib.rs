@@ -4,9 +4,11 @@
 //! |---|---|
 //! | `tests/system` | promises of the whole system, a theme per file |
 //! | `tests/torture.rs` | 300 SIGKILLs, and that the judge of such a campaign can tell |
+//! | [`manual_clock`] | a clock that a test moves |
 //! | [`torture`] | the campaign itself: a child that is killed, a parent that compares |
 //! | `src/bin/torture.rs` | the same for as long as one likes: `cargo run -p relive-tests --bin torture -- --seconds 60` |
 //!
 //! The campaign believes the child's pipe and the witness file, and compares the log under test with them.
 
+pub mod manual_clock;
 pub mod torture;

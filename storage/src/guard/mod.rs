@@ -17,6 +17,7 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use crate::directory::access;
+use crate::planted::{Planted, planted};
 use crate::{Durability, Error, ErrorKind};
 use frames::{Cause, Walk};
 use high_water::{HighWater, Mark};
@@ -142,7 +143,10 @@ impl Guard {
 
 /// Decides what is to be cut off, or that something acknowledged is damaged or missing.
 fn inspect(directory: &Path, database: &Path) -> Result<Vec<Cut>, Error> {
-    let mark = high_water::read(directory)?.unwrap_or_default();
+    if planted(Planted::IgnoredGuard) {
+        return Ok(Vec::new());
+    }
+    let mark = high_water::read(directory)?.filter(|_| !planted(Planted::CutBelowMark)).unwrap_or_default();
     let (mut cuts, moved_on) = inspect_manifest(&mark, database)?;
     let logs = logs(database)?;
     let is_gone = logs.iter().all(|(number, _)| *number != mark.log);

@@ -45,6 +45,8 @@ enum Part {
     Errors(Calls),
     /// Each byte and each length of each file of a store.
     Corruption(Corruption),
+    /// Chosen moments: clocks that jump, callers that go away, edits, shutdowns.
+    Laws,
     #[command(hide = true)]
     Child(Child),
 }
@@ -108,8 +110,9 @@ struct Child {
 }
 
 /// The parts of a campaign without a name, and how short each is.
-fn all() -> [Part; 5] {
+fn all() -> [Part; 6] {
     [
+        Part::Laws,
         Part::Kill(Kill { kills: 300, seconds: None, runs: 50, jobs: 2 }),
         Part::Power(Kill { kills: 50, seconds: None, runs: 50, jobs: 2 }),
         Part::Calls(Calls { every: 11, runs: 1 }),
@@ -157,6 +160,12 @@ fn run(part: &Part, common: &Common) -> relive::Result<bool> {
             calls.run(seed, &directory, |options| torture::errors(options, |report| progress(report)))?
         }
         Part::Corruption(corruption) => corruption.run(seed, &directory)?,
+        Part::Laws => {
+            let (count, broken) = torture::laws()?;
+            broken.iter().for_each(|law| result(&format!("laws: violation: {law}")));
+            result(&format!("laws: laws={count} broken={}", broken.len()));
+            broken.is_empty()
+        }
         Part::Child(_) => true,
     };
     if !clean {
