@@ -18,6 +18,7 @@ mod uses;
 
 use std::sync::Arc;
 
+use relive_storage::planted::{Planted, planted};
 use relive_storage::{KeyRange, Order, PageLimit, Read};
 
 pub use self::explain::{Explanation, Reason};
@@ -49,7 +50,8 @@ pub(crate) fn ledger(store: &dyn Read, options: &Options) -> Result<Arc<Ledger>>
     if page.rows.is_empty() {
         stored = Some(CacheSize { bytes: 0 });
     }
-    Ok(Arc::new(Ledger::new(options.input_hasher, options.cache_bytes_max, stored)))
+    let hasher = if planted(Planted::HashOnly) { |_: &[u8]| [7; 32] } else { options.input_hasher };
+    Ok(Arc::new(Ledger::new(hasher, options.cache_bytes_max, stored)))
 }
 
 /// The cache of an open engine, for people: what it holds, why a call would miss, and how to throw out what must go.

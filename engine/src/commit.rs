@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, TryRecvError, unbounded};
 use parking_lot::Mutex;
+use relive_storage::planted::{Planted, planted};
 use relive_storage::{Durability, Outcome, Store, Write};
 use tokio::sync::oneshot;
 
@@ -226,6 +227,12 @@ impl Worker {
 
     fn commit(&self, writes: &[Write], waiting: &mut Vec<(Waiter, Vec<Acknowledged>)>, sync: bool) {
         let durability = if sync { Durability::Sync } else { self.durability };
+        if planted(Planted::AcknowledgedEarly) {
+            self.acknowledge_early(waiting);
+        }
+        if planted(Planted::LastGroupDropped) {
+            return self.commit_behind(writes, waiting, durability);
+        }
         // Taken out of its lock at once: a failure is set by this thread only.
         let earlier = self.failure.lock().clone();
         let began = self.clock.elapsed();
@@ -260,11 +267,29 @@ impl Worker {
             }
             Err(why) => {
                 tracing::error!(%why, "a commit failed; nothing is written until the engine is opened again");
-                self.failure.lock().get_or_insert_with(|| why.clone());
+                if !planted(Planted::NotPoisoned) {
+                    self.failure.lock().get_or_insert_with(|| why.clone());
+                }
                 for (waiter, _) in waiting.drain(..) {
                     waiter.tell(Err(&why));
                 }
             }
         }
+    }
+
+    /// A planted fault: everyone is told before the commit.
+    fn acknowledge_early(&self, waiting: &[(Waiter, Vec<Acknowledged>)]) {
+        if let Some(on_durable) = &self.on_durable {
+            waiting.iter().flat_map(|(_, events)| events).for_each(|acknowledged| on_durable(acknowledged));
+        }
+    }
+
+    /// A planted fault: a group is written when the next one comes.
+    fn commit_behind(&self, writes: &[Write], waiting: &mut Vec<(Waiter, Vec<Acknowledged>)>, durability: Durability) {
+        static BEHIND: Mutex<Vec<Write>> = Mutex::new(Vec::new());
+        let behind = std::mem::replace(&mut *BEHIND.lock(), writes.to_vec());
+        let _ = self.store.commit(&behind, durability);
+        self.acknowledge_early(waiting);
+        waiting.drain(..).for_each(|(waiter, _)| waiter.tell(Ok(Outcome::Applied)));
     }
 }

@@ -172,15 +172,20 @@ async fn life(engine: &Arc<Inner>, cell: &Arc<RunCell>, beginning: Beginning) ->
             let writer = LogWriter::new(plan.run, engine.settings.epoch);
             first_or_next(engine, cell, plan, started, Memo::default(), writer).await?
         }
-        Beginning::TakenUp { retry_at: Some(due), .. } => match pause(engine, cell, due).await? {
-            true => engine.cancel_unfinished(cell.run).await?,
-            false => attempt(engine, cell, Cause::Retried, None).await?,
-        },
+        // Reckoned by the wall clock, as it was decided in another life.
+        Beginning::TakenUp { retry_at: Some(due), .. } => {
+            let left = until(engine.environment.clock.now(), due);
+            match pause(engine, cell, left).await? {
+                true => engine.cancel_unfinished(cell.run).await?,
+                false => attempt(engine, cell, Cause::Retried, None).await?,
+            }
+        }
         Beginning::TakenUp { attempt_at, died, .. } => taken_up(engine, cell, attempt_at, died).await?,
         Beginning::Attempt(cause, caller) => attempt(engine, cell, cause, caller).await?,
     };
     while let Some(due) = completed.retry_at {
-        completed = match pause(engine, cell, due).await? {
+        // Decided in this life: whatever the wall clock says by now.
+        completed = match pause(engine, cell, until(completed.at, due)).await? {
             true => engine.cancel_unfinished(cell.run).await?,
             false => attempt(engine, cell, Cause::Retried, None).await?,
         };
@@ -188,13 +193,12 @@ async fn life(engine: &Arc<Inner>, cell: &Arc<RunCell>, beginning: Beginning) ->
     Ok(completed)
 }
 
-/// Waits until the next attempt is due. Says whether the run was cancelled instead.
-async fn pause(engine: &Inner, cell: &RunCell, due: Timestamp) -> Result<bool> {
+/// Waits as long as is left until the next attempt. Says whether the run was cancelled instead.
+async fn pause(engine: &Inner, cell: &RunCell, left: Duration) -> Result<bool> {
     // Not queued: it waits for a time, and for nobody's turn.
     cell.set(CellState::Running);
     let clock = &engine.environment.clock;
-    let wait = until(clock.now(), due);
-    let mut alarm = clock.sleep_until(clock.elapsed().saturating_add(wait));
+    let mut alarm = clock.sleep_until(clock.elapsed().saturating_add(left));
     poll_fn(|cx| {
         let received = cell.mailbox.look(cx.waker());
         if received.stop.is_some() {
@@ -203,7 +207,7 @@ async fn pause(engine: &Inner, cell: &RunCell, due: Timestamp) -> Result<bool> {
         if received.cancelled {
             return Poll::Ready(Ok(true));
         }
-        if wait == Duration::ZERO {
+        if left == Duration::ZERO {
             return Poll::Ready(Ok(false));
         }
         alarm.as_mut().poll(cx).map(|()| Ok(false))

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use relive_storage::planted::{Planted, planted};
 use relive_storage::{KeyRange, Operation, Order, PageLimit, Precondition, Read, Write, after};
 
 use crate::commit::Committer;
@@ -116,6 +117,10 @@ fn take_up_run(inner: &Arc<Inner>, run: RunId, record: UnfinishedRecord, in_orde
     }
     let UnfinishedRecord { attempt_at, retry_at, .. } = record;
     let died = (!in_order).then(|| Box::new(record));
+    if planted(Planted::TakenUpTwice) {
+        let again = Beginning::TakenUp { attempt_at, retry_at, died: died.clone() };
+        execute::spawn(inner, &cell, again, key, alive.clone());
+    }
     execute::spawn(inner, &cell, Beginning::TakenUp { attempt_at, retry_at, died }, key, alive);
     Ok(())
 }

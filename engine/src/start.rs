@@ -315,6 +315,7 @@ impl Inner {
             started_at,
             series_started_at: started_at,
             attempt_started_at: started_at,
+            made_at: (started_at, self.environment.clock.elapsed()),
             attempt: 1,
             attempt_at: Sequence(0),
             tries: 1,

@@ -46,6 +46,8 @@ mod fault;
 #[cfg(feature = "rocks")]
 mod guard;
 mod memory;
+#[doc(hidden)]
+pub mod planted;
 #[cfg(feature = "rocks")]
 mod rocks;
 mod schema;

@@ -7,6 +7,7 @@
 //! | `tests/exported.rs`, [`exported`] | a run that `relive export --test` made a test of |
 //! | `tests/commands` | what the command line says of a program's own tasks |
 //! | [`edits`] | a task in many versions, and one that cannot be replayed; `src/bin/edited.rs` is a user's program of them |
+//! | [`manual_clock`] | a clock that a test moves |
 //! | [`torture`] | the campaign itself: a child that is killed, a parent that compares |
 //! | `src/bin/torture.rs` | the same for as long as one likes: `cargo run -p relive-tests --bin torture -- --seconds 60` |
 //!
@@ -14,4 +15,5 @@
 
 pub mod exported;
 pub mod edits;
+pub mod manual_clock;
 pub mod torture;

@@ -13,20 +13,30 @@
 //!
 //! Invariant: what is compared with the log never comes from the log.
 
+mod calls;
 mod campaign;
 mod chance;
 mod child;
+mod corruption;
+mod laws;
+mod life;
+mod memory;
 mod oracle;
 mod pipe;
+mod power;
 mod program;
 mod report;
 mod task;
 mod witness;
 
-pub use campaign::{Extent, Options, Sabotage, Tamper, run};
+pub use calls::{CallOptions, CallReport, can_trace, errors, kills};
+pub use campaign::{Cut, Extent, Options, Sabotage, Tamper, run};
 pub use child::{ChildOptions, child};
+pub use corruption::{CorruptionOptions, CorruptionReport, corruption};
+pub use laws::laws;
 pub use oracle::{History, Life, RunExpectation, Verdict, Violation, check};
 pub use pipe::{AcknowledgedLine, Line};
+pub use power::can_cut_power;
 pub use program::Program;
 pub use report::Report;
 pub use task::{Input, torture_run};

@@ -14,8 +14,8 @@ use relive::{
 };
 use relive_storage::MemoryStore;
 use relive_tests::torture::{
-    self, AcknowledgedLine, Extent, History, Input, Life, Line, Options, Program, Report, RunExpectation, Violation,
-    Witness, WitnessLine, check,
+    self, AcknowledgedLine, Cut, Extent, History, Input, Life, Line, Options, Program, Report, RunExpectation,
+    Violation, Witness, WitnessLine, check,
 };
 
 fn options(directory: &Path, kills: u64, run_count: u32, seed: u64) -> Options {
@@ -26,6 +26,7 @@ fn options(directory: &Path, kills: u64, run_count: u32, seed: u64) -> Options {
         job_count: 3,
         program: env!("CARGO_BIN_EXE_torture").into(),
         directory: directory.to_owned(),
+        cut: Cut::Kill,
         tamper: None,
         sabotage: None,
     }

@@ -8,6 +8,8 @@
 
 use std::borrow::Cow;
 
+use relive_storage::planted::{Planted, planted};
+
 use crate::divergence::{CallSite, Side};
 use crate::event::{Event, TraceCompleted, TraceForm, TraceOutcome, TraceStarted, TraceYielded};
 use crate::id::{CodeHash, InputHash, RunId, Sequence, Timestamp};
@@ -370,7 +372,7 @@ impl Replay {
 
     fn count(&mut self, call: &TraceStarted) {
         let name = self.note_used(&call.name, call.code, call.child.is_some());
-        *self.occurrences.entry((name, call.input_hash)).or_insert(0) += 1;
+        *self.occurrences.entry((name, call.input_hash)).or_insert(0) += u32::from(!planted(Planted::ReusedOccurrence));
     }
 
     /// The number of a call's name. What effects call is used by the run, too.

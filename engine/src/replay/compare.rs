@@ -4,6 +4,8 @@
 //!
 //! Invariant: a step that passes did what the log holds, no more and no less (more only where the log is open-ended).
 
+use relive_storage::planted::{Planted, planted};
+
 use crate::divergence::{CallSite, Divergence, Outcomes, Side};
 use crate::event::{TaskCompleted, TaskOutcome};
 use crate::id::Sequence;
@@ -15,6 +17,9 @@ use super::{Replay, ReplayError};
 impl Replay {
     /// Compares a step; also before a plain function of the body's runs for the first time.
     pub(super) fn compare(&self, expected: &Expected, finish: Option<&TaskCompleted>) -> Result<(), ReplayError> {
+        if planted(Planted::UncheckedStep) {
+            return Ok(());
+        }
         let finished = |outcome: &TaskOutcome| Side::Finished(describe(outcome));
         let called = || match (self.unexpected.first(), finish) {
             (Some(side), _) => side.clone(),

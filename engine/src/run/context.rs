@@ -57,6 +57,8 @@ pub(crate) struct EffectContext {
     pub(crate) is_inline: bool,
     /// How many things it waits for that are no work: a time, a signal, a child. Of what it calls, too.
     pub(crate) wait_count: AtomicU32,
+    /// When it was made in this life, by the wall clock and by the one that never jumps.
+    pub(crate) made_at: (Timestamp, Duration),
     /// Tries that have ended, or are under way.
     pub(crate) tries: AtomicU32,
     /// Calls that its effect made in this try, by name and input.
@@ -95,6 +97,7 @@ impl EffectContext {
             codec: definition.policy.codec,
             sequence: of.sequence,
             called_at: of.called_at,
+            made_at: (shared.environment.clock.now(), shared.environment.clock.elapsed()),
             outer: outer.cloned(),
             is_inline,
             wait_count: AtomicU32::new(0),

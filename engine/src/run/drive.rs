@@ -16,6 +16,7 @@ use std::sync::atomic::Ordering;
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
+use relive_storage::planted::{Planted, planted};
 use rustc_hash::FxHashMap;
 use tokio::task::coop::Unconstrained;
 
@@ -254,7 +255,14 @@ impl Drive {
                     self.recall(index, at)?;
                 }
                 Decision::Wait => match self.wait().await? {
-                    Waited::Ready(index, progress) => self.deliver(index, progress),
+                    Waited::Ready(index, progress) => {
+                        self.deliver(index, progress);
+                        if planted(Planted::TwoAtOnce)
+                            && let Some((index, progress)) = self.ready.pop_front()
+                        {
+                            self.deliver(index, progress);
+                        }
+                    }
                     Waited::Cancelled => return self.impose(TaskOutcome::Cancelled, false).await.map(Some),
                     Waited::Foreign(record) => return self.impose(TaskOutcome::Err(record), false).await.map(Some),
                     Waited::TimedOut(record, retries) => {

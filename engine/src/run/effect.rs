@@ -16,6 +16,8 @@ use std::time::Duration;
 
 use tracing::{Instrument, Span};
 
+use relive_storage::planted::{Planted, planted};
+
 use crate::definition::{RetryPolicy, TraceDefinition};
 use crate::error::{Error, ErrorKind};
 use crate::event::{ErrorRecord, Event, TraceRetried};
@@ -259,11 +261,13 @@ fn out_of_time(name: &str, deadline: Option<Duration>, last: Option<ErrorRecord>
     ErrorRecord { sources, ..ErrorRecord::new(ErrorKind::TimedOut, message) }
 }
 
-/// What is left of a span that began at this moment: by the wall clock, as the process may be another.
+/// What is left of a span that began at this moment: by the wall clock as far as other lives of the process go, as a call
+/// that is replayed was made in one; from where this life took it up, by the clock that never jumps.
 pub(crate) fn left(context: &EffectContext, from: Timestamp, span: Duration) -> Duration {
-    let now = context.shared.environment.clock.now();
-    let passed = Duration::from_micros(u64::try_from(now.0.saturating_sub(from.0)).unwrap_or(0));
-    span.saturating_sub(passed)
+    let clock = &context.shared.environment.clock;
+    let (taken_up, since) = if planted(Planted::WallClock) { (clock.now(), clock.elapsed()) } else { context.made_at };
+    let before = Duration::from_micros(u64::try_from(taken_up.0.saturating_sub(from.0)).unwrap_or(0));
+    span.saturating_sub(before).saturating_sub(clock.elapsed().saturating_sub(since))
 }
 
 /// The wait after so many tries.

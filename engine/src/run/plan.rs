@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use relive_storage::planted::{Planted, planted};
 use relive_storage::{Operation, Precondition, Write};
 
 use crate::cache::{CallKey, Ledger};
@@ -47,6 +48,8 @@ pub(crate) struct Plan {
     pub(crate) series_started_at: Timestamp,
     /// When the attempt was started.
     pub(crate) attempt_started_at: Timestamp,
+    /// When this life took the attempt up, by the wall clock and by the one that never jumps.
+    pub(crate) made_at: (Timestamp, Duration),
     pub(crate) attempt: u32,
     /// Where in the log the attempt begins.
     pub(crate) attempt_at: Sequence,
@@ -90,6 +93,7 @@ impl Plan {
             started_at: past.first.at,
             series_started_at: past.series_started_at,
             attempt_started_at: started.at,
+            made_at: (engine.environment.clock.now(), engine.environment.clock.elapsed()),
             attempt: started.attempt,
             attempt_at,
             tries: past.tries.max(1),
@@ -197,7 +201,12 @@ impl Plan {
         let is_todays_call = self.call == Some(definition.call_key(&self.counted));
         // With a version of the user's, no code plays a part. A result that the engine imposed is a copy.
         let uses = if version.is_some() { Some(Vec::new()) } else { uses.filter(|_| self.code == definition.code) };
-        let (TaskOutcome::Ok(result), Some(uses), false) = (&completed.outcome, uses, completed.imposed) else {
+        let result = match &completed.outcome {
+            TaskOutcome::Ok(result) => Some(result.clone()),
+            TaskOutcome::Err(_) if planted(Planted::CachedFailure) => Payload::encode(&0u64).ok(),
+            TaskOutcome::Err(_) | TaskOutcome::Cancelled => None,
+        };
+        let (Some(result), Some(uses), false) = (result, uses, completed.imposed) else {
             return Ok(Vec::new());
         };
         if definition.cache.mode == CacheMode::Off || !is_todays_call {
@@ -209,7 +218,7 @@ impl Plan {
             version: version.map(str::to_owned),
             salt: definition.cache.salt.to_owned(),
             input: self.recorded.clone(),
-            result: result.clone(),
+            result,
             uses,
             run: self.run,
             created_at: completed.at,

@@ -12,6 +12,8 @@ use std::sync::atomic::Ordering;
 use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
 
+use relive_storage::planted::{Planted, planted};
+
 use crate::definition::TraceDefinition;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{TraceCompleted, TraceForm, TraceOutcome, TraceStarted};
@@ -394,7 +396,11 @@ fn dropped(
     let (started_at, since) = began.unwrap_or_else(|| (clock.now(), clock.elapsed()));
     TraceCompleted {
         trace,
-        outcome: TraceOutcome::Dropped,
+        outcome: if planted(Planted::DropCompleted) {
+            Payload::encode(&()).map_or(TraceOutcome::Dropped, TraceOutcome::Ok)
+        } else {
+            TraceOutcome::Dropped
+        },
         tries: tries.max(u32::from(began.is_some())),
         started_at,
         duration_micros: micros(clock.elapsed().saturating_sub(since)),

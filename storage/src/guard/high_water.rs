@@ -1,4 +1,4 @@
-//! The high-water mark: up to which byte of which log everything was acknowledged as durable.
+//! The high-water mark: up to which byte of which log, and of which MANIFEST, everything is known to be durable.
 //!
 //! Two slots in the file `high-water`, written in turn and never synced, so that a torn write leaves the other one.
 //! Used by `guard`; knows no log.
@@ -14,17 +14,21 @@ use crate::directory::{access, sync};
 
 const NAME: &str = "high-water";
 const MAGIC: &[u8; 4] = b"RLHW";
-const SLOT_BYTES: usize = 32;
+const SLOT_BYTES: usize = 48;
 /// Slots lie a page apart: a page is what may be lost or torn at once.
 const SLOT_DISTANCE: u64 = 4096;
 
-/// Everything up to here was acknowledged as durable. The least, log 0, says nothing about any log.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+/// Everything up to here is durable. The least, numbers 0, says nothing about any file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Mark {
     /// A log's number.
     pub(super) log: u64,
-    /// So many bytes of it, and all of the logs with lower numbers.
+    /// So many bytes of it, and all of the logs with lower numbers, were acknowledged.
     pub(super) bytes: u64,
+    /// The number of the MANIFEST that counted then.
+    pub(super) manifest: u64,
+    /// So many bytes of it.
+    pub(super) manifest_bytes: u64,
 }
 
 /// A slot's content: the mark, and a count that says which slot is younger.
@@ -102,23 +106,28 @@ fn younger(directory: &Path) -> Result<Option<Slot>, Error> {
     }
 }
 
-/// Magic 4, generation 8, log 8, bytes 8, CRC-32C of all before it 4; integers little-endian.
+/// Where the checksum stands.
+const CRC_AT: usize = SLOT_BYTES - 4;
+
+/// Magic 4; generation, log, bytes, manifest, its bytes 8 each; CRC-32C of all before it 4; integers little-endian.
 fn encode(slot: Slot) -> [u8; SLOT_BYTES] {
     let mut bytes = [0; SLOT_BYTES];
     bytes[..4].copy_from_slice(MAGIC);
-    bytes[4..12].copy_from_slice(&slot.generation.to_le_bytes());
-    bytes[12..20].copy_from_slice(&slot.mark.log.to_le_bytes());
-    bytes[20..28].copy_from_slice(&slot.mark.bytes.to_le_bytes());
-    let crc = crc32c::crc32c(&bytes[..28]);
-    bytes[28..].copy_from_slice(&crc.to_le_bytes());
+    let Mark { log, bytes: log_bytes, manifest, manifest_bytes } = slot.mark;
+    for (index, number) in [slot.generation, log, log_bytes, manifest, manifest_bytes].into_iter().enumerate() {
+        bytes[4 + 8 * index..12 + 8 * index].copy_from_slice(&number.to_le_bytes());
+    }
+    let crc = crc32c::crc32c(&bytes[..CRC_AT]);
+    bytes[CRC_AT..].copy_from_slice(&crc.to_le_bytes());
     bytes
 }
 
 fn decode(bytes: &[u8; SLOT_BYTES]) -> Option<Slot> {
     let number =
         |from: usize| bytes[from..from + 8].iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte));
-    let whole = bytes[..4] == *MAGIC && bytes[28..] == crc32c::crc32c(&bytes[..28]).to_le_bytes();
-    whole.then(|| Slot { generation: number(4), mark: Mark { log: number(12), bytes: number(20) } })
+    let whole = bytes[..4] == *MAGIC && bytes[CRC_AT..] == crc32c::crc32c(&bytes[..CRC_AT]).to_le_bytes();
+    let mark = Mark { log: number(12), bytes: number(20), manifest: number(28), manifest_bytes: number(36) };
+    whole.then(|| Slot { generation: number(4), mark })
 }
 
 #[cfg(test)]
@@ -133,8 +142,9 @@ mod tests {
         let mut high_water = HighWater::open(directory.path()).expect("it is created");
         assert_eq!(read(directory.path()).expect("readable"), Some(Mark::default()));
         for bytes in 1..6 {
-            high_water.set(Mark { log: 4, bytes }).expect("writable");
-            assert_eq!(read(directory.path()).expect("readable"), Some(Mark { log: 4, bytes }));
+            let mark = Mark { log: 4, bytes, manifest: 5, manifest_bytes: 100 + bytes };
+            high_water.set(mark).expect("writable");
+            assert_eq!(read(directory.path()).expect("readable"), Some(mark));
         }
         let whole = std::fs::read(&path).expect("readable");
         for byte in (0..SLOT_BYTES).chain(SLOT_DISTANCE as usize..whole.len()) {

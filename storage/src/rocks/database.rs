@@ -1,6 +1,6 @@
 //! RocksDB behind our own types: how it is tuned, and the calls that are used.
 //!
-//! The only file that names `rocksdb`. Called by `rocks` (the owner) and `rocks::reader` (a secondary); knows neither
+//! The only file that names `rocksdb`. Called by `rocks` (the owner) and `rocks::reader` (who only reads); knows neither
 //! the directory around it nor preconditions.
 //!
 //! Invariant: what it returns is what RocksDB holds. A tuning changes speed and size on disk, never an answer.
@@ -57,15 +57,17 @@ impl Database {
         Ok(Self::new(db, path))
     }
 
-    /// Opens the database for reading only, while its owner writes. `scratch` takes RocksDB's own messages.
-    pub(super) fn open_secondary(path: &Path, scratch: &Path) -> Result<Self, Error> {
+    /// Opens the database for reading only, also while its owner writes: what it holds now. Writes nothing.
+    ///
+    /// Not as RocksDB's secondary: that goes back, without a word, to the last state whose tables it finds.
+    pub(super) fn open_to_read(path: &Path) -> Result<Self, Error> {
         let mut options = database_options();
-        // A secondary must keep files open: its owner deletes them under it.
+        // Files must be kept open: the owner deletes them under us.
         options.set_max_open_files(-1);
         let names = keyspace_names(path)?;
         // The usage is not known here. Blob files and compression are read whatever the options say, and a prefix
         // extractor is needed for filters only.
-        let db = DB::open_cf_as_secondary(&options, path, scratch, names).map_err(|error| failed(path, &error))?;
+        let db = DB::open_cf_for_read_only(&options, path, names, false).map_err(|error| failed(path, &error))?;
         Ok(Self::new(db, path))
     }
 
@@ -73,11 +75,6 @@ impl Database {
         let mut synced = WriteOptions::default();
         synced.set_sync(true);
         Self { db, path: path.to_owned(), synced, buffered: WriteOptions::default() }
-    }
-
-    /// Lets a secondary see what its owner has written since.
-    pub(super) fn catch_up(&self) -> Result<(), Error> {
-        self.db.try_catch_up_with_primary().map_err(|error| failed(&self.path, &error))
     }
 
     pub(super) fn has(&self, keyspace: Keyspace) -> bool {

@@ -17,6 +17,7 @@ use parking_lot::Mutex;
 
 use crate::directory::Directory;
 use crate::guard::Guard;
+use crate::planted::{Planted, planted};
 use crate::{
     CommitError, Durability, Error, ErrorKind, Fate, KeyRange, Keyspace, Operation, Order, Outcome, Page, PageLimit,
     Precondition, Read, Schema, Store, Write,
@@ -58,8 +59,9 @@ impl RocksStore {
     pub fn open(directory: &Path, schema: &Schema) -> Result<Self, Error> {
         let directory = Directory::take(directory, schema.format)?;
         let path = directory.database();
-        let guard = Guard::open(directory.path(), &path)?;
+        let mut guard = Guard::open(directory.path(), &path)?;
         let database = Database::open(&path, schema.keyspaces)?;
+        guard.opened()?;
         let writer = Mutex::new(Writer { guard, poison: None, unsynced: false });
         Ok(Self { database, writer, directory })
     }
@@ -119,7 +121,11 @@ impl RocksStore {
         let applied = || writes.iter().zip(outcomes).filter(|(_, outcome)| **outcome == Outcome::Applied);
         let operations = || applied().flat_map(|(write, _)| &write.operations);
         if operations().next().is_some() {
-            self.database.write(operations(), durability)?;
+            let durability = if planted(Planted::Unsynced) { Durability::Buffered } else { durability };
+            match self.database.write(operations(), durability) {
+                Err(_) if planted(Planted::SwallowedError) => {}
+                written => written?,
+            }
         } else if durability == Durability::Sync && writer.unsynced {
             // A refusal rests on what is there, and that must last as long as the refusal.
             self.database.sync()?;

@@ -1,30 +1,34 @@
 //! `RocksReader`: looks into a store that another process may have open and be writing.
 //!
-//! Beside `RocksStore`, over the same `database`: RocksDB's secondary instance, which takes no lock and writes nothing
-//! into the store.
+//! Beside `RocksStore`, over the same `database`, opened to read: it takes no lock and writes nothing.
 //!
-//! Invariant: it sees a prefix of what was committed, as of its opening or its last refresh.
+//! Invariant: it sees a prefix of what was committed, as of its opening or its last refresh: all that was acknowledged by
+//! then, or an error.
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use tempfile::TempDir;
+use parking_lot::RwLock;
 
 use super::database::Database;
 use crate::directory::{self, access, not_a_store};
 use crate::guard;
 use crate::{Error, KeyRange, Keyspace, Order, Page, PageLimit, Read};
 
+/// How often a view is opened before its error counts: the owner may remove files between the look at the list of them and
+/// their opening. It does so after a flush or a compaction, seconds apart at most.
+const OPEN_TRIES: u32 = 4;
+
 /// A read-only view of a store in a directory, whether or not somebody has the store open.
 pub struct RocksReader {
-    // Dropped in this order: RocksDB's messages are removed once it is closed.
-    database: Database,
-    _scratch: TempDir,
+    database: RwLock<Arc<Database>>,
+    directory: PathBuf,
 }
 
 impl RocksReader {
-    /// Opens a view of what has been committed by now. `format` is the newest format that the caller can read. Besides
-    /// the store itself it needs a temporary directory, which is removed on drop.
+    /// Opens a view of what has been committed by now. `format` is the newest format that the caller can read. Takes as
+    /// long, and as much memory, as reading the write-ahead log: about 64 MiB at most.
     ///
     /// # Errors
     /// [`crate::ErrorKind::NotAStore`] if there is no store, [`crate::ErrorKind::NewerFormat`] if its format is above
@@ -42,43 +46,48 @@ impl RocksReader {
         if directory::recognize(directory, format)?.is_none() {
             return Err(not_a_store(directory, "the directory holds no store yet: open it for writing once"));
         }
-        let path = directory::database(directory);
-        // Twice, because the owner may replace a log while the directory is being read.
-        guard::check(directory, &path).or_else(|_| guard::check(directory, &path))?;
-        let scratch = TempDir::with_prefix("relive-reader-")
-            .map_err(|error| access(&std::env::temp_dir(), "no temporary directory can be made", error))?;
-        let database = Database::open_secondary(&path, scratch.path())?;
-        Ok(Self { database, _scratch: scratch })
+        let database = RwLock::new(Arc::new(open(directory)?));
+        Ok(Self { database, directory: directory.to_owned() })
     }
 
-    /// Makes visible what has been committed since the view was opened or refreshed. A keyspace that was created since
-    /// stays empty until the view is opened again.
+    /// Makes visible what has been committed since the view was opened or refreshed. Costs as much as opening it.
     ///
     /// # Errors
-    /// If the store cannot be read; the view then stays as it was.
+    /// As for [`RocksReader::open`]; the view then stays as it was.
     pub fn refresh(&self) -> Result<(), Error> {
-        self.database.catch_up()
+        let database = Arc::new(open(&self.directory)?);
+        *self.database.write() = database;
+        Ok(())
     }
+
+    fn database(&self) -> Arc<Database> {
+        Arc::clone(&self.database.read())
+    }
+}
+
+/// Opens the database once the logs are whole: more than once, because the owner may replace files meanwhile.
+fn open(directory: &Path) -> Result<Database, Error> {
+    let path = directory::database(directory);
+    let open = || guard::check(directory, &path).and_then(|()| Database::open_to_read(&path));
+    (1..OPEN_TRIES).fold(open(), |opened, _| opened.or_else(|_| open()))
 }
 
 impl Read for RocksReader {
     /// The value of one key; none in a keyspace that does not exist.
     fn get(&self, keyspace: Keyspace, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
-        if self.database.has(keyspace) { self.database.get(keyspace, key) } else { Ok(None) }
+        let database = self.database();
+        if database.has(keyspace) { database.get(keyspace, key) } else { Ok(None) }
     }
 
     /// One page of a range; an empty one in a keyspace that does not exist.
     fn scan(&self, keyspace: Keyspace, range: &KeyRange, order: Order, limit: PageLimit) -> Result<Page, Error> {
-        if self.database.has(keyspace) {
-            self.database.scan(keyspace, range, order, limit)
-        } else {
-            Ok(Page::default())
-        }
+        let database = self.database();
+        if database.has(keyspace) { database.scan(keyspace, range, order, limit) } else { Ok(Page::default()) }
     }
 }
 
 impl fmt::Debug for RocksReader {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RocksReader").finish_non_exhaustive()
+        f.debug_struct("RocksReader").field("directory", &self.directory).finish_non_exhaustive()
     }
 }

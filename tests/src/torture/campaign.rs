@@ -6,14 +6,12 @@
 //! Invariant: a campaign ends: after its kills or its time, and after at most a minute of silence.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader};
+use std::fs;
+use std::io;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -23,14 +21,18 @@ use relive_engine::schema::{SCHEMA, storage_error};
 use relive_storage::{Read, RocksReader};
 
 use super::chance::{Chance, mixed};
+use super::child::ChildOptions;
+use super::life::{Moment, Start, now};
+use super::memory;
 use super::oracle::{History, Life, RunExpectation, Violation, check};
 use super::pipe::Line;
+use super::power::Disk;
 use super::program::Program;
 use super::report::Report;
-use super::witness::{decoded, encoded};
+use super::witness::encoded;
 
-/// Silence of a child after which it counts as hung: 60 s. Its slowest effect takes milliseconds.
-const SILENCE_MAX: Duration = Duration::from_secs(60);
+/// The signal that nobody can catch.
+pub(super) const SIGKILL: i32 = 9;
 
 /// How far a campaign goes. It always finishes the directory it is in, undisturbed if it has to.
 #[derive(Clone, Copy, Debug)]
@@ -62,32 +64,35 @@ pub struct Options {
     pub program: PathBuf,
     /// Where the directories are made. What is clean is removed.
     pub directory: PathBuf,
+    /// What ends a life.
+    pub cut: Cut,
     /// For controls.
     pub tamper: Option<Tamper>,
     /// For controls. Is given the directory that holds `store`.
     pub sabotage: Option<Sabotage>,
 }
 
-/// When a child is killed.
-#[derive(Clone, Copy, Debug)]
-enum Moment {
-    /// After so many acknowledged events.
-    Acknowledged(u64),
-    /// So long after it was started: while it opens its engine, if early.
-    Delay(Duration),
-    /// So long after its first acknowledged event.
-    AfterFirst(Duration),
-    /// Not at all.
-    Never,
+/// What ends a life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cut {
+    /// SIGKILL. A quarter of the stores are buffered.
+    Kill,
+    /// The store's disk loses its power; then SIGKILL.
+    Power,
+    /// The same, and no store is synced: the control, which must lose something.
+    PowerUnsynced,
+    /// A store in memory forgets what was not synced: where no power can be cut.
+    Memory,
 }
 
-impl Moment {
-    fn draw(chance: &mut Chance) -> Self {
-        let micros = |chance: &mut Chance, bound| Duration::from_micros(chance.below(bound));
-        match chance.below(10) {
-            0..4 => Self::Acknowledged(1 + chance.below(500)),
-            4..7 => Self::Delay(micros(chance, 60_000)),
-            _ => Self::AfterFirst(micros(chance, 20_000)),
+impl Cut {
+    /// As it is called in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Kill => "kill",
+            Self::Power => "power",
+            Self::PowerUnsynced => "power without syncs",
+            Self::Memory => "power (a store in memory stands in)",
         }
     }
 }
@@ -120,11 +125,6 @@ pub fn run(options: &Options, progress: impl FnMut(&Report) + Send) -> relive::R
     Ok(shared.report.into_inner().0)
 }
 
-#[expect(clippy::disallowed_methods, reason = "when to kill, and when to call a child hung")]
-fn now() -> Instant {
-    Instant::now()
-}
-
 /// What the jobs of a campaign share.
 struct Shared<P> {
     report: Mutex<(Report, P)>,
@@ -143,6 +143,8 @@ struct Job<'a, P> {
 /// What is the same for all lives in a directory.
 struct Setting {
     root: PathBuf,
+    store: PathBuf,
+    disk: Option<Disk>,
     seed: u64,
     buffered: bool,
 }
@@ -164,12 +166,28 @@ impl<P: FnMut(&Report)> Job<'_, P> {
             Error::msg(format!("{}: the campaign's directory cannot be made", root.display())).caused_by(error)
         })?;
         let seed = self.chance.next();
-        let setting = Setting { root, seed, buffered: self.chance.below(4) == 0 };
+        let cut = self.options.cut;
+        let disk = if matches!(cut, Cut::Kill | Cut::Memory) { None } else { Some(Disk::make(&root)?) };
+        let store = disk.as_ref().map_or(root.as_path(), Disk::path).join("store");
+        let buffered = match cut {
+            Cut::Kill => self.chance.below(4) == 0,
+            Cut::Power | Cut::Memory => false,
+            Cut::PowerUnsynced => true,
+        };
+        let mut setting = Setting { root, store, disk, seed, buffered };
         let expected = (0..self.options.run_count)
             .map(|number| RunExpectation { number, result: Program::draw(seed, number).result() });
         let mut history = History { expected: expected.collect(), ..History::default() };
-        let mut found: Vec<_> = self.all_lives(&setting, &mut history.lives)?.into_iter().collect();
-        match logs(&setting.root.join("store"), &mut found) {
+        let mut found: Vec<_>;
+        let read = if cut == Cut::Memory {
+            found = Vec::new();
+            let read = self.lives_in_memory(&setting, &mut history.lives, &mut found)?;
+            logs_in(&read, &mut found)
+        } else {
+            found = self.all_lives(&mut setting, &mut history.lives)?.into_iter().collect();
+            logs(&setting.store, &mut found)
+        };
+        match read {
             Ok(logs) => history.logs = logs,
             Err(error) => found.push(Violation::Unreadable { why: format!("{error:?}") }),
         }
@@ -180,6 +198,8 @@ impl<P: FnMut(&Report)> Job<'_, P> {
         verdict.violations.splice(0..0, found);
         let clean = verdict.violations.is_empty();
         self.shared.report.lock().0.add(verdict);
+        // Unmounts it.
+        setting.disk = None;
         if clean {
             fs::remove_dir_all(&setting.root)?;
         } else {
@@ -192,24 +212,51 @@ impl<P: FnMut(&Report)> Job<'_, P> {
         Ok(())
     }
 
+    fn lives_in_memory(
+        &mut self,
+        setting: &Setting,
+        lives: &mut Vec<Life>,
+        found: &mut Vec<Violation>,
+    ) -> relive::Result<Arc<dyn Read>> {
+        let thread_count = usize::try_from(1 + self.chance.below(3)).unwrap_or(1);
+        let (witness, directory) = (PathBuf::new(), PathBuf::new());
+        let (seed, run_count, buffered) = (setting.seed, self.options.run_count, setting.buffered);
+        let child = ChildOptions { directory, witness, seed, run_count, buffered, failing: false, thread_count };
+        let mut chance = self.chance.clone();
+        let (cuts, store) = memory::lives(&setting.root, &child, &mut chance, || self.goes_on(), lives, found)?;
+        self.chance = chance;
+        let (report, progress) = &mut *self.shared.report.lock();
+        report.kills += cuts;
+        progress(report);
+        Ok(store)
+    }
+
     /// Until all runs have ended; or the child has, by itself.
-    fn all_lives(&mut self, setting: &Setting, lives: &mut Vec<Life>) -> relive::Result<Option<Violation>> {
+    fn all_lives(&mut self, setting: &mut Setting, lives: &mut Vec<Life>) -> relive::Result<Option<Violation>> {
         loop {
             let moment = if self.goes_on() { Moment::draw(&mut self.chance) } else { Moment::Never };
             let threads = 1 + self.chance.below(3);
             let life = lives.len();
-            let (lines, status, silent) = self.one_life(setting, life, threads, moment)?;
-            let killed = status.signal() == Some(9) && !silent;
-            let done = lines.pipe.last() == Some(&Line::Done);
+            let start = self.start(setting, life, threads);
+            let cut = || setting.disk.as_ref().map_or(Ok(()), Disk::cut);
+            let lived = start.live(moment, cut)?;
+            let done = lived.life.pipe.last() == Some(&Line::Done);
+            // Without power it may also end by itself, just before it is killed.
+            let cut = lived.cut && (setting.disk.is_some() || lived.status.signal() == Some(SIGKILL));
+            let why = (lived.silent || !(done || cut)).then(|| start.last_words(&lived));
+            let lines = lived.life;
             {
                 let (report, progress) = &mut *self.shared.report.lock();
-                report.kills += u64::from(killed);
-                report.kills_while_opening += u64::from(killed && lines.pipe.is_empty());
+                report.kills += u64::from(cut);
+                report.kills_while_opening += u64::from(cut && lines.pipe.is_empty());
                 progress(report);
             }
             lives.push(lines);
-            if silent || !(done || killed) {
-                return Ok(Some(Violation::Child { life, why: last_words(&setting.root, life, status, silent) }));
+            if let Some(disk) = setting.disk.as_mut().filter(|_| cut) {
+                disk.restart()?;
+            }
+            if let Some(why) = why {
+                return Ok(Some(Violation::Child { life, why }));
             }
             if done {
                 return Ok(None);
@@ -220,113 +267,40 @@ impl<P: FnMut(&Report)> Job<'_, P> {
         }
     }
 
-    /// Starts a child and sees it to its end. The last value says that it fell silent.
-    fn one_life(
-        &self,
-        setting: &Setting,
-        life: usize,
-        threads: u64,
-        moment: Moment,
-    ) -> relive::Result<(Life, ExitStatus, bool)> {
-        let witness = setting.root.join(format!("witness-{life:04}"));
-        let mut command = Command::new(&self.options.program);
-        command.arg("child").arg("--directory").arg(setting.root.join("store")).arg("--witness").arg(&witness);
-        command.arg("--seed").arg(setting.seed.to_string()).arg("--runs").arg(self.options.run_count.to_string());
-        command.arg("--threads").arg(threads.to_string());
-        if setting.buffered {
-            command.arg("--buffered");
-        }
-        let words = File::create(stderr_path(&setting.root, life))?;
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(words).spawn().map_err(|error| {
-            Error::msg(format!("{}: the child cannot be started", self.options.program.display())).caused_by(error)
-        })?;
-        let lines = read(&mut child)?;
-        let (mut pipe, silent) = watch(&lines, moment)?;
-        // No error if it has ended by itself.
-        child.kill()?;
-        let status = child.wait()?;
-        for line in lines {
-            pipe.push(line?);
-        }
-        let witness = match fs::read(&witness) {
-            Ok(bytes) => decoded(&bytes)?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-            Err(error) => return Err(error.into()),
-        };
-        Ok((Life { pipe, witness }, status, silent))
-    }
-}
-
-/// Reads the child's pipe on a thread of its own, so that a full pipe never holds the child up.
-fn read(child: &mut Child) -> relive::Result<Receiver<io::Result<Line>>> {
-    let stdout = child.stdout.take().ok_or_else(|| Error::msg("the child has no pipe"))?;
-    let (sender, receiver) = channel();
-    std::thread::spawn(move || {
-        let mut reader = BufReader::new(stdout);
-        loop {
-            let mut bytes = Vec::new();
-            let line = match reader.read_until(b'\n', &mut bytes) {
-                // At the end, or a line that was cut by the kill.
-                Ok(_) if !bytes.ends_with(b"\n") => return,
-                Ok(_) => serde_json::from_slice(&bytes).map_err(io::Error::from),
-                Err(error) => Err(error),
-            };
-            if sender.send(line).is_err() {
-                return;
-            }
-        }
-    });
-    Ok(receiver)
-}
-
-/// Takes lines until it is time to kill, or the child has ended. The second value says that it fell silent.
-fn watch(lines: &Receiver<io::Result<Line>>, moment: Moment) -> io::Result<(Vec<Line>, bool)> {
-    let mut pipe = Vec::new();
-    let mut acknowledged = 0;
-    let mut deadline = match moment {
-        Moment::Delay(delay) => Some(now() + delay),
-        _ => None,
-    };
-    loop {
-        let wait = deadline.map_or(SILENCE_MAX, |deadline| deadline.saturating_duration_since(now()));
-        match lines.recv_timeout(wait) {
-            Ok(line) => pipe.push(line?),
-            Err(RecvTimeoutError::Timeout) => return Ok((pipe, deadline.is_none())),
-            Err(RecvTimeoutError::Disconnected) => return Ok((pipe, false)),
-        }
-        if !matches!(pipe.last(), Some(Line::Acknowledged(_))) {
-            continue;
-        }
-        acknowledged += 1;
-        match moment {
-            Moment::Acknowledged(count) if acknowledged >= count => return Ok((pipe, false)),
-            Moment::AfterFirst(delay) if deadline.is_none() => deadline = Some(now() + delay),
-            _ => {}
+    fn start<'a>(&'a self, setting: &'a Setting, life: usize, thread_count: u64) -> Start<'a> {
+        Start {
+            wrapper: &[],
+            program: &self.options.program,
+            root: &setting.root,
+            store: setting.store.clone(),
+            life,
+            seed: setting.seed,
+            run_count: self.options.run_count,
+            thread_count,
+            buffered: setting.buffered,
+            failing: false,
         }
     }
-}
-
-fn stderr_path(root: &Path, life: usize) -> PathBuf {
-    root.join(format!("stderr-{life:04}"))
-}
-
-fn last_words(root: &Path, life: usize, status: ExitStatus, silent: bool) -> String {
-    let words = fs::read(stderr_path(root, life)).unwrap_or_default();
-    let words = String::from_utf8_lossy(&words);
-    let what =
-        if silent { "the child fell silent".to_owned() } else { format!("the child ended by itself ({status})") };
-    format!("{what}; its last words: {:?}", words.trim())
 }
 
 /// The logs of a store that nobody holds any more. One that cannot be read to its end is a violation, and is cut there.
-fn logs(directory: &Path, found: &mut Vec<Violation>) -> relive::Result<BTreeMap<RunId, Vec<(Sequence, Event)>>> {
+pub(super) fn logs(
+    directory: &Path,
+    found: &mut Vec<Violation>,
+) -> relive::Result<BTreeMap<RunId, Vec<(Sequence, Event)>>> {
     let reader = RocksReader::open(directory, SCHEMA.format).map_err(storage_error)?;
-    let reader: Arc<dyn Read> = Arc::new(reader);
+    logs_in(&(Arc::new(reader) as Arc<dyn Read>), found)
+}
+
+fn logs_in(
+    reader: &Arc<dyn Read>,
+    found: &mut Vec<Violation>,
+) -> relive::Result<BTreeMap<RunId, Vec<(Sequence, Event)>>> {
     let mut logs = BTreeMap::new();
-    for stored in inspect::runs(Arc::clone(&reader)) {
+    for stored in inspect::runs(Arc::clone(reader)) {
         let run = stored?.run;
         let mut log = Vec::new();
-        for logged in inspect::events(Arc::clone(&reader), run) {
+        for logged in inspect::events(Arc::clone(reader), run) {
             match logged {
                 Ok(logged) => log.push((logged.sequence, logged.event)),
                 Err(error) => found.push(Violation::Unreadable { why: format!("{error:?}") }),

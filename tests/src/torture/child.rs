@@ -4,11 +4,13 @@
 //!
 //! Invariant: each acknowledged event is in the pipe before the child goes on by it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use futures::future::try_join_all;
+use futures::future::{join_all, try_join_all};
 use relive::{Durability, Engine, Error, ErrorKind};
+use relive_storage::Store;
+use tokio::runtime::{Builder, Runtime};
 
 use super::pipe::{AcknowledgedLine, Line, Pipe};
 use super::task::{Input, torture_run};
@@ -27,6 +29,8 @@ pub struct ChildOptions {
     pub run_count: u32,
     /// Whether the log is only buffered: that, too, survives a SIGKILL.
     pub buffered: bool,
+    /// Whether commits may fail: then it tells what comes of that, and ends in order.
+    pub failing: bool,
     /// Threads of the runtime.
     pub thread_count: usize,
 }
@@ -36,15 +40,25 @@ pub struct ChildOptions {
 /// # Errors
 /// If the engine cannot be opened or does not do what it is asked to; a run's own error is told to the parent.
 pub fn child(options: &ChildOptions) -> relive::Result<()> {
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().worker_threads(options.thread_count).enable_all().build()?;
-    runtime.block_on(live(options))
+    runtime(options)?.block_on(live(options, None, Pipe::stdout()?))
 }
 
-async fn live(options: &ChildOptions) -> relive::Result<()> {
-    let pipe = Arc::new(Pipe::stdout()?);
+/// The same in this process, on a store that forgets in a crash what was not synced; the lines go to a file.
+///
+/// # Errors
+/// As of [`child`]; also when the store fails.
+pub(super) fn child_on(options: &ChildOptions, store: Arc<dyn Store>, pipe: &Path) -> relive::Result<()> {
+    runtime(options)?.block_on(live(options, Some(store), Pipe::file(pipe)?))
+}
+
+fn runtime(options: &ChildOptions) -> relive::Result<Runtime> {
+    Ok(Builder::new_multi_thread().worker_threads(options.thread_count).enable_all().build()?)
+}
+
+async fn live(options: &ChildOptions, store: Option<Arc<dyn Store>>, pipe: Pipe) -> relive::Result<()> {
+    let pipe = Arc::new(pipe);
     let listener = Arc::clone(&pipe);
-    let engine = Engine::builder()
+    let builder = Engine::builder()
         // It is not the runs that kill it.
         .crashes_max(u32::MAX)
         .durability(if options.buffered { Durability::Buffered } else { Durability::Sync })
@@ -52,12 +66,49 @@ async fn live(options: &ChildOptions) -> relive::Result<()> {
         .on_durable(move |acknowledged| {
             let (run, sequence, event) = (acknowledged.run, acknowledged.sequence, acknowledged.event.clone());
             listener.tell(&Line::Acknowledged(AcknowledgedLine { tick: tick(), run, sequence, event }));
-        })
-        .open(&options.directory)
-        .await?;
+        });
+    let opened = match store {
+        Some(store) => builder.open_store(store).await,
+        None => builder.open(&options.directory).await,
+    };
+    let engine = match opened {
+        Err(error) if options.failing => {
+            pipe.tell(&Line::Refused(error.to_string()));
+            return Ok(());
+        }
+        opened => opened?,
+    };
+    if options.failing {
+        return live_failing(&engine, &pipe, options).await;
+    }
     try_join_all((0..options.run_count).map(|number| one(&engine, &pipe, options.seed, number))).await?;
     engine.shutdown().await?;
     pipe.tell(&Line::Done);
+    Ok(())
+}
+
+/// As a life whose commits may fail: everyone who waits is told, and after that the engine takes nothing more.
+async fn live_failing(engine: &Engine, pipe: &Pipe, options: &ChildOptions) -> relive::Result<()> {
+    let all = (0..options.run_count).map(|number| async move {
+        let left = one(engine, pipe, options.seed, number).await.err();
+        if let Some(error) = &left {
+            pipe.tell(&Line::Left(number, error.to_string()));
+        }
+        left.is_some()
+    });
+    let has_failed = join_all(all).await.contains(&true);
+    if has_failed {
+        let number = options.run_count;
+        let call = torture_run(Input { seed: options.seed, number }).id(run_id(number));
+        pipe.tell(&match engine.start(call).await {
+            Ok(_) => Line::Accepted,
+            Err(error) => Line::Refused(error.to_string()),
+        });
+    }
+    let closed = engine.shutdown().await;
+    if !has_failed {
+        pipe.tell(&closed.map_or_else(|error| Line::Refused(error.to_string()), |()| Line::Done));
+    }
     Ok(())
 }
 

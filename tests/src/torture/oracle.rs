@@ -240,7 +240,7 @@ fn check_results(history: &History, violations: &mut Vec<Violation>) -> u64 {
                 _ => {}
             },
             Line::Ended(number, result) => ends.entry(*number).or_default().push(result),
-            Line::Acknowledged(_) | Line::Done => {}
+            Line::Acknowledged(_) | Line::Done | Line::Left(..) | Line::Refused(_) | Line::Accepted => {}
         }
     }
     let mut count = 0;

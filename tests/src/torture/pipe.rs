@@ -7,6 +7,7 @@
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
+use std::path::Path;
 
 use parking_lot::Mutex;
 use relive::{Event, RunId, Sequence};
@@ -25,6 +26,12 @@ pub enum Line {
     Ended(u32, Result<u64, String>),
     /// The engine was shut down, all runs having ended.
     Done,
+    /// Only where commits may fail: the run with this number was left by its engine, and whoever waited was told why.
+    Left(u32, String),
+    /// Only where commits may fail: the engine could not be opened, or took nothing more after it had failed.
+    Refused(String),
+    /// Only where commits may fail: the engine took another run after it had failed. It must not.
+    Accepted,
 }
 
 /// An event is durable.
@@ -70,6 +77,11 @@ impl Pipe {
     /// Standard output, without its buffer.
     pub(crate) fn stdout() -> io::Result<Self> {
         Ok(Self(Mutex::new(File::from(io::stdout().as_fd().try_clone_to_owned()?))))
+    }
+
+    /// A file, for a child that is no process of its own.
+    pub(crate) fn file(path: &Path) -> io::Result<Self> {
+        Ok(Self(Mutex::new(File::create(path)?)))
     }
 
     /// Tells a line. Ends the process if nobody reads any more: a child without a parent is of no use.

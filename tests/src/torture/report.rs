@@ -54,7 +54,7 @@ impl fmt::Display for Report {
         let Self { kills, runs, acknowledged, lost, repeated_after_ack, unfinished, .. } = self;
         write!(
             f,
-            "torture: kills={kills} runs={runs} acknowledged={acknowledged} lost={lost} \
+            "kills={kills} runs={runs} acknowledged={acknowledged} lost={lost} \
              repeated_after_ack={repeated_after_ack} unfinished={unfinished}"
         )
     }

@@ -7,9 +7,9 @@ use relive::{Cancellation, Error, ErrorKind, RunId, RunStatus, TaskOutcome, Trac
 use relive_storage::MemoryStore;
 
 use super::crashes::{Life, cut_at_every_commit, first_life, only_run};
-use super::manual_clock::ManualClock;
 use super::retries::{completed, flaky_body, retried, seconds};
 use super::support::{Probe, builder, event_names, events, guard, open_with};
+use relive_tests::manual_clock::ManualClock;
 
 #[trace(name = "between.plainly", retries = 2)]
 fn plainly(label: String, failures: usize) -> relive::Result<usize> {

@@ -10,8 +10,8 @@ use relive_storage::{
     CommitError, FaultStore, KeyRange, Keyspace, MemoryStore, Order, Outcome, Page, PageLimit, Read, Store, Write,
 };
 
-use super::manual_clock::ManualClock;
 use super::support::{Probe, builder, guard, open_with};
+use relive_tests::manual_clock::ManualClock;
 
 /// What a test does with an engine in each life: the same, as a caller that is started again would.
 pub(crate) struct Life {

@@ -31,7 +31,6 @@ mod ids;
 mod iterators;
 mod lifecycle;
 mod lingering;
-mod manual_clock;
 mod methods;
 mod nested;
 mod observed;

@@ -16,8 +16,8 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::layer::{Context, SubscriberExt};
 use tracing_subscriber::registry::{LookupSpan, Registry};
 
-use super::manual_clock::ManualClock;
 use super::support::{Probe, builder, guard, open, open_with};
+use relive_tests::manual_clock::ManualClock;
 
 type Fields = BTreeMap<&'static str, String>;
 

@@ -11,9 +11,9 @@ use parking_lot::Mutex;
 use relive::{Builder, Engine, task, trace};
 use relive_storage::MemoryStore;
 
-use super::manual_clock::ManualClock;
 use super::observed::{holds, say, talks, tries};
 use super::support::{Probe, builder, guard, open_with};
+use relive_tests::manual_clock::ManualClock;
 
 /// Counters and gauges by name and labels, and what was recorded in histograms.
 #[derive(Clone, Default)]

@@ -9,8 +9,8 @@ use relive::{Error, ErrorKind, Event, RunStatus, TraceOutcome, task, trace};
 use relive_storage::{FaultStore, MemoryStore};
 
 use super::cuts::{cut_everywhere, outcome_by_label, starts};
-use super::manual_clock::ManualClock;
 use super::support::{Probe, builder, events, guard, listening, open, open_with};
+use relive_tests::manual_clock::ManualClock;
 
 /// A gate for threads.
 #[derive(Debug, Default)]

@@ -6,8 +6,8 @@ use relive::{Cancellation, Error, ErrorKind, Event, RunId, TraceCompleted, Trace
 use relive_storage::{FaultStore, MemoryStore};
 
 use super::crashes::{Life, cut_at_every_commit, only_run};
-use super::manual_clock::ManualClock;
 use super::support::{Probe, builder, event_names, events, guard, listening, open_with};
+use relive_tests::manual_clock::ManualClock;
 
 /// Fails so often, then returns how often it was called.
 pub(super) fn flaky_body(label: &str, failures: usize) -> relive::Result<usize> {

@@ -7,9 +7,9 @@ use relive_storage::{FaultStore, MemoryStore};
 use serde::{Deserialize, Serialize};
 
 use super::crashes::{Life, cut_at_every_commit, first_life, only_run};
-use super::manual_clock::ManualClock;
 use super::retries::{completed, flaky_body, seconds};
 use super::support::{Probe, builder, events, guard, listening, open, open_with};
+use relive_tests::manual_clock::ManualClock;
 
 /// What a person answers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

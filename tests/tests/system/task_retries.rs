@@ -9,9 +9,9 @@ use parking_lot::Mutex;
 use relive::{Cancellation, Cause, Error, ErrorKind, Event, RunId, RunState, RunStatus, TaskOutcome, task, trace};
 
 use super::crashes::{GatedStore, Life, cut_at_every_commit, first_life, only_run};
-use super::manual_clock::ManualClock;
 use super::retries::{flaky_body, seconds};
 use super::support::{Probe, builder, events, guard};
+use relive_tests::manual_clock::ManualClock;
 
 #[trace(name = "task_retries.step")]
 async fn step(label: String) -> relive::Result<usize> {

@@ -3,9 +3,9 @@
 use relive::{Engine, RunStatus, task, trace};
 use relive_storage::MemoryStore;
 
-use super::manual_clock::ManualClock;
 use super::retries::{flaky_body, seconds};
 use super::support::{Probe, builder, guard, open_with};
+use relive_tests::manual_clock::ManualClock;
 
 #[trace(name = "turns.flaky", retries = 1, backoff(first = "10s", jitter = false))]
 async fn flaky() -> relive::Result<usize> {

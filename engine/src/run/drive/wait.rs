@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
 
 use relive_storage::Operation;
+use relive_storage::planted::{Planted, planted};
 
 use crate::error::{ErrorKind, Result, storage_error};
 use crate::event::{ErrorRecord, Event, TraceOutcome};
@@ -84,7 +85,8 @@ impl Drive {
         let clock = &self.shared.environment.clock;
         let at = |started: crate::id::Timestamp, span: Option<std::time::Duration>| {
             let due = crate::id::Timestamp(started.0.saturating_add(i64::try_from(span?.as_micros()).ok()?));
-            Some(clock.elapsed().saturating_add(until(clock.now(), due)))
+            let (now, elapsed) = plan.made_at;
+            Some(elapsed.saturating_add(until(now, due)))
         };
         let attempt_end = at(plan.attempt_started_at, plan.definition.policy.timeout).map(|due| (due, true));
         let run_end = at(plan.series_started_at, plan.definition.policy.deadline).map(|due| (due, false));
@@ -167,7 +169,7 @@ impl Drive {
             let durable = self.release_and_flush(received.stop)?;
             if received.stop.is_none() {
                 while let Some((end, index)) = self.waiting.front().copied()
-                    && end <= durable
+                    && (end <= durable || planted(Planted::NoBarrier))
                 {
                     self.waiting.pop_front();
                     if let Some(slot) = self.shared.state.lock().traces.get_mut(&index) {

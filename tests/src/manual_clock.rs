@@ -1,6 +1,6 @@
 //! A clock that stands still until a test moves it.
 //!
-//! Wall clock and elapsed time move together by [`ManualClock::advance`]; the wall clock alone by [`ManualClock::jump`], as
+//! Given to an engine by tests and by the campaign. Wall clock and elapsed time move together by [`ManualClock::advance`]; the wall clock alone by [`ManualClock::jump`], as
 //! when somebody sets it. A test waits for who sleeps, and then moves the time: nothing depends on how fast anything is.
 //!
 //! Invariant: a sleeper is woken when elapsed time has reached what it sleeps for, never by the wall clock.
@@ -14,7 +14,8 @@ use std::time::Duration;
 use relive::{Clock, Timestamp};
 use tokio::sync::watch;
 
-use super::support::guard;
+/// How long a test waits for who is to sleep: a minute, hundreds of times what that takes.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The moment at which every test's first life begins, in microseconds: some day in 2033.
 const FIRST_MOMENT: i64 = 2_000_000_000_000_000;
@@ -30,7 +31,7 @@ struct Time {
 
 /// A clock that a test moves. Clones are the same clock.
 #[derive(Clone, Debug)]
-pub(crate) struct ManualClock(Arc<watch::Sender<Time>>);
+pub struct ManualClock(Arc<watch::Sender<Time>>);
 
 impl Default for ManualClock {
     fn default() -> Self {
@@ -45,12 +46,12 @@ impl ManualClock {
     }
 
     /// The clock of the process's next life, so much later by the wall clock. Elapsed time starts anew.
-    pub(crate) fn next_life(&self, later: Duration) -> Self {
+    pub fn next_life(&self, later: Duration) -> Self {
         Self::at(self.now().0 + micros(later))
     }
 
     /// Time passes: whoever is due by then is woken.
-    pub(crate) fn advance(&self, by: Duration) {
+    pub fn advance(&self, by: Duration) {
         self.0.send_modify(|time| {
             time.wall += micros(by);
             time.elapsed += by;
@@ -58,33 +59,35 @@ impl ManualClock {
     }
 
     /// Somebody sets the wall clock: no time passes.
-    pub(crate) fn jump(&self, seconds: i64) {
+    pub fn jump(&self, seconds: i64) {
         self.0.send_modify(|time| time.wall += seconds * 1_000_000);
     }
 
     /// Waits until somebody sleeps who has so much left to sleep.
-    pub(crate) async fn sleeps(&self, left: Duration) {
+    pub async fn sleeps(&self, left: Duration) {
         let mut receiver = self.0.subscribe();
         let sleeps = |time: &Time| time.sleepers.values().any(|due| due.saturating_sub(time.elapsed) == left);
-        let found = tokio::time::timeout(Duration::from_secs(20), receiver.wait_for(sleeps)).await.is_ok();
+        let found = tokio::time::timeout(PATIENCE, receiver.wait_for(sleeps)).await.is_ok();
         assert!(found, "nobody sleeps for {left:?}, but for {:?}", self.lefts());
     }
 
     /// Waits until so many sleep; gives what each has left, the shortest first.
-    pub(crate) async fn sleepers(&self, count: usize) -> Vec<Duration> {
+    pub async fn sleepers(&self, count: usize) -> Vec<Duration> {
         let mut receiver = self.0.subscribe();
-        guard(receiver.wait_for(|time| time.sleepers.len() == count)).await.expect("the clock holds the sender");
+        let count = receiver.wait_for(|time| time.sleepers.len() == count);
+        assert!(tokio::time::timeout(PATIENCE, count).await.is_ok(), "{:?} sleep", self.lefts());
         self.lefts()
     }
 
     /// Waits until so many sleep, or more.
-    pub(crate) async fn sleeping(&self, count: usize) {
+    pub async fn sleeping(&self, count: usize) {
         let mut receiver = self.0.subscribe();
-        guard(receiver.wait_for(|time| time.sleepers.len() >= count)).await.expect("the clock holds the sender");
+        let count = receiver.wait_for(|time| time.sleepers.len() >= count);
+        assert!(tokio::time::timeout(PATIENCE, count).await.is_ok(), "{:?} sleep", self.lefts());
     }
 
     /// What each who sleeps has left, the shortest first.
-    pub(crate) fn lefts(&self) -> Vec<Duration> {
+    pub fn lefts(&self) -> Vec<Duration> {
         let time = self.0.borrow();
         let mut lefts: Vec<_> = time.sleepers.values().map(|due| due.saturating_sub(time.elapsed)).collect();
         lefts.sort_unstable();
@@ -92,13 +95,13 @@ impl ManualClock {
     }
 
     /// How often anybody began to sleep.
-    pub(crate) fn slept_count(&self) -> u64 {
+    pub fn slept_count(&self) -> u64 {
         self.0.borrow().slept_count
     }
 
     /// From here on time flows by itself whenever somebody sleeps: to the moment at which the first is due. Until the guard
     /// is dropped.
-    pub(crate) fn flow(&self) -> Flowing {
+    pub fn flow(&self) -> Flowing {
         let clock = self.clone();
         Flowing(tokio::spawn(async move {
             let mut receiver = clock.0.subscribe();
@@ -113,7 +116,8 @@ impl ManualClock {
 }
 
 /// Ends the flow of time when it is dropped.
-pub(crate) struct Flowing(tokio::task::JoinHandle<()>);
+#[derive(Debug)]
+pub struct Flowing(tokio::task::JoinHandle<()>);
 
 impl Drop for Flowing {
     fn drop(&mut self) {

@@ -1,0 +1,91 @@
+//! Planted faults: bugs that are switched on one at a time, to see that the fault campaign finds them.
+//!
+//! Asked by `rocks`, `guard` and by the engine, each with one line where the bug would be; listed by the `torture` binary.
+//!
+//! Invariant: without the feature `planted-faults`, which nothing enables by itself, [`planted`] is the constant `false`,
+//! and what it guards is not compiled in.
+
+/// A bug.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Planted {
+    /// The store does not sync what it is asked to.
+    Unsynced,
+    /// The store calls a write that failed a success.
+    SwallowedError,
+    /// The engine goes on after a failed commit.
+    NotPoisoned,
+    /// The write-ahead log is not looked at before RocksDB opens it.
+    IgnoredGuard,
+    /// A torn end is cut off also below the mark.
+    CutBelowMark,
+    /// Events are acknowledged before their commit.
+    AcknowledgedEarly,
+    /// A group is acknowledged at once and written with the next one: the last never is.
+    LastGroupDropped,
+    /// Effects begin before their start is durable.
+    NoBarrier,
+    /// A record's chain to the one before it is not compared.
+    UncheckedChain,
+    /// The end of a step is not compared with the log.
+    UncheckedStep,
+    /// Two results are handed over before the body is polled.
+    TwoAtOnce,
+    /// An unfinished run is taken up twice.
+    TakenUpTwice,
+    /// Equal calls have one occurrence.
+    ReusedOccurrence,
+    /// A trace that the body dropped is recorded as a success.
+    DropCompleted,
+    /// A signal is acknowledged and not written.
+    LostSignal,
+    /// A failure is cached.
+    CachedFailure,
+    /// A cached result is found by the hash of its input alone.
+    HashOnly,
+    /// What is due is reckoned by the wall clock of the moment, also within one life.
+    WallClock,
+}
+
+impl Planted {
+    /// All of them.
+    pub const ALL: [Self; 18] = [
+        Self::Unsynced,
+        Self::SwallowedError,
+        Self::NotPoisoned,
+        Self::IgnoredGuard,
+        Self::CutBelowMark,
+        Self::AcknowledgedEarly,
+        Self::LastGroupDropped,
+        Self::NoBarrier,
+        Self::UncheckedChain,
+        Self::UncheckedStep,
+        Self::TwoAtOnce,
+        Self::TakenUpTwice,
+        Self::ReusedOccurrence,
+        Self::DropCompleted,
+        Self::LostSignal,
+        Self::CachedFailure,
+        Self::HashOnly,
+        Self::WallClock,
+    ];
+}
+
+/// The variable that names the bug of a process, as `Planted` spells it.
+pub const VARIABLE: &str = "RELIVE_PLANTED";
+
+/// Whether this process has the bug.
+#[cfg(not(feature = "planted-faults"))]
+#[inline(always)]
+pub const fn planted(_: Planted) -> bool {
+    false
+}
+
+/// Whether this process has the bug.
+#[cfg(feature = "planted-faults")]
+pub fn planted(bug: Planted) -> bool {
+    static CHOSEN: std::sync::LazyLock<Option<Planted>> = std::sync::LazyLock::new(|| {
+        let name = std::env::var(VARIABLE).ok()?;
+        Planted::ALL.into_iter().find(|bug| format!("{bug:?}") == name)
+    });
+    *CHOSEN == Some(bug)
+}
