@@ -17,7 +17,7 @@ use rustc_hash::FxHashMap;
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::cache::Ledger;
-use crate::commit::{Committer, CommitterThread};
+use crate::commit::{Commits, Committer, CommitterThread};
 use crate::definition::{Registry, TaskDefinition};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, Parent, Rerun, TaskCompleted, TaskOutcome};
@@ -104,8 +104,12 @@ impl Engine {
         let cache = crate::cache::ledger(store.as_ref(), &options)?;
         let acknowledges = options.on_durable.is_some();
         let metrics = Arc::new(Metrics::new(registry.traces().map(|trace| trace.name)));
-        let (committer, thread) =
-            Committer::start(Arc::clone(&store), options.durability, options.on_durable, Arc::clone(&metrics))?;
+        let commits = Commits::new(Arc::clone(&store), options.durability, options.on_durable, Arc::clone(&metrics));
+        let (committer, thread) = if options.commits_in_place {
+            (Committer::in_place(commits), None)
+        } else {
+            Committer::start(commits).map(|(committer, thread)| (committer, Some(thread)))?
+        };
         let store: Arc<dyn Read> = store;
         let (redaction, drawn) = redaction_key(store.as_ref(), options.entropy.as_ref())?;
         let (epoch, in_order) = crate::recover::next_epoch(store.as_ref(), &committer, drawn).await?;
@@ -124,6 +128,7 @@ impl Engine {
                 redaction,
                 decoy: options.strict.then(decoy),
                 lingering: Arc::default(),
+                interposer: options.interposer,
                 runtime: runtime.clone(),
                 metrics,
             }),
@@ -138,7 +143,7 @@ impl Engine {
             closed: AtomicBool::new(false),
             alive: Mutex::new(Some(alive)),
             ended: tokio::sync::Mutex::new(Some(ended)),
-            thread: Mutex::new(Some(thread)),
+            thread: Mutex::new(thread),
             grace: options.shutdown_grace,
             crashes_max: options.crashes_max,
         });
