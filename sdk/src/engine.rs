@@ -290,12 +290,6 @@ impl Engine {
         self.0.signal(run, name, payload).await
     }
 
-    /// What is stored.
-    #[cfg(feature = "testing")]
-    pub(crate) fn inner_store(&self) -> Result<Arc<dyn relive_storage::Read>> {
-        self.0.store()
-    }
-
     /// A new attempt of a run that failed, was cancelled, diverged, or waits for its task: nothing happens until it is
     /// awaited. What earlier attempts found is not found again.
     pub fn resume(&self, run: RunId) -> Resume {

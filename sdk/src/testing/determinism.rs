@@ -38,9 +38,9 @@ use crate::engine::{Builder, Engine};
 /// How many inputs are drawn, if nothing is said: 256, as proptest does.
 pub const CASES: u32 = 256;
 
-/// How many points of a case are explored, if nothing is said: 24, beside the first runs. All that a task of a few calls
-/// has; a debug build explores about so many in some ten milliseconds.
-pub const POINTS: usize = 24;
+/// How many interruptions of a case are explored, if nothing is said, and half as many other points: 12, so that all of a
+/// task of a few calls are, and a debug build explores a thousand cases in some ten seconds.
+pub const POINTS: usize = 12;
 
 /// How often a point is tried when a failure is made as small as can be: 8, so that what chance hides is seen.
 const TRIES: usize = 8;
@@ -238,8 +238,8 @@ impl<F: TaskFunction<M>, M, S> Determinism<F, M, S> {
         self
     }
 
-    /// How many points of each case are explored: where there are more, interruptions and others are drawn, half and half.
-    /// Default: [`POINTS`].
+    /// How many interruptions of each case are explored, and half as many other points (orders, failures, cancellations, lost
+    /// acknowledgements): all of them where there are so few, else a sample. Default: [`POINTS`].
     pub fn points(mut self, points: usize) -> Self {
         self.settings.points = points;
         self
@@ -348,6 +348,8 @@ struct Search<'a, F, M, S> {
     task: Cell<&'static str>,
     report: RefCell<Report>,
     kept: RefCell<Vec<Kept>>,
+    /// The failure that was seen last, told.
+    seen: RefCell<Option<Box<Failure>>>,
 }
 
 impl<'a, F, M, S> Search<'a, F, M, S>
@@ -368,6 +370,7 @@ where
             task: Cell::new("?"),
             report: RefCell::default(),
             kept: RefCell::default(),
+            seen: RefCell::default(),
         }
     }
 
@@ -384,7 +387,11 @@ where
                     self.keep(&input, explored);
                     Ok(())
                 }
-                Err(failed) => Err(TestCaseError::fail(failed.finding.check.to_string())),
+                Err(failed) => {
+                    let reason = failed.finding.check.to_string();
+                    *self.seen.borrow_mut() = Some(self.told(&input, &failed));
+                    Err(TestCaseError::fail(reason))
+                }
             }
         });
         match result {
@@ -427,7 +434,8 @@ where
 
     /// Explores one input.
     fn explore(&self, input: &F::Input, seed: u64, budget: Budget) -> Result<Explored, Box<Failed>> {
-        self.runtime.block_on(async {
+        relive_engine::panic::keep_quiet(true);
+        let explored = self.runtime.block_on(async {
             let start = |engine: Engine| -> Pin<Box<dyn Future<Output = Result<RunId, Error>> + '_>> {
                 let input = input.clone();
                 Box::pin(async move {
@@ -448,7 +456,9 @@ where
                 watched: settings.watched.clone(),
             };
             explore(&world, budget).await
-        })
+        });
+        relive_engine::panic::keep_quiet(false);
+        explored
     }
 
     fn keep(&self, input: &F::Input, explored: Explored) {
@@ -464,29 +474,25 @@ where
     /// The smallest way in which this input fails.
     fn smallest(&self, input: &F::Input, seed: u64) -> Box<Failure> {
         let budget = Budget { points: POINTS_SMALLEST, tries: TRIES, slowly: true };
-        let failed = self.explore(input, seed, budget);
-        let input = format!("{input:?}");
-        match failed {
-            Err(failed) => Box::new(Failure {
-                check: failed.finding.check,
-                point: failed.point.to_string(),
-                story: story::tell(self.task.get(), &input, &failed),
-                input,
-                seed: self.seed,
-            }),
-            // It failed once; chance hides it now.
-            Ok(_) => Box::new(Failure {
-                check: Check::Calls,
-                point: "now and then".to_owned(),
-                story: format!(
-                    "task {} is not deterministic: with input {input} it did something else than before, and then did not: it \
-                     depends on chance, or on what happens outside",
-                    self.task.get()
-                ),
-                input,
-                seed: self.seed,
-            }),
+        match self.explore(input, seed, budget) {
+            Err(failed) => self.told(input, &failed),
+            // Chance hides it now: what was seen then.
+            Ok(_) => match self.seen.take() {
+                Some(seen) => seen,
+                None => unreachable!("what failed was told"),
+            },
         }
+    }
+
+    fn told(&self, input: &F::Input, failed: &Failed) -> Box<Failure> {
+        let input = format!("{input:?}");
+        Box::new(Failure {
+            check: failed.finding.check,
+            point: failed.point.to_string(),
+            story: story::tell(self.task.get(), &input, failed),
+            input,
+            seed: self.seed,
+        })
     }
 
     /// Has another process replay what was kept.

@@ -143,9 +143,9 @@ fn received(sent: Sent) -> Kept {
             None => Operation::Delete { keyspace, key },
         }
     };
-    let written = sent.writes.into_iter().map(|(wall, operations)| Written {
-        write: Write { preconditions: Vec::new(), operations: operations.into_iter().map(operation).collect() },
-        wall,
+    let written = sent.writes.into_iter().map(|(wall, operations)| {
+        let operations = operations.into_iter().map(operation).collect();
+        Written::new(Write { preconditions: Vec::new(), operations }, wall)
     });
     Kept { input: String::new(), run: RunId::from_bytes(sent.run), written: written.collect() }
 }

@@ -69,7 +69,7 @@ pub(crate) struct Failed {
 /// How much is explored of a case.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Budget {
-    /// Points besides the first two runs.
+    /// Interruptions; and half as many other points.
     pub(crate) points: usize,
     /// How often a point is tried before it passes: what chance decides may come out right.
     pub(crate) tries: usize,
@@ -129,17 +129,13 @@ pub(crate) async fn explore(world: &World<'_>, budget: Budget) -> Outcome<Explor
     Ok(Explored { report, reference })
 }
 
-/// The points to explore: all, or all interruptions up to half of the budget and a sample of the others.
+/// The points to explore: of the interruptions, and of the others half as many, all or a sample.
 fn points(world: &World<'_>, reference: &Lived, count_max: usize) -> Vec<Point> {
     let (_, commit_count) = plan::commits(reference);
     let mut interruptions = plan::interruptions(commit_count);
     let mut others = plan::others(reference, &world.memory, world.seed);
-    if interruptions.len() + others.len() > count_max {
-        let others_max = others.len().min(count_max / 2);
-        sample(&mut interruptions, count_max - others_max, world.seed);
-        let rest = count_max - interruptions.len();
-        sample(&mut others, rest, world.seed);
-    }
+    sample(&mut interruptions, count_max, world.seed);
+    sample(&mut others, count_max.div_ceil(2), world.seed);
     interruptions.append(&mut others);
     interruptions
 }

@@ -20,8 +20,8 @@ use relive_storage::Store;
 use super::clock::{FIRST_MOMENT, VirtualClock};
 use super::direct::{Director, Order};
 use super::entropy::{self, SeededEntropy};
-use super::log::{self, Log};
-use super::recorder::{Lost, Recorder, Written, is_signal};
+use super::log::Log;
+use super::recorder::{Lost, Recorder, Written};
 use super::stage::{Injected, Manner, Memory, Moments, Scope, Stage};
 use super::stub::Stubs;
 use crate::engine::{Builder, Engine};
@@ -122,10 +122,10 @@ impl World<'_> {
                 return lived;
             }
         };
-        let sent = written.iter().filter(|written| is_signal(&written.write)).count();
+        let sent = written.iter().filter(|written| written.is_signal()).count();
         let signals = self.signals.iter().skip(sent).cloned().collect();
         let mut director = Director::new(&engine, &stage, &clock, &script.order, self.seed, signals, done);
-        match self.run(&engine, left, &mut director, done).await {
+        match self.run(&engine, &recorder, left, &mut director, done).await {
             Ok(run) => lived.run = Some(run),
             Err((run, error)) => {
                 lived.run = run;
@@ -135,8 +135,9 @@ impl World<'_> {
         lived.decision_count = director.decision_count();
         lived.contended = director.contended();
         if let Some(run) = lived.run {
-            lived.log = Log::of(&engine, run).unwrap_or_default();
-            if lived.error.is_none() {
+            lived.log = log_of(&recorder, run);
+            // What was interrupted is compared with what was not, and that was replayed.
+            if lived.error.is_none() && left.is_none() {
                 self.replay(&engine, run, &mut lived).await;
             }
         }
@@ -155,6 +156,8 @@ impl World<'_> {
         let builder = Engine::builder().strict(true).crashes_max(u32::MAX).shutdown_grace(Duration::ZERO);
         let builder = self.set_ups.iter().fold(builder, |builder, set_up| set_up(builder));
         let builder = builder.clock(clock.clone()).entropy(SeededEntropy::new(entropy::next(&mut state)));
+        let told = Arc::clone(recorder);
+        let builder = builder.on_durable(move |durable| told.durable(durable.run, durable.sequence, &durable.event));
         builder.tested(Arc::new(stage.clone())).open_store(Arc::clone(recorder) as Arc<dyn Store>).await
     }
 
@@ -162,6 +165,7 @@ impl World<'_> {
     async fn run(
         &self,
         engine: &Engine,
+        recorder: &Recorder,
         left: Option<RunId>,
         director: &mut Director<'_>,
         done: Done,
@@ -172,14 +176,14 @@ impl World<'_> {
         };
         let failed = |error| (Some(run), error);
         director.of(run);
-        let mut ended = self.ended(engine, run, director).await;
+        let mut ended = self.ended(engine, recorder, run, director).await;
         if done.cancelled_at.is_some() && director.has_cancelled() {
             director.go_on();
             // If the run had ended before, that is the end.
             match engine.resume(run).await {
                 Ok(handle) => {
                     drop(handle);
-                    ended = self.ended(engine, run, director).await;
+                    ended = self.ended(engine, recorder, run, director).await;
                 }
                 Err(error) if error.kind() == ErrorKind::Ended => {}
                 Err(error) => return Err(failed(error)),
@@ -189,7 +193,13 @@ impl World<'_> {
     }
 
     /// Directs the run until it has ended; an error says why it cannot.
-    async fn ended(&self, engine: &Engine, run: RunId, director: &mut Director<'_>) -> Result<(), Error> {
+    async fn ended(
+        &self,
+        engine: &Engine,
+        recorder: &Recorder,
+        run: RunId,
+        director: &mut Director<'_>,
+    ) -> Result<(), Error> {
         let handle = engine.handle::<Value, Error>(run)?;
         let mut outcome = std::pin::pin!(handle.into_future());
         let result = tokio::select! {
@@ -199,10 +209,7 @@ impl World<'_> {
         };
         let Err(error) = result else { return Ok(()) };
         // The task's own failure is how it ends; what the engine says is not.
-        match engine.inner_store() {
-            Ok(store) if log::outcome(store.as_ref(), run).is_some() => Ok(()),
-            _ => Err(error),
-        }
+        if log_of(recorder, run).ended.is_some() { Ok(()) } else { Err(error) }
     }
 
     /// Replays the finished run.
@@ -217,4 +224,10 @@ impl World<'_> {
             lived.changed = (before != after).then_some((before, after));
         }
     }
+}
+
+/// The log of a run, as far as it was told to be durable.
+fn log_of(recorder: &Recorder, run: RunId) -> Log {
+    let events = recorder.written().into_iter().flat_map(|written| written.events());
+    Log::made(events.filter(|(of, ..)| *of == run).map(|(_, at, event)| (at, event)))
 }

@@ -66,16 +66,21 @@ impl Log {
     /// # Errors
     /// If it cannot be read.
     pub(crate) fn of(engine: &Engine, run: RunId) -> crate::Result<Self> {
+        let events = engine.events(run).map(|logged| logged.map(|logged| (logged.sequence, logged.event)));
+        Ok(Self::made(events.collect::<crate::Result<Vec<_>>>()?))
+    }
+
+    /// The log that these events are.
+    pub(crate) fn made(events: impl IntoIterator<Item = (Sequence, Event)>) -> Self {
         let mut log = Self::default();
         let mut calls = BTreeMap::new();
-        for logged in engine.events(run) {
-            let logged = logged?;
-            log.add(logged.sequence, &logged.event, &mut calls);
+        for (at, event) in events {
+            log.add(at, &event, &mut calls);
         }
         for step in &mut log.steps {
             step.did.sort_unstable();
         }
-        Ok(log)
+        log
     }
 
     /// `calls`: what began, by position, and whether it is answered within its step.
@@ -119,7 +124,7 @@ impl Log {
                     _ => Ended::Cancelled,
                 };
                 self.did(format!("ends: {ended}"));
-                self.ended = Some(ended);
+                self.ended = completed.retry_at.is_none().then_some(ended);
             }
             // What stands beside the steps comes as it comes.
             _ => {}
@@ -146,13 +151,5 @@ impl Log {
             lines.extend(step.did.iter().map(|did| format!("       {did}")));
         }
         lines
-    }
-}
-
-/// The last record of a run's outcome, if it has one.
-pub(crate) fn outcome(store: &dyn relive_storage::Read, run: RunId) -> Option<TaskOutcome> {
-    match relive_engine::log::last_event(store, run) {
-        Ok(Some((_, Event::TaskCompleted(completed)))) if completed.retry_at.is_none() => Some(completed.outcome),
-        _ => None,
     }
 }

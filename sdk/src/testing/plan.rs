@@ -8,7 +8,7 @@ use std::fmt;
 use super::direct::Order;
 use super::entropy;
 use super::life::{Done, Lived, Script};
-use super::recorder::{Lost, batch_of};
+use super::recorder::{Lost, Written};
 use super::stage::{Injected, Memory, Name, Scope};
 
 /// So many contended calls are tried in every order: 4, in 24.
@@ -70,8 +70,7 @@ impl Variant {
 
 /// Where the run's own commits begin among all writes, and how many there are.
 pub(crate) fn commits(lived: &Lived) -> (usize, usize) {
-    let is_own =
-        |write: &super::recorder::Written| batch_of(&write.write).is_some_and(|(run, _)| Some(run) == lived.run);
+    let is_own = |written: &Written| lived.run.is_some_and(|run| written.is_of(run));
     match lived.written.iter().position(is_own) {
         Some(first) => (first, lived.written.len() - first),
         None => (lived.written.len(), 0),

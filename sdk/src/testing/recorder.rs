@@ -20,11 +20,38 @@ use relive_storage::{
 use super::clock::VirtualClock;
 use super::stage::{Scope, Stage};
 
-/// A write, and what the time was then.
+/// A write, what the time was then, and what it logs. Clones share them.
 #[derive(Clone)]
 pub(crate) struct Written {
-    pub(crate) write: Write,
+    pub(crate) write: Arc<Write>,
     pub(crate) wall: i64,
+    events: Arc<Mutex<Vec<Logged>>>,
+}
+
+/// An event of some run.
+pub(crate) type Logged = (RunId, Sequence, Event);
+
+impl Written {
+    pub(crate) fn new(write: Write, wall: i64) -> Self {
+        Self { write: Arc::new(write), wall, events: Arc::default() }
+    }
+
+    /// What it logs.
+    pub(crate) fn events(&self) -> Vec<Logged> {
+        self.events.lock().clone()
+    }
+
+    /// Whether it logs something of this run.
+    pub(crate) fn is_of(&self, run: RunId) -> bool {
+        self.events.lock().first().is_some_and(|(of, ..)| *of == run)
+    }
+
+    /// Whether it puts a signal into an inbox.
+    pub(crate) fn is_signal(&self) -> bool {
+        let is_inbox =
+            |operation: &Operation| matches!(operation, Operation::Put { keyspace, .. } if *keyspace == INBOX);
+        self.write.operations.iter().any(is_inbox)
+    }
 }
 
 /// A commit whose outcome nobody gets to know.
@@ -61,10 +88,12 @@ impl Recorder {
             stage: stage.clone(),
             lost,
         };
-        let writes: Vec<_> = written.iter().map(|written| written.write.clone()).collect();
-        // What held once holds again.
-        let Ok(_) = recorder.memory.commit(&writes, Durability::Sync) else { unreachable!("memory does not fail") };
-        recorder.note(&writes);
+        for written in written {
+            // What held once holds again.
+            let committed = recorder.memory.commit(std::slice::from_ref(&*written.write), Durability::Sync);
+            assert!(committed.is_ok(), "memory does not fail");
+            written.events.lock().iter().for_each(|(run, at, event)| recorder.note(*run, *at, event));
+        }
         Arc::new(recorder)
     }
 
@@ -73,51 +102,46 @@ impl Recorder {
         self.written.lock().clone()
     }
 
-    /// How many writes there are.
-    pub(crate) fn write_count(&self) -> usize {
-        self.written.lock().len()
+    /// An event of the last write is durable.
+    pub(crate) fn durable(&self, run: RunId, at: Sequence, event: &Event) {
+        self.note(run, at, event);
+        if let Some(last) = self.written.lock().last() {
+            last.events.lock().push((run, at, event.clone()));
+        }
     }
 
     /// Tells the stage which calls have succeeded.
-    fn note(&self, writes: &[Write]) {
+    fn note(&self, run: RunId, at: Sequence, event: &Event) {
         let mut calls = self.calls.lock();
-        let mut succeeded = Vec::new();
-        for (run, batch) in writes.iter().filter_map(batch_of) {
-            for (at, event) in (batch.first.0..).map(Sequence).zip(batch.events) {
-                match event {
-                    Event::TraceStarted(started) => {
-                        let outer = started.within.and_then(|outer| calls.0.get(&(run, outer)).copied());
-                        let scope =
-                            outer.unwrap_or_default().within(&started.name, started.input_hash, started.occurrence);
-                        calls.0.insert((run, at), scope);
-                    }
-                    Event::TraceCompleted(completed) if matches!(completed.outcome, TraceOutcome::Ok(_)) => {
-                        let scope: Option<Scope> = calls.0.get(&(run, completed.trace)).map(|scope| *scope.as_bytes());
-                        succeeded.extend(scope.map(|scope| (run, scope)));
-                    }
-                    _ => {}
-                }
+        match event {
+            Event::TraceStarted(started) => {
+                let outer = started.within.and_then(|outer| calls.0.get(&(run, outer)).copied());
+                let scope = outer.unwrap_or_default().within(&started.name, started.input_hash, started.occurrence);
+                calls.0.insert((run, at), scope);
             }
+            Event::TraceCompleted(completed) if matches!(completed.outcome, TraceOutcome::Ok(_)) => {
+                let scope: Option<Scope> = calls.0.get(&(run, completed.trace)).map(|scope| *scope.as_bytes());
+                self.stage.acknowledge(scope.map(|scope| (run, scope)));
+            }
+            _ => {}
         }
-        self.stage.acknowledge(succeeded);
     }
 }
 
-/// The record that a write appends to a log.
-pub(crate) fn batch_of(write: &Write) -> Option<(RunId, Batch)> {
-    write.operations.iter().find_map(|operation| match operation {
+/// What a write logs, read from its bytes.
+fn read_back(write: &Write) -> Vec<Logged> {
+    let batches = write.operations.iter().filter_map(|operation| match operation {
         Operation::Put { keyspace, key, value } if *keyspace == LOG => {
             let run = RunId::from_bytes(key.get(..16)?.try_into().ok()?);
             let (batch, ..) = codec::open::<Batch>(key, value).ok()?;
             Some((run, batch))
         }
         _ => None,
-    })
-}
-
-/// Whether a write puts a signal into an inbox.
-pub(crate) fn is_signal(write: &Write) -> bool {
-    write.operations.iter().any(|operation| matches!(operation, Operation::Put { keyspace, .. } if *keyspace == INBOX))
+    });
+    let events = batches.flat_map(|(run, batch)| {
+        (batch.first.0..).zip(batch.events).map(move |(at, event)| (run, Sequence(at), event))
+    });
+    events.collect()
 }
 
 impl Read for Recorder {
@@ -132,7 +156,7 @@ impl Read for Recorder {
 
 impl Store for Recorder {
     fn commit(&self, writes: &[Write], durability: Durability) -> Result<Vec<Outcome>, CommitError> {
-        let at = self.write_count();
+        let at = self.written.lock().len();
         let is_lost = self.lost.filter(|lost| lost.at <= at);
         if let Some(lost) = is_lost
             && !(lost.survives && lost.at == at)
@@ -140,11 +164,16 @@ impl Store for Recorder {
             return Err(unknown(at));
         }
         let outcomes = self.memory.commit(writes, durability)?;
-        let applied = writes.iter().zip(&outcomes).filter(|(_, outcome)| **outcome == Outcome::Applied);
-        let applied: Vec<_> = applied.map(|(write, _)| write.clone()).collect();
         let wall = self.clock.wall();
-        self.written.lock().extend(applied.iter().map(|write| Written { write: write.clone(), wall }));
-        self.note(&applied);
+        let applied = writes.iter().zip(&outcomes).filter(|(_, outcome)| **outcome == Outcome::Applied);
+        for (write, _) in applied {
+            let written = Written::new(write.clone(), wall);
+            if is_lost.is_some() {
+                // Nobody is told that it is durable.
+                *written.events.lock() = read_back(write);
+            }
+            self.written.lock().push(written);
+        }
         if is_lost.is_some() { Err(unknown(at)) } else { Ok(outcomes) }
     }
 }

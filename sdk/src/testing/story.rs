@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use super::explore::Failed;
 use super::life::Lived;
+use super::log::Log;
 use super::plan::{self, Interruption};
 
 /// So many lines of a log are told.
@@ -46,20 +47,9 @@ fn cut_of(failed: &Failed, reference: &Lived) -> Option<usize> {
     let Some(Interruption::After(count)) = failed.point.interruption else { return None };
     let (first, _) = plan::commits(reference);
     let kept = reference.written.get(..first + count)?;
-    let events = kept.iter().filter_map(|written| super::recorder::batch_of(&written.write));
-    let own = events.filter(|(run, _)| Some(*run) == reference.run);
-    Some(own.map(|(_, batch)| batch.events.iter().filter(|event| begins_step(event)).count()).sum())
-}
-
-/// Whether an event is the first of a step, as logs are told. Of what is answered within a step this cannot be told by the
-/// event alone; then the line is drawn a little late.
-fn begins_step(event: &relive_engine::event::Event) -> bool {
-    use relive_engine::event::{Event, TraceOutcome};
-    match event {
-        Event::TaskStarted(_) | Event::TraceYielded(_) => true,
-        Event::TraceCompleted(completed) => completed.outcome != TraceOutcome::Dropped,
-        _ => false,
-    }
+    let events = kept.iter().flat_map(super::recorder::Written::events);
+    let own = events.filter(|(run, ..)| Some(*run) == reference.run).map(|(_, at, event)| (at, event));
+    Some(Log::made(own).steps.len())
 }
 
 fn told(lived: &Lived, cut: Option<usize>, line: &mut impl FnMut(&str)) {

@@ -5,5 +5,6 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail anywhere")]
 
 mod faults;
+mod many;
 mod sound;
 mod table;
