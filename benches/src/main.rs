@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
-use relive_benches::{Failure, Figure, Others, Part, Setting, Sizes, json_line, peers, table};
 use relive::RunId;
+use relive_benches::{Failure, Figure, Others, Part, Setting, Sizes, json_line, peers, table};
 
 /// From a quarter of a processor on, other programs show in the figures.
 const OTHERS_CORES_MAX: f64 = 0.25;

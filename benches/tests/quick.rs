@@ -2,8 +2,14 @@
 
 use std::process::Command;
 
-const KEYS: [&str; 6] =
-    ["sequential_vs_rocksdb", "throughput_traces_per_s", "cpu_us_per_trace", "replay_events_per_s", "replayer_longest_events_per_s", "cache_hit_us"];
+const KEYS: [&str; 6] = [
+    "sequential_vs_rocksdb",
+    "throughput_traces_per_s",
+    "cpu_us_per_trace",
+    "replay_events_per_s",
+    "replayer_longest_events_per_s",
+    "cache_hit_us",
+];
 
 #[test]
 fn a_quick_run_ends_with_a_line_of_json_and_leaves_nothing_behind() {

@@ -5,16 +5,16 @@ use std::path::PathBuf;
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::export::Export;
-use crate::import::Import;
 use crate::check::Check;
 use crate::diff::Diff;
+use crate::export::Export;
+use crate::import::Import;
 use crate::log::Log;
 use crate::replay::Replay;
 use crate::runs::Runs;
 use crate::show::Show;
-use crate::verify::Verify;
 use crate::step::Step;
+use crate::verify::Verify;
 
 /// Looks into the runs of a Relive store: what ran, what was replayed, what it returned.
 ///

@@ -163,6 +163,13 @@ pub(crate) fn read_payload<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Paylo
     }
 }
 
+/// As [`read_payload`], of a type that borrows.
+pub(crate) fn read_payload_borrowed<'a, T: serde::Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, PayloadError> {
+    let (value, used) = bincode::serde::borrow_decode_from_slice::<InBounds<T>, _>(bytes, PAYLOAD_CONFIGURATION)
+        .map_err(|error| PayloadError::new(error.to_string()))?;
+    exact(value.0, bytes.len() - used)
+}
+
 /// Covers the key, so that a record at another's place is found out, and all bytes but the checksum itself.
 fn checksum(key: &[u8], record: &[u8]) -> u32 {
     let mut checksum = crc32c::crc32c(key);

@@ -1,13 +1,15 @@
 //! Group commit: one thread makes the writes of all runs durable together.
 //!
 //! Submissions come in through a channel; the thread takes all that wait, commits them with one sync, tells
-//! `on_durable`, and wakes the waiters. It needs no async runtime.
+//! `on_durable`, and wakes the waiters. It needs no async runtime. In tests, who submits a write may commit it by itself
+//! instead, in place.
 //!
 //! Invariants: nobody is told before the commit returned; the batches of one run become durable in their order; after a
 //! failed commit everyone of its group and everyone after gets the error.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, TryRecvError, unbounded};
@@ -75,9 +77,17 @@ enum Message {
 /// The way to the committer's thread. Cloned freely; the thread ends when it is closed, or when the last is gone.
 #[derive(Clone)]
 pub(crate) struct Committer {
-    sender: Sender<Message>,
+    way: Way,
     failure: Arc<Mutex<Option<String>>>,
     metrics: Arc<Metrics>,
+}
+
+/// How a write gets committed.
+#[derive(Clone)]
+enum Way {
+    Thread(Sender<Message>),
+    /// By who submits it; and whether that is over.
+    InPlace(Arc<(Commits, AtomicBool)>),
 }
 
 /// The thread, to be waited for at the end.
@@ -85,45 +95,53 @@ pub(crate) type CommitterThread = std::thread::JoinHandle<()>;
 
 impl Committer {
     /// Starts the thread.
-    pub(crate) fn start(
-        store: Arc<dyn Store>,
-        durability: Durability,
-        on_durable: Option<OnDurable>,
-        metrics: Arc<Metrics>,
-    ) -> Result<(Self, CommitterThread)> {
+    pub(crate) fn start(commits: Commits) -> Result<(Self, CommitterThread)> {
         // Unbounded, because the body's thread must not block: each run has at most 1 MiB here (`run`), and runs are
         // bounded.
         let (sender, receiver) = unbounded();
-        let failure = Arc::new(Mutex::new(None));
-        let worker = Worker {
-            store,
-            durability,
-            on_durable,
-            receiver,
-            failure: Arc::clone(&failure),
-            clock: SystemClock::default(),
-            metrics: Arc::clone(&metrics),
-        };
+        let (failure, metrics) = (Arc::clone(&commits.failure), Arc::clone(&commits.metrics));
+        let worker = Worker { commits, receiver };
         let thread =
             std::thread::Builder::new().name("relive-commit".to_owned()).spawn(move || worker.work()).map_err(
                 |error| Error::new(ErrorKind::Storage, "the committer's thread cannot be started").caused_by(error),
             )?;
-        Ok((Self { sender, failure, metrics }, thread))
+        Ok((Self { way: Way::Thread(sender), failure, metrics }, thread))
+    }
+
+    /// Has every write committed by who submits it.
+    pub(crate) fn in_place(commits: Commits) -> Self {
+        let (failure, metrics) = (Arc::clone(&commits.failure), Arc::clone(&commits.metrics));
+        Self { way: Way::InPlace(Arc::new((commits, AtomicBool::new(false)))), failure, metrics }
     }
 
     /// A committer that commits nothing: who submits is told that the engine does not write.
     pub(crate) fn closed(metrics: Arc<Metrics>) -> Self {
         let (sender, _) = unbounded();
-        Self { sender, failure: Arc::default(), metrics }
+        Self { way: Way::Thread(sender), failure: Arc::default(), metrics }
     }
 
     /// Gives a write to the committer. Its waiter is told, also if the committer is gone.
     pub(crate) fn submit(&self, submission: Submission) {
-        self.metrics.commit_queue_depth.increment(1.0);
-        if let Err(refused) = self.sender.send(Message::Submit(submission))
-            && let Message::Submit(submission) = refused.0
-        {
-            self.metrics.commit_queue_depth.decrement(1.0);
+        let refused = match &self.way {
+            Way::Thread(sender) => {
+                self.metrics.commit_queue_depth.increment(1.0);
+                sender.send(Message::Submit(submission)).err().and_then(|refused| {
+                    self.metrics.commit_queue_depth.decrement(1.0);
+                    match refused.0 {
+                        Message::Submit(submission) => Some(submission),
+                        Message::Close => None,
+                    }
+                })
+            }
+            Way::InPlace(place) if place.1.load(Ordering::Acquire) => Some(submission),
+            Way::InPlace(place) => {
+                let Submission { write, events, waiter, sync, .. } = submission;
+                self.metrics.commit_queue_depth.increment(1.0);
+                place.0.commit(&[write], &mut vec![(waiter, events)], sync);
+                None
+            }
+        };
+        if let Some(submission) = refused {
             submission.waiter.tell(Err(&"the engine was shut down".to_owned()));
         }
     }
@@ -137,8 +155,11 @@ impl Committer {
 
     /// Has the thread end, after what was submitted before.
     pub(crate) fn close(&self) {
-        // If it is gone already, that is what was wanted.
-        let _ = self.sender.send(Message::Close);
+        match &self.way {
+            // If it is gone already, that is what was wanted.
+            Way::Thread(sender) => drop(sender.send(Message::Close)),
+            Way::InPlace(place) => place.1.store(true, Ordering::Release),
+        }
     }
 
     /// Why nothing is written any more, if so.
@@ -171,15 +192,20 @@ impl Waiter {
     }
 }
 
-struct Worker {
+/// Makes writes durable, and tells who waits for them.
+pub(crate) struct Commits {
     store: Arc<dyn Store>,
     durability: Durability,
     on_durable: Option<OnDurable>,
-    receiver: Receiver<Message>,
     failure: Arc<Mutex<Option<String>>>,
-    /// The system's, whatever the engine's: it times this thread's own waiting.
+    /// The system's, whatever the engine's: it times what commits take, and the thread's own waiting.
     clock: SystemClock,
     metrics: Arc<Metrics>,
+}
+
+struct Worker {
+    commits: Commits,
+    receiver: Receiver<Message>,
 }
 
 impl Worker {
@@ -205,7 +231,7 @@ impl Worker {
                 next = if full { None } else { self.receiver.try_recv().ok() };
             }
             if !writes.is_empty() {
-                self.commit(&writes, &mut waiting, sync);
+                self.commits.commit(&writes, &mut waiting, sync);
                 writes.clear();
             }
         }
@@ -214,8 +240,9 @@ impl Worker {
     /// Waits for a message; `None` when nobody can send any more. A run that works on its own comes back soon after it was
     /// woken, and sooner than this thread would wake: so it looks for a moment before it sleeps.
     fn next(&self) -> Option<Message> {
-        let began = self.clock.elapsed();
-        while self.clock.elapsed().saturating_sub(began) < SPIN {
+        let clock = &self.commits.clock;
+        let began = clock.elapsed();
+        while clock.elapsed().saturating_sub(began) < SPIN {
             match self.receiver.try_recv() {
                 Ok(message) => return Some(message),
                 Err(TryRecvError::Disconnected) => return None,
@@ -223,6 +250,17 @@ impl Worker {
             }
         }
         self.receiver.recv().ok()
+    }
+}
+
+impl Commits {
+    pub(crate) fn new(
+        store: Arc<dyn Store>,
+        durability: Durability,
+        on_durable: Option<OnDurable>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self { store, durability, on_durable, failure: Arc::default(), clock: SystemClock::default(), metrics }
     }
 
     fn commit(&self, writes: &[Write], waiting: &mut Vec<(Waiter, Vec<Acknowledged>)>, sync: bool) {
@@ -233,7 +271,7 @@ impl Worker {
         if planted(Planted::LastGroupDropped) {
             return self.commit_behind(writes, waiting, durability);
         }
-        // Taken out of its lock at once: a failure is set by this thread only.
+        // Taken out of its lock at once: a failure stays.
         let earlier = self.failure.lock().clone();
         let began = self.clock.elapsed();
         let result = match earlier {

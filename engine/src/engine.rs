@@ -17,7 +17,7 @@ use rustc_hash::FxHashMap;
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::cache::Ledger;
-use crate::commit::{Committer, CommitterThread};
+use crate::commit::{Commits, Committer, CommitterThread};
 use crate::definition::{Registry, TaskDefinition};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, Parent, Rerun, TaskCompleted, TaskOutcome};
@@ -106,8 +106,12 @@ impl Engine {
         let acknowledges = options.on_durable.is_some();
         let metrics = Arc::new(Metrics::new(registry.traces().map(|trace| trace.name)));
         let on_durable = options.on_durable.take();
-        let (committer, thread) =
-            Committer::start(Arc::clone(&store), options.durability, on_durable, Arc::clone(&metrics))?;
+        let commits = Commits::new(Arc::clone(&store), options.durability, on_durable, Arc::clone(&metrics));
+        let (committer, thread) = if options.commits_in_place {
+            (Committer::in_place(commits), None)
+        } else {
+            Committer::start(commits).map(|(committer, thread)| (committer, Some(thread)))?
+        };
         let store: Arc<dyn Read> = store;
         let (redaction, drawn) = redaction_key(store.as_ref(), options.entropy.as_ref())?;
         let (epoch, in_order) = crate::recover::next_epoch(store.as_ref(), &committer, drawn).await?;
@@ -115,7 +119,7 @@ impl Engine {
         let has_threads = runtime.runtime_flavor() != tokio::runtime::RuntimeFlavor::CurrentThread;
         let company = has_threads.then(Arc::<Company>::default);
         let settings = Settings { committer, epoch, acknowledges, strict: options.strict, company };
-        let parts = Parts { store, registry, settings, redaction, metrics, cache, runtime, thread: Some(thread) };
+        let parts = Parts { store, registry, settings, redaction, metrics, cache, runtime, thread, writes: true };
         let inner = Arc::new(Inner::new(parts, options));
         let engine = Self(Arc::new(Owner(Arc::clone(&inner))));
         crate::recover::take_up(&inner, in_order)?;
@@ -301,15 +305,16 @@ struct Parts {
     metrics: Arc<Metrics>,
     cache: Arc<Ledger>,
     runtime: tokio::runtime::Handle,
-    /// `None` if nothing is written: then nothing is started, either.
+    /// `None` if whoever submits commits.
     thread: Option<CommitterThread>,
+    /// If not, nothing is started, either.
+    writes: bool,
 }
 
 impl Inner {
     fn new(parts: Parts, options: Options) -> Self {
-        let Parts { store, registry, settings, redaction, metrics, cache, runtime, thread } = parts;
+        let Parts { store, registry, settings, redaction, metrics, cache, runtime, thread, writes } = parts;
         let (alive, ended) = mpsc::channel(1);
-        let writes = thread.is_some();
         Self {
             store: RwLock::new(Some(store)),
             registry,
@@ -321,6 +326,7 @@ impl Inner {
                 redaction,
                 decoy: options.strict.then(decoy),
                 lingering: Arc::default(),
+                interposer: options.interposer,
                 runtime: runtime.clone(),
                 metrics,
             }),
@@ -353,7 +359,10 @@ impl Inner {
         let committer = Committer::closed(Arc::clone(&metrics));
         let settings =
             Settings { committer, epoch: Epoch(0), acknowledges: false, strict: options.strict, company: None };
-        Ok(Self::new(Parts { store, registry, settings, redaction, metrics, cache, runtime, thread: None }, options))
+        Ok(Self::new(
+            Parts { store, registry, settings, redaction, metrics, cache, runtime, thread: None, writes: false },
+            options,
+        ))
     }
 
     /// The store, to be read. Not to be kept: a shutdown closes the store when the last reader is gone.

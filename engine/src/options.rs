@@ -15,7 +15,7 @@ use crate::entropy::{Entropy, SystemEntropy};
 use crate::error::Result;
 use crate::payload::Encoding;
 use crate::payload::hook::{self, PayloadHook};
-use crate::run::Provided;
+use crate::run::{Interposer, Provided};
 
 /// How an engine is set up.
 pub struct Options {
@@ -45,6 +45,11 @@ pub struct Options {
     pub clock: Arc<dyn Clock>,
     /// Where randomness is from.
     pub entropy: Arc<dyn Entropy>,
+    /// Stands between calls and their effects: for tests. Default: nobody does.
+    pub interposer: Option<Arc<dyn Interposer>>,
+    /// Whether commits are made on the thread that submits them, each by itself: for tests over a store in memory, where
+    /// nothing then happens on another thread. Default: a thread of their own, in groups.
+    pub commits_in_place: bool,
     pub(crate) provided: Provided,
 }
 
@@ -72,6 +77,8 @@ impl Default for Options {
             on_durable: None,
             clock: Arc::new(SystemClock::default()),
             entropy: Arc::new(SystemEntropy),
+            interposer: None,
+            commits_in_place: false,
             provided: Provided::default(),
         }
     }

@@ -1,7 +1,7 @@
 //! Where user code panicked: remembered by a hook, so that the record can say it.
 //!
 //! The hook is set once for the process and calls the one before it, so what is printed stays the same. It remembers
-//! places only on threads that [`watch`] at that moment, and only one each.
+//! places only on threads that [`watch`] at that moment, and only one each. Tests may have it say nothing of those.
 
 use std::cell::{Cell, RefCell};
 use std::sync::Once;
@@ -9,6 +9,7 @@ use std::sync::Once;
 thread_local! {
     static WATCHING: Cell<u32> = const { Cell::new(0) };
     static PLACE: RefCell<Option<String>> = const { RefCell::new(None) };
+    static QUIET: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Remembers where this thread panics, for as long as it is held.
@@ -27,7 +28,9 @@ pub fn watch() -> Watch {
             if is_watched && let Some(at) = panic.location() {
                 let _ = PLACE.try_with(|place| place.replace(Some(at.to_string())));
             }
-            before(panic);
+            if !(is_watched && QUIET.try_with(Cell::get) == Ok(true)) {
+                before(panic);
+            }
         }));
     });
     WATCHING.with(|watching| watching.set(watching.get() + 1));
@@ -39,6 +42,12 @@ impl Drop for Watch {
     fn drop(&mut self) {
         let _ = WATCHING.try_with(|watching| watching.set(watching.get() - 1));
     }
+}
+
+/// For tests that make user code panic again and again: what this thread says of panics that are watched is not printed, as
+/// it is recorded anyway.
+pub fn keep_quiet(quiet: bool) {
+    QUIET.with(|is_quiet| is_quiet.set(quiet));
 }
 
 /// Where this thread last panicked while it was watched (`src/x.rs:12:5`); forgotten once it is told. `None` also for what

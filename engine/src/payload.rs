@@ -143,6 +143,20 @@ impl Payload {
         }
     }
 
+    /// As [`Payload::decode`], of a type that borrows from the payload.
+    ///
+    /// # Errors
+    /// As there; and if a hook has sealed the payload, as what is opened has no owner.
+    pub fn decode_borrowed<'a, T: Deserialize<'a>>(&'a self) -> Result<T, PayloadError> {
+        match (self.hook, self.codec) {
+            (0, PayloadCodec::MESSAGE_PACK) => message_pack::read_borrowed(&self.bytes),
+            (0, PayloadCodec::JSON) => json::read_borrowed(&self.bytes),
+            (0, PayloadCodec::BINCODE) => codec::read_payload_borrowed(&self.bytes),
+            (0, unknown) => Err(unknown_codec(unknown)),
+            _ => Err(PayloadError::new("it is sealed by a hook, and nothing can borrow from it")),
+        }
+    }
+
     /// The value without its type, for people. What does not say what it holds (bincode, damaged or foreign bytes) shows
     /// as bytes, what is sealed by a hook that is not at hand as sealed.
     pub fn to_value(&self) -> Value {

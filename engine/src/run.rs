@@ -2,7 +2,8 @@
 //!
 //! `drive` is the loop; `poll` runs user code for it; `append` writes the log; `shared` is what they share. What a body can
 //! call: `trace` (futures and streams), `inline` and `iterator` (plain functions), `wait` (a time, a signal), `child` (a task).
-//! What runs for a call: `effect` (with its tries), `source` (of a stream), `nested` (what effects call). `context` tells code
+//! What runs for a call: `effect` (with its tries), `source` (of a stream), `nested` (what effects call), or what a test puts in
+//! its place (`interpose`). `context` tells code
 //! which run it is in; `mailbox` is what comes from outside; `plan` what a run writes beside its log; `turn`, `alone` and
 //! `linger` when it may run.
 
@@ -13,6 +14,7 @@ mod context;
 mod drive;
 mod effect;
 mod inline;
+mod interpose;
 mod iterator;
 mod linger;
 mod mailbox;
@@ -29,11 +31,13 @@ pub use crate::payload::Arguments;
 pub(crate) use alone::Company;
 pub use child::ChildCall;
 pub use context::{
-    Grouped, clock_and_entropy, current_encoding, effect_codec, grouped, idempotency_key, is_strict, provided,
+    Grouped, clock_and_entropy, current_encoding, effect_codec, effect_scope, grouped, idempotency_key, is_strict,
+    provided,
 };
 pub(crate) use drive::{Drive, Dry, Fit, Settings, closed, until};
 pub use effect::{Blocking, Effect};
 pub use inline::{InlineCall, inline};
+pub use interpose::{Interposed, Interposer};
 pub use iterator::IteratorCall;
 pub(crate) use mailbox::{Letter, Mailbox, Stop};
 pub(crate) use plan::Plan;

@@ -15,6 +15,7 @@ use relive_engine::commit::Acknowledged;
 use relive_engine::definition::Registry;
 use relive_engine::divergence::CallSite;
 use relive_engine::engine;
+use relive_engine::entropy::Entropy;
 use relive_engine::error::{Error, ErrorKind, Result};
 use relive_engine::event::{Event, Rerun, TaskOutcome};
 use relive_engine::handle::{Cancellation, Handle, RunStatus};
@@ -160,6 +161,22 @@ impl Builder {
         self
     }
 
+    /// Where randomness is from: what [`random`](crate::random), [`uuid`](crate::uuid()) and run ids are made of. Default: the
+    /// operating system's.
+    #[must_use]
+    pub fn entropy(mut self, entropy: impl Entropy) -> Self {
+        self.0.entropy = Arc::new(entropy);
+        self
+    }
+
+    /// For tests: everything on one thread, with somebody between calls and their effects.
+    #[cfg(feature = "testing")]
+    pub(crate) fn tested(mut self, interposer: Arc<dyn relive_engine::run::Interposer>) -> Self {
+        self.0.interposer = Some(interposer);
+        self.0.commits_in_place = true;
+        self
+    }
+
     /// Opens a directory: creates it (mode 0700) if it is not there. Its unfinished runs go on from here on.
     ///
     /// Must be called inside a tokio runtime, which runs the tasks.
@@ -292,6 +309,12 @@ impl Engine {
         let payload = Payload::encode_with(self.0.encoding(), &value).map_err(|error| {
             Error::new(ErrorKind::Payload, format!("the value of signal {name} cannot be recorded: {error}"))
         })?;
+        self.0.signal(run, name, payload).await
+    }
+
+    /// As [`Engine::signal`], with a value that is encoded already.
+    #[cfg(feature = "testing")]
+    pub(crate) async fn signal_payload(&self, run: RunId, name: &str, payload: Payload) -> Result<()> {
         self.0.signal(run, name, payload).await
     }
 

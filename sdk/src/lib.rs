@@ -52,6 +52,9 @@ mod recorded;
 mod store;
 mod stream;
 mod task;
+mod tested;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod trace;
 
 #[doc(hidden)]
@@ -62,6 +65,7 @@ pub use relive_engine::cache::{Entries, Entry, EntryKey, Explanation, Reason, Re
 pub use relive_engine::clock::Clock;
 pub use relive_engine::commit::Acknowledged;
 pub use relive_engine::divergence::{CallSite, Divergence, Side};
+pub use relive_engine::entropy::Entropy;
 pub use relive_engine::error::{Error, ErrorKind, Result, TypedError};
 pub use relive_engine::event::{
     Cause, ErrorRecord, Event, Parent, Rerun, SignalReceived, TaskCompleted, TaskOutcome, TaskStarted, TraceCompleted,

@@ -16,6 +16,7 @@ pub use tokio::select as tokio_select;
 pub use {inventory, serde};
 
 pub use crate::__record_error as record_error;
+pub use crate::__tested as tested;
 pub use crate::error::{RecordDebug, RecordDisplay, RecordRelive, RecordStd, RecordTyped, Recorded};
 pub use crate::inline::{inline, inline_again};
 pub use crate::lint;

@@ -78,6 +78,12 @@ impl<T, E> Call<T, E> {
         self
     }
 
+    /// The task's name on record.
+    #[cfg(feature = "testing")]
+    pub(crate) fn task_name(&self) -> &'static str {
+        self.definition.name
+    }
+
     /// The call as an engine takes it, whose payloads are written like this where the task says nothing else.
     pub(crate) fn into_request(self, encoding: &Encoding) -> Result<Request, Error>
     where

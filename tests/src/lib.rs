@@ -13,7 +13,7 @@
 //!
 //! The campaign believes the child's pipe and the witness file, and compares the log under test with them.
 
-pub mod exported;
 pub mod edits;
+pub mod exported;
 pub mod manual_clock;
 pub mod torture;

@@ -1,7 +1,7 @@
 //! MessagePack with field names: the default, because logs outlive the structs that wrote them.
 
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use super::error::{PayloadError, exact, explain};
 
@@ -16,6 +16,12 @@ pub(super) fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, PayloadError>
         Ok(value) => exact(value, deserializer.get_ref().len()),
         Err(error) => Err(explain::<_, T>(&mut reader(bytes), &error)),
     }
+}
+
+pub(super) fn read_borrowed<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, PayloadError> {
+    let mut deserializer = rmp_serde::Deserializer::from_read_ref(bytes);
+    deserializer.set_max_depth(super::DEPTH_MAX);
+    T::deserialize(&mut deserializer).map_err(|error| PayloadError::new(error.to_string()))
 }
 
 fn reader(bytes: &[u8]) -> rmp_serde::Deserializer<rmp_serde::decode::ReadReader<&[u8]>> {

@@ -115,6 +115,16 @@ impl EffectContext {
         outer.within(&self.name, self.input_hash, self.occurrence)
     }
 
+    /// What names it to a service: see [`idempotency_key`].
+    pub(crate) fn key(&self) -> &str {
+        self.idempotency_key.get_or_init(|| {
+            let mut hasher = blake3::Hasher::new();
+            hasher.update(self.shared.run.as_bytes());
+            hasher.update(self.scope().as_bytes());
+            hasher.finalize().to_hex()[..32].to_owned()
+        })
+    }
+
     /// How many calls of this name and input its effect has made in this try; counts this one.
     #[expect(clippy::ptr_arg, reason = "a name that the program holds is cloned without a copy")]
     pub(crate) fn count(&self, name: &Cow<'static, str>, input_hash: InputHash) -> u32 {
@@ -251,6 +261,14 @@ pub fn effect_codec() -> Option<PayloadCodec> {
     })
 }
 
+/// Which effect is polled on this thread: the same bytes in every attempt, and in every run of the same body. `None` if none is.
+pub fn effect_scope() -> Option<[u8; 16]> {
+    CURRENT.with(|current| match &*current.borrow() {
+        Some(Context::Effect(effect)) => Some(*effect.scope().as_bytes()),
+        _ => None,
+    })
+}
+
 /// Whether values are checked thoroughly before they are recorded on this thread.
 pub fn is_strict() -> bool {
     environment().is_some_and(|environment| environment.decoy.is_some())
@@ -314,13 +332,7 @@ pub fn idempotency_key() -> Result<String> {
             "idempotency_key() names the trace whose effect calls it: call it inside a #[trace] function",
         ));
     };
-    let key = effect.idempotency_key.get_or_init(|| {
-        let mut hasher = blake3::Hasher::new();
-        hasher.update(effect.shared.run.as_bytes());
-        hasher.update(effect.scope().as_bytes());
-        hasher.finalize().to_hex()[..32].to_owned()
-    });
-    Ok(key.clone())
+    Ok(effect.key().to_owned())
 }
 
 /// The clock and the randomness of the engine whose run this thread works for.

@@ -22,6 +22,7 @@ use crate::replay::{Hit, Started};
 use super::context::{self, Context, EffectContext, EffectOf};
 use super::drive::Dry;
 use super::effect;
+use super::interpose;
 use super::shared::{Output, RunShared, RunState};
 use super::trace::{Unwind, micros};
 
@@ -63,6 +64,7 @@ pub fn inline(call: InlineCall, run: &mut dyn FnMut() -> Output) -> Result<Outpu
         None => return Err(outside(definition, file, line)),
     };
     let arguments = recordable(definition, arguments)?;
+    let input = interpose::input(&shared.environment, &arguments.payload);
     let mut state = shared.state.lock();
     let started = begin(&shared, &mut state, definition, arguments, (file, line), TraceForm::Inline);
     let Some(sequence) = started.sequence else { leave(state) };
@@ -95,7 +97,7 @@ pub fn inline(call: InlineCall, run: &mut dyn FnMut() -> Output) -> Result<Outpu
     context.effect_begins(definition.name);
     let clock = &shared.environment.clock;
     let (started_at, since) = (clock.now(), clock.elapsed());
-    let ran = self::run(&context, definition, run);
+    let ran = interpose::inline(&context, definition, input, run, |run| self::run(&context, definition, run));
     let (output, tries) = match ran {
         Ok(ran) if !shared.mailbox.is_over() => ran,
         // What it found may be that the store failed, which the body must not be told.

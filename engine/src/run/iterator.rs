@@ -20,6 +20,7 @@ use super::effect;
 use super::inline::{
     InlineCall, barrier, begin, context_of, leave, lost, may_go_on, needs_barrier, outside, read_more, recordable,
 };
+use super::interpose;
 use super::shared::{Output, RunShared, RunState};
 use super::source::{MakeSource, Source, Sourced};
 
@@ -46,6 +47,8 @@ struct Open {
     sequence: Sequence,
     started: Started,
     make: Option<MakeSource>,
+    /// For who stands between the call and the function.
+    input: Option<Payload>,
     source: Option<(Source, Arc<EffectContext>)>,
     /// What was handed on before the source was called.
     handed_on: HandedOn,
@@ -116,6 +119,7 @@ impl IteratorCall {
             None => return Err(outside(definition, file, line)),
         };
         let arguments = recordable(definition, arguments)?;
+        let input = interpose::input(&shared.environment, &arguments.payload);
         let mut state = shared.state.lock();
         let started = begin(&shared, &mut state, definition, arguments, (file, line), TraceForm::Iterator);
         let Some(sequence) = started.sequence else { leave(state) };
@@ -126,6 +130,7 @@ impl IteratorCall {
             sequence,
             started,
             make: Some(make),
+            input,
             source: None,
             handed_on: HandedOn::default(),
             index: 0,
@@ -294,6 +299,7 @@ impl Open {
         self.pending_bytes = 0;
         let context = context_of(&shared, self.definition, self.sequence, &self.started);
         let Some(make) = self.make.take() else { return };
+        let make = interpose::source(&context, self.definition, self.input.take(), make);
         context.effect_begins(self.definition.name);
         let handed_on = std::mem::take(&mut self.handed_on);
         let resumes = self.definition.policy.resumes;

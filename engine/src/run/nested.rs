@@ -18,6 +18,7 @@ use crate::replay::{Hit, NestedCall};
 
 use super::context::{self, EffectContext, EffectOf, InContext};
 use super::effect::{self, Effect};
+use super::interpose;
 use super::shared::Output;
 use super::trace::{CallWork, TraceCall, micros};
 
@@ -77,6 +78,7 @@ pub(super) fn call(call: TraceCall, outer: Arc<EffectContext>) -> NestedFuture {
             payload_error(format!("the arguments of trace {} cannot be recorded", definition.name), &error)
         })?;
         let started = start(definition, arguments, (file, line), TraceForm::Future, &outer)?;
+        let input = interpose::input(&outer.shared.environment, &started.input);
         let occurrence = started.occurrence;
         let (context, end) = match find(&outer, definition, started) {
             Ok(Found::Ended(outcome)) => return Ok(ended(&outer, definition, occurrence, outcome)),
@@ -90,7 +92,7 @@ pub(super) fn call(call: TraceCall, outer: Arc<EffectContext>) -> NestedFuture {
         context.effect_begins(definition.name);
         let clock = Arc::clone(&outer.shared.environment.clock);
         let (started_at, since) = (clock.now(), clock.elapsed());
-        let effect = match effect {
+        let effect = match interpose::effect(&context, definition, input, effect) {
             // A panic of a nested effect is its own failure, and not that of the one it is in.
             Effect::Once(future) => Effect::Once(Box::pin(effect::Caught { future, name: definition.name })),
             other => other,
@@ -257,6 +259,7 @@ pub(super) fn call_inline(
     run: &mut dyn FnMut() -> Output,
 ) -> Result<Output> {
     let call = start(definition, arguments, place, TraceForm::Inline, outer)?;
+    let input = interpose::input(&outer.shared.environment, &call.input);
     let occurrence = call.occurrence;
     let (context, end) = match find(outer, definition, call)? {
         Found::Ended(outcome) => return Ok(ended(outer, definition, occurrence, outcome)),
@@ -271,7 +274,8 @@ pub(super) fn call_inline(
     context.effect_begins(definition.name);
     let clock = &outer.shared.environment.clock;
     let (started_at, since) = (clock.now(), clock.elapsed());
-    let (output, tries) = super::inline::run(&context, definition, run)?;
+    let (output, tries) =
+        interpose::inline(&context, definition, input, run, |run| super::inline::run(&context, definition, run))?;
     complete(&context, &output, tries, started_at, micros(clock.elapsed().saturating_sub(since)));
     Ok(output)
 }

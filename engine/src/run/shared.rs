@@ -33,6 +33,7 @@ use crate::replay::{Replay, ReplayError, TraceIndex};
 use super::append::Appender;
 use super::context::{self, EffectContext};
 use super::drive::{Dry, Settings};
+use super::interpose::Interposer;
 use super::linger::Lingering;
 use super::mailbox::Mailbox;
 use super::plan::Plan;
@@ -62,6 +63,8 @@ pub(crate) struct Environment {
     pub(crate) decoy: Option<tokio::runtime::Handle>,
     /// Blocking effects that outlive their traces.
     pub(crate) lingering: Arc<Lingering>,
+    /// Stands between calls and their effects, in tests.
+    pub(crate) interposer: Option<Arc<dyn Interposer>>,
     /// Where effects are spawned.
     pub(crate) runtime: tokio::runtime::Handle,
     pub(crate) metrics: Arc<Metrics>,

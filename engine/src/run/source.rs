@@ -33,7 +33,8 @@ impl Sink {
         poll_fn(|_| if self.0.lock().is_none() { Poll::Ready(()) } else { Poll::Pending }).await;
     }
 
-    fn take(&self) -> Option<Payload> {
+    /// What was sent and not taken yet.
+    pub fn take(&self) -> Option<Payload> {
         self.0.lock().take()
     }
 }

@@ -25,6 +25,7 @@ use super::child::{self, ChildCall};
 use super::context::{self, Context, EffectContext};
 use super::effect::{self, Effect};
 use super::inline::{effect_of, outside, read_more, recordable};
+use super::interpose;
 use super::nested::{self, NestedFuture};
 use super::shared::{BoxedFuture, Output, RunShared, RunState, TraceSlot, Work};
 use super::source::{MakeSource, Source, Sourced};
@@ -252,6 +253,7 @@ fn open(
     body_waker: std::task::Waker,
 ) -> Option<(TraceIndex, Arc<EffectContext>)> {
     let at_most_once = definition.policy.at_most_once;
+    let input = interpose::input(&shared.environment, &start.input);
     let mut state = shared.state.lock();
     let started = loop {
         match state.replay.start(start, at_most_once) {
@@ -287,8 +289,11 @@ fn open(
         Work::Effect(Box::pin(std::future::ready(Err(effect::interrupted(definition.name)))))
     } else {
         match work {
-            CallWork::Effect(effect) => Work::Effect(effect::whole(&context, definition, effect)),
-            CallWork::Stream(make) => Work::Unopened(make),
+            CallWork::Effect(effect) => {
+                let effect = interpose::effect(&context, definition, input, effect);
+                Work::Effect(effect::whole(&context, definition, effect))
+            }
+            CallWork::Stream(make) => Work::Unopened(interpose::source(&context, definition, input, make)),
             CallWork::Sleep(duration) => Work::Effect(wait::sleep(Arc::clone(&context), duration)),
             CallWork::Signal(signal) => Work::Effect(wait::signal(Arc::clone(&context), signal)),
             CallWork::Child(call) => {

@@ -34,6 +34,7 @@ pub(crate) fn trace(source: &Source, checked: &Checked) -> TokenStream {
     let (meta, policy) = (parts.meta(), policy::of_trace(source, checked.form, private));
     let outside_call = source.settings.trace.outside_call;
     let arguments = parts.recorded();
+    let tested = parts.tested();
     let effect = parts.effect();
     quote! {
         #outer {
@@ -42,6 +43,7 @@ pub(crate) fn trace(source: &Source, checked: &Checked) -> TokenStream {
             static __META: #private::TraceMeta =
                 #private::TraceMeta { #meta outside_call: #outside_call, policy: #policy };
             #private::inventory::submit! { #private::TraceEntry(&__META) }
+            #tested
             let __arguments = #arguments;
             let __caller = ::core::panic::Location::caller();
             #effect
@@ -182,6 +184,18 @@ impl<'a> Parts<'a> {
             )]
             #signature #block
         }
+    }
+
+    /// What the test kit asks of a trace, in a macro that is empty without it.
+    fn tested(&self) -> TokenStream {
+        let (private, name) = (&self.private, &self.checked.name);
+        let signature = &self.source.function.sig;
+        let function = signature.ident.unraw().to_string();
+        let is_generic =
+            signature.generics.params.iter().any(|parameter| !matches!(parameter, GenericParam::Lifetime(_)));
+        // What stands in a static can name neither the function's own types nor `Self`.
+        let error = (!is_generic && !self.checked.is_method()).then(|| self.error());
+        quote!(#private::tested! { #name, #function, #error })
     }
 
     fn body_ident(&self) -> Ident {

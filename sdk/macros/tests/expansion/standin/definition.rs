@@ -133,6 +133,12 @@ impl CodeHash {
 pub(crate) struct TraceEntry(pub(crate) &'static TraceMeta);
 pub(crate) struct TaskEntry(pub(crate) &'static TaskMeta);
 inventory::collect!(TraceEntry);
+
+/// Nothing is tested here.
+macro_rules! tested {
+    ($($ignored:tt)*) => {};
+}
+pub(crate) use tested;
 inventory::collect!(TaskEntry);
 
 pub(crate) struct TypedErrorEntry(pub(crate) &'static str);
