@@ -110,6 +110,9 @@ fn apply(keyspaces: &mut Keyspaces, operations: &[Operation]) {
             Operation::Delete { keyspace, key } => {
                 keyspaces.entry(*keyspace).or_default().remove(key);
             }
+            Operation::DeleteRange { keyspace, start, end } => {
+                keyspaces.entry(*keyspace).or_default().retain(|key, _| key < start || key >= end);
+            }
         }
     }
 }

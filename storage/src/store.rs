@@ -67,6 +67,16 @@ pub enum Operation {
         /// Which.
         key: Vec<u8>,
     },
+    /// Removes all keys from `start` on, before `end`; none if that is not behind `start`. Costs the same however many there
+    /// are; their space comes back some time later, or by [`Store::reclaim`].
+    DeleteRange {
+        /// Where.
+        keyspace: Keyspace,
+        /// The first key that goes.
+        start: Vec<u8>,
+        /// The first key that stays.
+        end: Vec<u8>,
+    },
 }
 
 /// What must hold, just before a write is applied, for it to be applied.
@@ -229,6 +239,14 @@ pub trait Store: Read {
     /// # Errors
     /// If the commit failed as a whole; [`CommitError::fate`] says what is known of its writes.
     fn commit(&self, writes: &[Write], durability: Durability) -> Result<Vec<Outcome>, CommitError>;
+
+    /// Gives the space back that deleted keys of a range still take. May read and write all of the range, beside commits.
+    ///
+    /// # Errors
+    /// If the store cannot do so now. Nothing is lost by that.
+    fn reclaim(&self, _keyspace: Keyspace, _range: &KeyRange) -> Result<(), Error> {
+        Ok(())
+    }
 }
 
 /// The smallest key behind `key`: where an ascending scan goes on.

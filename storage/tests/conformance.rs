@@ -44,6 +44,10 @@ impl Read for Rocks {
 }
 
 impl Store for Rocks {
+    fn reclaim(&self, keyspace: Keyspace, range: &KeyRange) -> Result<(), Error> {
+        self.store.reclaim(keyspace, range)
+    }
+
     fn commit(&self, writes: &[Write], durability: Durability) -> Result<Vec<Outcome>, CommitError> {
         self.store.commit(writes, durability)
     }

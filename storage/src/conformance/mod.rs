@@ -33,10 +33,12 @@ pub const SCHEMA: Schema = Schema {
 /// # Panics
 /// At the first promise that is not kept.
 pub fn check<S: Store>(open: impl Fn() -> S) {
-    let promises: [fn(&S); 11] = [
+    let promises: [fn(&S); 13] = [
         a_put_value_is_read_back,
         a_later_operation_wins_over_an_earlier_one,
         deleting_what_is_not_there_is_no_error,
+        a_deleted_range_is_gone_and_its_neighbours_are_not,
+        a_deleted_range_is_seen_by_later_writes_of_the_same_commit,
         keyspaces_do_not_see_each_other,
         a_write_is_refused_whole,
         the_first_precondition_that_does_not_hold_is_named,
@@ -79,6 +81,46 @@ fn a_later_operation_wins_over_an_earlier_one<S: Store>(store: &S) {
 fn deleting_what_is_not_there_is_no_error<S: Store>(store: &S) {
     applied(store, &[delete(QUEUE, b"key")]);
     assert_eq!(get(store, QUEUE, b"key"), None);
+}
+
+fn a_deleted_range_is_gone_and_its_neighbours_are_not<S: Store>(store: &S) {
+    for keyspace in [LOG, INDEX, QUEUE] {
+        for run in 0..4_u8 {
+            applied(
+                store,
+                &[put(keyspace, &[run; 16], b"first"), put(keyspace, &[&[run; 16][..], b"2"].concat(), &[7; 20_000])],
+            );
+        }
+        applied(store, &[delete_range(keyspace, &[1; 16], &[3; 16])]);
+        store.reclaim(keyspace, &KeyRange { start: vec![1; 16], end: Some(vec![3; 16]) }).expect("space is given back");
+        let left = scan(store, keyspace, &KeyRange::all(), Order::Ascending, PageLimit::default());
+        let left: Vec<u8> = left.rows.iter().map(|row| row.key[0]).collect();
+        assert_eq!(left, [0, 0, 3, 3]);
+        assert_eq!(get(store, keyspace, &[2; 16]), None);
+        // A range that ends before it begins holds nothing; a key that was deleted can be put again.
+        applied(store, &[delete_range(keyspace, &[9], &[0]), delete_range(keyspace, &[0], &[0])]);
+        applied(store, &[put(keyspace, &[2; 16], b"again")]);
+        assert_eq!(get(store, keyspace, &[2; 16]).as_deref(), Some(&b"again"[..]));
+    }
+}
+
+fn a_deleted_range_is_seen_by_later_writes_of_the_same_commit<S: Store>(store: &S) {
+    applied(store, &[put(INDEX, b"b", b"1"), put(INDEX, b"d", b"1")]);
+    let outcomes = commit(
+        store,
+        &[
+            put(INDEX, b"c", b"1"),
+            delete_range(INDEX, b"b", b"d"),
+            put(INDEX, b"x", b"").when(equals(INDEX, b"b", b"1")),
+            put(INDEX, b"c", b"2").when(absent(INDEX, b"c")),
+            put(INDEX, b"b", b"2").when(absent(INDEX, b"b")),
+            put(INDEX, b"y", b"").when(equals(INDEX, b"c", b"2")).when(equals(INDEX, b"d", b"1")),
+        ],
+    );
+    let (applied, refused) = (Outcome::Applied, Outcome::Refused { precondition: 0 });
+    assert_eq!(outcomes, [applied, applied, refused, applied, applied, applied]);
+    assert_eq!(get(store, INDEX, b"b").as_deref(), Some(&b"2"[..]));
+    assert_eq!(get(store, INDEX, b"x"), None);
 }
 
 fn keyspaces_do_not_see_each_other<S: Store>(store: &S) {
@@ -200,6 +242,11 @@ fn put(keyspace: Keyspace, key: &[u8], value: &[u8]) -> Write {
 
 fn delete(keyspace: Keyspace, key: &[u8]) -> Write {
     Write { preconditions: vec![], operations: vec![Operation::Delete { keyspace, key: key.to_vec() }] }
+}
+
+fn delete_range(keyspace: Keyspace, start: &[u8], end: &[u8]) -> Write {
+    let operation = Operation::DeleteRange { keyspace, start: start.to_vec(), end: end.to_vec() };
+    Write { preconditions: vec![], operations: vec![operation] }
 }
 
 fn absent(keyspace: Keyspace, key: &[u8]) -> Precondition {

@@ -77,6 +77,10 @@ fn apply(model: &mut Model, write: &Write) -> Outcome {
         match operation.clone() {
             Operation::Put { keyspace, key, value } => model.insert((keyspace, key), value),
             Operation::Delete { keyspace, key } => model.remove(&(keyspace, key)),
+            Operation::DeleteRange { keyspace, start, end } => {
+                model.retain(|(place, key), _| *place != keyspace || *key < start || *key >= end);
+                None
+            }
         };
     }
     Outcome::Applied
@@ -141,6 +145,8 @@ fn write() -> impl Strategy<Value = Write> {
     let operation = prop_oneof![
         3 => (keyspace(), key(), value()).prop_map(|(keyspace, key, value)| Operation::Put { keyspace, key, value }),
         1 => (keyspace(), key()).prop_map(|(keyspace, key)| Operation::Delete { keyspace, key }),
+        1 => (keyspace(), key(), key())
+            .prop_map(|(keyspace, start, end)| Operation::DeleteRange { keyspace, start, end }),
     ];
     (vec(precondition, 0..3), vec(operation, 0..5))
         .prop_map(|(preconditions, operations)| Write { preconditions, operations })

@@ -8,8 +8,8 @@
 use std::path::{Path, PathBuf};
 
 use rocksdb::{
-    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, DBRecoveryMode, LogLevel,
-    Options, ReadOptions, SliceTransform, WriteBatch, WriteOptions,
+    BlockBasedOptions, BottommostLevelCompaction, Cache, ColumnFamily, ColumnFamilyDescriptor, CompactOptions, DB,
+    DBCompressionType, DBRecoveryMode, LogLevel, Options, ReadOptions, SliceTransform, WriteBatch, WriteOptions,
 };
 
 use crate::directory::access;
@@ -144,6 +144,10 @@ impl Database {
             match operation {
                 Operation::Put { keyspace, key, value } => batch.put_cf(self.family(*keyspace), key, value),
                 Operation::Delete { keyspace, key } => batch.delete_cf(self.family(*keyspace), key),
+                Operation::DeleteRange { keyspace, start, end } if start < end => {
+                    batch.delete_range_cf(self.family(*keyspace), start, end);
+                }
+                Operation::DeleteRange { .. } => {}
             }
         }
         let options = match durability {
@@ -156,6 +160,17 @@ impl Database {
     /// Makes everything written so far survive power loss.
     pub(super) fn sync(&self) -> Result<(), Error> {
         self.db.flush_wal(true).map_err(|error| failed(&self.path, &error))
+    }
+
+    /// Rewrites the tables of a range, so that what is deleted in it takes no space any more.
+    pub(super) fn compact(&self, keyspace: Keyspace, range: &KeyRange) -> Result<(), Error> {
+        let family = self.family(keyspace);
+        // What is in memory only is not compacted, and nor are deletions.
+        self.db.flush_cf(family).map_err(|error| failed(&self.path, &error))?;
+        let mut options = CompactOptions::default();
+        options.set_bottommost_level_compaction(BottommostLevelCompaction::Force);
+        self.db.compact_range_cf_opt(family, Some(&range.start), range.end.as_ref(), &options);
+        Ok(())
     }
 
     fn family(&self, keyspace: Keyspace) -> &ColumnFamily {

@@ -70,7 +70,7 @@ impl RocksStore {
     fn decide(&self, writes: &[Write]) -> Result<Vec<Outcome>, Error> {
         // What earlier writes of this commit have put; kept only if a later one asks.
         let asked = writes.iter().skip(1).any(|write| !write.preconditions.is_empty());
-        let mut overlay: BTreeMap<(Keyspace, &[u8]), Option<&[u8]>> = BTreeMap::new();
+        let mut overlay = Overlay::default();
         let mut outcomes = Vec::with_capacity(writes.len());
         for write in writes {
             let refused = self.first_refused(&write.preconditions, &overlay)?;
@@ -80,27 +80,20 @@ impl RocksStore {
             }
             outcomes.push(Outcome::Applied);
             if asked {
-                overlay.extend(write.operations.iter().map(|operation| match operation {
-                    Operation::Put { keyspace, key, value } => ((*keyspace, key.as_slice()), Some(value.as_slice())),
-                    Operation::Delete { keyspace, key } => ((*keyspace, key.as_slice()), None),
-                }));
+                write.operations.iter().for_each(|operation| overlay.apply(operation));
             }
         }
         Ok(outcomes)
     }
 
-    fn first_refused(
-        &self,
-        preconditions: &[Precondition],
-        overlay: &BTreeMap<(Keyspace, &[u8]), Option<&[u8]>>,
-    ) -> Result<Option<usize>, Error> {
+    fn first_refused(&self, preconditions: &[Precondition], overlay: &Overlay<'_>) -> Result<Option<usize>, Error> {
         for (index, precondition) in preconditions.iter().enumerate() {
             let (keyspace, key, expected) = match precondition {
                 Precondition::Absent { keyspace, key } => (*keyspace, key.as_slice(), None),
                 Precondition::Equals { keyspace, key, value } => (*keyspace, key.as_slice(), Some(value.as_slice())),
             };
-            let holds = match overlay.get(&(keyspace, key)) {
-                Some(current) => *current == expected,
+            let holds = match overlay.get(keyspace, key) {
+                Some(current) => current == expected,
                 None => self.database.get(keyspace, key)?.as_deref() == expected,
             };
             if !holds {
@@ -137,6 +130,35 @@ impl RocksStore {
     }
 }
 
+/// What earlier writes of a commit have done, before it is in the database.
+#[derive(Default)]
+struct Overlay<'a> {
+    keys: BTreeMap<(Keyspace, &'a [u8]), Option<&'a [u8]>>,
+    deleted: Vec<(Keyspace, &'a [u8], &'a [u8])>,
+}
+
+impl<'a> Overlay<'a> {
+    fn apply(&mut self, operation: &'a Operation) {
+        match operation {
+            Operation::Put { keyspace, key, value } => drop(self.keys.insert((*keyspace, key), Some(value))),
+            Operation::Delete { keyspace, key } => drop(self.keys.insert((*keyspace, key), None)),
+            Operation::DeleteRange { keyspace, start, end } if start < end => {
+                let range = (*keyspace, start.as_slice())..(*keyspace, end.as_slice());
+                self.keys.range_mut(range).for_each(|(_, value)| *value = None);
+                self.deleted.push((*keyspace, start, end));
+            }
+            Operation::DeleteRange { .. } => {}
+        }
+    }
+
+    /// What is there of a key, if the writes say so.
+    fn get(&self, keyspace: Keyspace, key: &[u8]) -> Option<Option<&'a [u8]>> {
+        let is_deleted = |(of, start, end): &(Keyspace, &[u8], &[u8])| *of == keyspace && *start <= key && key < *end;
+        let written = self.keys.get(&(keyspace, key)).copied();
+        written.or_else(|| self.deleted.iter().any(is_deleted).then_some(None))
+    }
+}
+
 impl Read for RocksStore {
     fn get(&self, keyspace: Keyspace, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
         self.database.get(keyspace, key)
@@ -161,6 +183,10 @@ impl Store for RocksStore {
             return Err(CommitError { fate: Fate::Unknown, error });
         }
         Ok(outcomes)
+    }
+
+    fn reclaim(&self, keyspace: Keyspace, range: &KeyRange) -> Result<(), Error> {
+        self.database.compact(keyspace, range)
     }
 }
 
