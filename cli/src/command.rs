@@ -12,6 +12,7 @@ use crate::args::{Arguments, Color, Command};
 use crate::context::{Context, Status};
 use crate::failure::Failure;
 use crate::look::{Look, stdout_width};
+use crate::pager::Pager;
 
 /// Runs the command line of this process: all of `relive`. Called from a program of yours, it knows the program's tasks,
 /// and can replay them.
@@ -104,7 +105,12 @@ impl Cli {
         let is_terminal = stdout.is_terminal();
         // Without colours nothing is there to be stripped, and looking for it would cost as much as all the rest.
         let passed = if color { choice } else { ColorChoice::AlwaysAnsi };
-        let mut out = BufWriter::new(AutoStream::new(stdout.lock(), passed));
+        let pages = is_terminal && !arguments.json && !arguments.no_pager && arguments.command.is_long();
+        let to: Box<dyn io::Write> = match pages.then(Pager::start).flatten() {
+            Some(pager) => Box::new(pager),
+            None => Box::new(AutoStream::new(stdout.lock(), passed)),
+        };
+        let mut out = BufWriter::new(to);
         let mut context = Context {
             cli: self,
             directory: &arguments.dir,
@@ -124,9 +130,17 @@ impl Cli {
             Command::Replay(replay) => replay.execute(&mut context),
             Command::Check(check) => check.execute(&mut context),
             Command::Diff(diff) => diff.execute(&mut context),
+            Command::Resume(resume) => resume.execute(&mut context),
+            Command::Cancel(cancel) => cancel.execute(&mut context),
+            Command::Signal(signal) => signal.execute(&mut context),
+            Command::Fork(fork) => fork.execute(&mut context),
+            Command::Cache(cache) => cache.execute(&mut context),
+            Command::Gc(gc) => gc.execute(&mut context),
+            Command::Completions(completions) => completions.execute(&mut context),
         };
-        // What was read before a damage is shown before the error.
+        // What was read before a damage is shown before the error; a pager is left before it is told.
         let flushed = out.flush();
+        drop(out);
         let status = result?;
         flushed?;
         Ok(status)

@@ -16,7 +16,7 @@
 //!
 //! | `event` | fields |
 //! |---|---|
-//! | `task_started` | `at`, `task`, `code`, `input`, `attempt`, `cause` (`new`, `cached`, `resumed`, `retried`), if resumed `rerun` (`names`, `edited`), `id`, `parent` (`run`, `attempt`; or null), `tags` |
+//! | `task_started` | `at`, `task`, `code`, `input`, `attempt`, `cause` (`new`, `cached`, `resumed`, `retried`, `forked`), if resumed `rerun` (`names`, `edited`), if forked `forked` (`run`, `at`), `id`, `parent` (`run`, `attempt`; or null), `tags` |
 //! | `trace_started` | `at`, `name`, `code`, `input_hash`, `occurrence`, `input`, `file`, `line`, `form` (`future`, `inline`, `stream`, `iterator`), `within` (the `sequence` of the trace whose effect called it, or null), `child` (its run, if it is a task, or null), `group` (or null) |
 //! | `trace_retried` | `trace` (the `sequence` of its start), `name`, `tries` (so far), `error`, `due` (of the next try), `started_at`, `duration_us` |
 //! | `trace_yielded` | `trace`, `name`, `index` (from 0), `item`, `repeats` |

@@ -22,34 +22,43 @@
 //! | `args` | the command line |
 //! | `command` | from it to an exit status |
 //! | `context` | what every command is given |
-//! | `find` | which run is meant |
-//! | `runs`, `show`, `log`, `export`, `import`, `verify` | a command each |
 //! | `find`, `filter` | which run is meant, which runs |
-//! | `runs`, `show`, `log`, `export`, `import`, `replay`, `check`, `diff` | a command each |
+//! | `runs`, `show`, `log`, `step`, `export`, `import`, `verify`, `replay`, `check`, `diff` | a command each, that only reads a store, or makes one |
+//! | `resume`, `cancel`, `signal`, `fork`, `cache`, `gc`, `completions` | a command each |
 //! | `program` | the code that runs are replayed against |
-//! | `runs`, `show`, `log`, `step`, `export`, `import` | a command each |
+//! | `ask` | has the live engine do something, or opens one for it |
+//! | `pager` | pages long output |
 //! | `json` | lines of JSON, and the names in them |
 //! | `call`, `words`, `time`, `text`, `look` | calls, words for events, moments, text that fits, colours and width |
 //! | `failure` | why a command failed |
 
 mod args;
+mod ask;
+mod cache;
 mod call;
+mod cancel;
 mod check;
 mod command;
+mod completions;
 mod context;
 mod diff;
 mod export;
 mod failure;
 mod filter;
 mod find;
+mod fork;
+mod gc;
 mod import;
 mod json;
 mod log;
 mod look;
+mod pager;
 mod program;
 mod replay;
+mod resume;
 mod runs;
 mod show;
+mod signal;
 mod step;
 mod text;
 mod time;

@@ -55,8 +55,8 @@ impl Log {
 
 const JSON_HELP: &str = "\
 With --json, each line is an object with run, sequence, epoch, event, and by event:
-  task_started     at, task, code, input, attempt, cause (new, cached, resumed, retried),
-                   if resumed rerun (names, edited), id, parent (run, attempt), tags
+  task_started     at, task, code, input, attempt, cause (new, cached, resumed, retried, forked),
+                   if resumed rerun (names, edited), if forked forked (run, at), id, parent (run, attempt), tags
   trace_started    at, name, code, input_hash, occurrence, input, file, line,
                    form (future, inline, stream, iterator), within (the sequence of the
                    trace whose effect called it), child (its run, if it is a task), group

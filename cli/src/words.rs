@@ -13,6 +13,7 @@ pub(crate) fn cause(cause: &Cause) -> &'static str {
         Cause::Cached => "cached",
         Cause::Resumed(_) => "resumed",
         Cause::Retried => "retried",
+        Cause::Forked { .. } => "forked",
         _ => "other",
     }
 }
@@ -20,6 +21,9 @@ pub(crate) fn cause(cause: &Cause) -> &'static str {
 /// Why there is an attempt, and what it does not take from earlier ones.
 pub(crate) fn whole_cause(of: &Cause) -> String {
     let mut text = cause(of).to_owned();
+    if let Cause::Forked { run, at } = of {
+        text.push_str(&format!(" from run {run} at event {at}"));
+    }
     if let Cause::Resumed(rerun) = of {
         let edited = rerun.edited.then_some("edited traces");
         let again: Vec<String> =

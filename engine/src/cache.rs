@@ -7,7 +7,8 @@
 //! Invariant: an entry answers a call only if its whole input that counts is equal, its version is today's, all that its
 //! run used is what it was, it has not expired, and its result can be read as the type that is asked for.
 
-mod evict;
+mod by_input;
+pub(crate) mod evict;
 mod explain;
 mod key;
 mod ledger;

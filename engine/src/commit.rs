@@ -8,14 +8,14 @@
 //! failed commit everyone of its group and everyone after gets the error.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, TryRecvError, unbounded};
 use parking_lot::Mutex;
 use relive_storage::planted::{Planted, planted};
-use relive_storage::{Durability, Outcome, Store, Write};
+use relive_storage::{Durability, KeyRange, Keyspace, Outcome, Store, Write};
 use tokio::sync::oneshot;
 
 use crate::clock::{Clock, SystemClock};
@@ -80,6 +80,8 @@ pub(crate) struct Committer {
     way: Way,
     failure: Arc<Mutex<Option<String>>>,
     metrics: Arc<Metrics>,
+    /// The thread has it; gone with that.
+    store: Weak<dyn Store>,
 }
 
 /// How a write gets committed.
@@ -100,24 +102,27 @@ impl Committer {
         // bounded.
         let (sender, receiver) = unbounded();
         let (failure, metrics) = (Arc::clone(&commits.failure), Arc::clone(&commits.metrics));
+        let store = Arc::downgrade(&commits.store);
         let worker = Worker { commits, receiver };
         let thread =
             std::thread::Builder::new().name("relive-commit".to_owned()).spawn(move || worker.work()).map_err(
                 |error| Error::new(ErrorKind::Storage, "the committer's thread cannot be started").caused_by(error),
             )?;
-        Ok((Self { way: Way::Thread(sender), failure, metrics }, thread))
+        Ok((Self { way: Way::Thread(sender), failure, metrics, store }, thread))
     }
 
     /// Has every write committed by who submits it.
     pub(crate) fn in_place(commits: Commits) -> Self {
         let (failure, metrics) = (Arc::clone(&commits.failure), Arc::clone(&commits.metrics));
-        Self { way: Way::InPlace(Arc::new((commits, AtomicBool::new(false)))), failure, metrics }
+        let store = Arc::downgrade(&commits.store);
+        Self { way: Way::InPlace(Arc::new((commits, AtomicBool::new(false)))), failure, metrics, store }
     }
 
     /// A committer that commits nothing: who submits is told that the engine does not write.
     pub(crate) fn closed(metrics: Arc<Metrics>) -> Self {
         let (sender, _) = unbounded();
-        Self { way: Way::Thread(sender), failure: Arc::default(), metrics }
+        let store: Weak<dyn Store> = Weak::<relive_storage::MemoryStore>::new();
+        Self { way: Way::Thread(sender), failure: Arc::default(), metrics, store }
     }
 
     /// Gives a write to the committer. Its waiter is told, also if the committer is gone.
@@ -151,6 +156,14 @@ impl Committer {
         let (sender, receiver) = oneshot::channel();
         self.submit(Submission { write, bytes: 0, events: Vec::new(), waiter: Waiter::Once(sender), sync: false });
         receiver.await.unwrap_or_else(|_| Err(failed("the committer is gone")))
+    }
+
+    /// Gives space back that is not used any more. Blocks, for as long as it takes to rewrite the range.
+    pub(crate) fn reclaim(&self, keyspace: Keyspace, range: &KeyRange) -> Result<()> {
+        match self.store.upgrade() {
+            Some(store) => store.reclaim(keyspace, range).map_err(storage_error),
+            None => Ok(()),
+        }
     }
 
     /// Has the thread end, after what was submitted before.

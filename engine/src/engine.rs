@@ -6,8 +6,8 @@
 //! Invariants: identical calls at the same time run once; an id names one run for as long as the run is kept; after
 //! `shutdown` nothing is written.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -56,6 +56,17 @@ pub struct Request {
 #[derive(Clone)]
 pub struct Engine(Arc<Owner>);
 
+/// An engine that is not kept open.
+#[derive(Clone)]
+pub struct WeakEngine(Weak<Owner>);
+
+impl WeakEngine {
+    /// The engine, if it is still open.
+    pub fn upgrade(&self) -> Option<Engine> {
+        self.0.upgrade().map(Engine)
+    }
+}
+
 /// Tells the runs when the last clone is gone: they hold the inner engine themselves.
 struct Owner(Arc<Inner>);
 
@@ -91,6 +102,10 @@ pub(crate) struct Inner {
     grace: Duration,
     /// How often a run may be under way when the process dies, before it is parked.
     pub(crate) crashes_max: u32,
+    /// Whether unfinished runs were taken up.
+    pub(crate) takes_up: bool,
+    /// Whether a shutdown is the end of a life in order: not, if an earlier life died and nobody has counted that.
+    pub(crate) marks_end: bool,
 }
 
 impl Engine {
@@ -119,7 +134,8 @@ impl Engine {
         let has_threads = runtime.runtime_flavor() != tokio::runtime::RuntimeFlavor::CurrentThread;
         let company = has_threads.then(Arc::<Company>::default);
         let settings = Settings { committer, epoch, acknowledges, strict: options.strict, company };
-        let parts = Parts { store, registry, settings, redaction, metrics, cache, runtime, thread, writes: true };
+        let parts =
+            Parts { store, registry, settings, redaction, metrics, cache, runtime, thread, writes: true, in_order };
         let inner = Arc::new(Inner::new(parts, options));
         let engine = Self(Arc::new(Owner(Arc::clone(&inner))));
         crate::recover::take_up(&inner, in_order)?;
@@ -228,12 +244,36 @@ impl Engine {
         self.inner().resume(run, rerun).await
     }
 
+    /// Forks a run: a new one shares its log up to an event, and goes on from there by itself; one recorded result may be
+    /// another in it. When this returns, the fork is durable. Gives also the last event that is shared.
+    ///
+    /// # Errors
+    /// Of kind `UnknownRun` or `UnknownTask`; of kind `Unsupported` if there is no such event or trace. Whether the body fits what was
+    /// changed is only known when it is replayed: if not, the fork waits, with that error.
+    pub async fn fork(&self, run: RunId, fork: crate::fork::Fork) -> Result<(Handle, Sequence)> {
+        self.inner().fork(run, fork).await
+    }
+
     /// What a new attempt of a run would append before it begins its first effects. Nothing is run and nothing written.
     ///
     /// # Errors
     /// As for [`Engine::resume`], and whatever keeps the attempt from beginning.
     pub async fn preview(&self, run: RunId, rerun: Rerun) -> Result<Vec<(Sequence, Event)>> {
         crate::dry::preview(self.inner(), run, rerun).await
+    }
+
+    /// Deletes finished runs that a rule names, with all that is stored of them; never one that an unfinished run called.
+    /// Entries of the cache stay. When this returns, they are gone, durably, and their space is given back.
+    ///
+    /// # Errors
+    /// If the engine is closed, the store fails, or a log that has to be read is damaged. What was deleted by then is gone.
+    pub async fn retain(&self, rule: crate::retain::Retention) -> Result<crate::retain::Retained> {
+        crate::cache::evict::tending(self.inner(), move |inner| crate::retain::retain(inner, &rule)).await
+    }
+
+    /// How the engine is reached by somebody who does not keep it open.
+    pub fn downgrade(&self) -> WeakEngine {
+        WeakEngine(Arc::downgrade(&self.0))
     }
 
     /// The cache: to list, evict, explain and rebuild.
@@ -309,11 +349,13 @@ struct Parts {
     thread: Option<CommitterThread>,
     /// If not, nothing is started, either.
     writes: bool,
+    /// Whether the life before ended in order.
+    in_order: bool,
 }
 
 impl Inner {
     fn new(parts: Parts, options: Options) -> Self {
-        let Parts { store, registry, settings, redaction, metrics, cache, runtime, thread, writes } = parts;
+        let Parts { store, registry, settings, redaction, metrics, cache, runtime, thread, writes, in_order } = parts;
         let (alive, ended) = mpsc::channel(1);
         Self {
             store: RwLock::new(Some(store)),
@@ -344,6 +386,8 @@ impl Inner {
             thread: Mutex::new(thread),
             grace: options.shutdown_grace,
             crashes_max: options.crashes_max,
+            takes_up: options.takes_up,
+            marks_end: options.takes_up || in_order,
         }
     }
 
@@ -360,7 +404,18 @@ impl Inner {
         let settings =
             Settings { committer, epoch: Epoch(0), acknowledges: false, strict: options.strict, company: None };
         Ok(Self::new(
-            Parts { store, registry, settings, redaction, metrics, cache, runtime, thread: None, writes: false },
+            Parts {
+                store,
+                registry,
+                settings,
+                redaction,
+                metrics,
+                cache,
+                runtime,
+                thread: None,
+                writes: false,
+                in_order: false,
+            },
             options,
         ))
     }

@@ -94,6 +94,13 @@ pub enum Cause {
     Resumed(Rerun),
     /// The attempt before it failed, and the task is tried again.
     Retried,
+    /// Somebody forked another run: this one shares the log of that.
+    Forked {
+        /// The other run.
+        run: RunId,
+        /// The last event that is shared.
+        at: Sequence,
+    },
 }
 
 /// Which recorded results a new attempt does not use, but finds anew.

@@ -28,6 +28,9 @@ pub struct Options {
     /// How often a run may be under way when the process dies, without getting on, before it is parked. Default:
     /// [`CRASHES_MAX_DEFAULT`].
     pub crashes_max: u32,
+    /// Whether unfinished runs are taken up. If not, each waits until somebody resumes it: for a program that is to do one
+    /// thing to a store and leave it. Default: yes.
+    pub takes_up: bool,
     /// How long a shutdown waits for effects that have begun. Default: [`SHUTDOWN_GRACE_DEFAULT`].
     pub shutdown_grace: Duration,
     /// How inputs and results are written, where a function's attribute says nothing else. Default: [`Encoding::DEFAULT`].
@@ -69,6 +72,7 @@ impl Default for Options {
             strict: cfg!(debug_assertions),
             runs_max: RUNS_MAX_DEFAULT,
             crashes_max: CRASHES_MAX_DEFAULT,
+            takes_up: true,
             shutdown_grace: SHUTDOWN_GRACE_DEFAULT,
             encoding: Encoding::DEFAULT,
             payload_hooks: Vec::new(),

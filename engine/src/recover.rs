@@ -101,7 +101,8 @@ fn take_up_run(inner: &Arc<Inner>, run: RunId, record: UnfinishedRecord, in_orde
     *cell.holders.lock() = holders;
     inner.runs.lock().insert(run, Arc::clone(&cell));
     let definition = inner.registry.task(&record.task);
-    let joinable = definition.is_some_and(|definition| definition.cache.mode != CacheMode::Off);
+    let joinable = definition.is_some_and(|definition| definition.cache.mode != CacheMode::Off)
+        && record.call_key != crate::fork::NO_CALL;
     let key = joinable.then_some(record.call_key);
     if let Some(key) = key {
         inner.joinable(key, &cell);
@@ -111,6 +112,10 @@ fn take_up_run(inner: &Arc<Inner>, run: RunId, record: UnfinishedRecord, in_orde
         wait(&cell, execute::unknown_task(&cell));
         return Ok(());
     };
+    if !inner.takes_up {
+        wait(&cell, held(run, &record));
+        return Ok(());
+    }
     if let Some(error) = crate::park::parked(inner.store()?, run, &record) {
         wait(&cell, error);
         return Ok(());
@@ -123,6 +128,11 @@ fn take_up_run(inner: &Arc<Inner>, run: RunId, record: UnfinishedRecord, in_orde
     }
     execute::spawn(inner, &cell, Beginning::TakenUp { attempt_at, retry_at, died }, key, alive);
     Ok(())
+}
+
+fn held(run: RunId, record: &UnfinishedRecord) -> Error {
+    let why = format!("run {run} of task {} waits: this engine takes up no runs unless they are resumed", record.task);
+    Error::new(ErrorKind::Unsupported, why)
 }
 
 fn wait(cell: &RunCell, error: Error) {

@@ -93,7 +93,8 @@ impl Inner {
         }
         let _ = cell.input.set(canonical.clone().into());
         let counted = definition.counted(&started.input, &canonical.clone().into());
-        let key = counted.ok().filter(|_| definition.cache.mode != CacheMode::Off);
+        let is_joinable = definition.cache.mode != CacheMode::Off && !crate::fork::is_fork(&started);
+        let key = counted.ok().filter(|_| is_joinable);
         let key = key.map(|counted| definition.call_key(&(self.cache.hasher)(&counted)));
         if let Some(key) = key {
             self.joinable_if_free(key, &cell);

@@ -24,6 +24,7 @@ use relive_engine::inspect::{self, Events, Runs};
 use relive_engine::options::Options;
 use relive_engine::payload::{Payload, PayloadCodec, PayloadHook};
 use relive_engine::replayer::Replayer;
+use relive_engine::retain::{Retained, Retention};
 use relive_engine::value::Value;
 use relive_storage::{Durability, Read, Store};
 use serde::Serialize;
@@ -38,7 +39,13 @@ use crate::task::Call;
 /// One engine holds a directory; another process that opens it to write gets an error. Call [`Engine::shutdown`] at the
 /// end: without it, effects that have begun are cut off and run again next time.
 #[derive(Clone)]
-pub struct Engine(engine::Engine);
+pub struct Engine(engine::Engine, Listening);
+
+/// The socket that commands come through, if the engine has a directory; closed with the last clone.
+#[cfg(feature = "rocks")]
+type Listening = Option<Arc<crate::live::Listener>>;
+#[cfg(not(feature = "rocks"))]
+type Listening = ();
 
 impl std::fmt::Debug for Engine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -56,6 +63,12 @@ impl std::fmt::Debug for Builder {
 }
 
 impl Builder {
+    /// How payloads are written, as far as it is set. For the command line.
+    #[doc(hidden)]
+    pub fn encoding(&self) -> relive_engine::payload::Encoding {
+        self.0.encoding.clone()
+    }
+
     /// What an acknowledgement promises. Default: [`Durability::Sync`], power loss is survived;
     /// [`Durability::Buffered`] survives the end of the process only, and does not wait for the disk.
     #[must_use]
@@ -85,6 +98,14 @@ impl Builder {
     #[must_use]
     pub fn crashes_max(mut self, crashes_max: u32) -> Self {
         self.0.crashes_max = crashes_max.max(1);
+        self
+    }
+
+    /// Whether unfinished runs go on when the engine opens. If not, each waits until somebody resumes it: for a program that
+    /// is to do one thing to a store and leave it, as `relive resume` does. Default: yes.
+    #[must_use]
+    pub fn takes_up(mut self, takes_up: bool) -> Self {
+        self.0.takes_up = takes_up;
         self
     }
 
@@ -187,11 +208,14 @@ impl Builder {
     #[cfg(feature = "rocks")]
     pub async fn open(self, directory: impl AsRef<Path>) -> Result<Engine> {
         let directory = directory.as_ref().to_owned();
+        let listened = directory.clone();
         // Opening reads files: not on a thread that runs tasks.
         let opened = tokio::task::spawn_blocking(move || crate::store::open(&directory)).await;
         let store = opened
             .map_err(|error| Error::new(ErrorKind::Storage, format!("the store cannot be opened: {error}")))??;
-        self.open_store(store).await
+        let mut engine = self.open_store(store).await?;
+        engine.1 = crate::live::Listener::open(&listened, engine.0.downgrade());
+        Ok(engine)
     }
 
     /// Opens a store of yours: one in memory, one that fails on cue.
@@ -201,7 +225,7 @@ impl Builder {
     pub async fn open_store(self, store: Arc<dyn Store>) -> Result<Engine> {
         let registry = registry()?;
         self.0.register_payload_hooks()?;
-        Ok(Engine(engine::Engine::open(store, registry, self.0).await?))
+        Ok(Engine(engine::Engine::open(store, registry, self.0).await?, Listening::default()))
     }
 
     /// Opens a directory to replay its runs against the code of this program: also while an engine has it open. Nothing is
@@ -247,6 +271,44 @@ impl Engine {
     /// Sets an engine up.
     pub fn builder() -> Builder {
         Builder(Options::default())
+    }
+
+    /// The store, to be read. Not to be kept: it is closed when the last reader is gone.
+    ///
+    /// # Errors
+    /// Of kind `Closed` after a shutdown.
+    #[doc(hidden)]
+    pub fn store(&self) -> Result<Arc<dyn relive_storage::Read>> {
+        self.0.store()
+    }
+
+    /// How a run ends, whatever its types. For the command line.
+    ///
+    /// # Errors
+    /// If there is no such run, it cannot go on, or the engine stops before it ends.
+    #[doc(hidden)]
+    pub async fn outcome(&self, run: RunId) -> Result<TaskOutcome> {
+        Ok(self.0.handle(run)?.outcome().await?.as_ref().clone())
+    }
+
+    /// The engine that is inside.
+    pub(crate) fn inner(&self) -> &engine::Engine {
+        &self.0
+    }
+
+    /// The same engine, for who is asked through its socket.
+    #[cfg(all(feature = "rocks", unix))]
+    pub(crate) fn unlistened(engine: engine::Engine) -> Self {
+        Self(engine, None)
+    }
+
+    /// Deletes finished runs that a rule names, with all that is stored of them; never one that an unfinished run called, and
+    /// no entry of the cache. When this returns, they are gone, durably, and their space is given back.
+    ///
+    /// # Errors
+    /// If the engine is closed, the store fails, or a log that has to be read is damaged. What was deleted by then is gone.
+    pub async fn retain(&self, rule: Retention) -> Result<Retained> {
+        self.0.retain(rule).await
     }
 
     /// The result of a call: from the cache, of the run of the same call that is under way, or of a new run. Dropping
@@ -365,6 +427,10 @@ impl Engine {
     /// # Errors
     /// If a commit had failed before.
     pub async fn shutdown(&self) -> Result<()> {
+        #[cfg(feature = "rocks")]
+        if let Some(listener) = &self.1 {
+            listener.close();
+        }
         self.0.shutdown().await
     }
 }
@@ -458,9 +524,9 @@ impl Preview {
 
 /// A run. Awaiting it gives the task's result; dropping it leaves the run going.
 pub struct RunHandle<T, E> {
-    handle: Handle,
-    engine: engine::Engine,
-    result: PhantomData<fn() -> Result<T, E>>,
+    pub(crate) handle: Handle,
+    pub(crate) engine: engine::Engine,
+    pub(crate) result: PhantomData<fn() -> Result<T, E>>,
 }
 
 impl<T, E> std::fmt::Debug for RunHandle<T, E> {

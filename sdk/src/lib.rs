@@ -44,9 +44,12 @@ mod cache;
 mod engine;
 mod error;
 mod exported;
+mod fork;
 mod inline;
 #[doc(hidden)]
 pub mod lint;
+#[cfg(feature = "rocks")]
+pub mod live;
 mod recorded;
 #[cfg(feature = "rocks")]
 mod store;
@@ -79,6 +82,7 @@ pub use relive_engine::inspect::{Events, LoggedEvent, Runs, StoredRun};
 pub use relive_engine::payload::unordered::{self, Unordered, unordered};
 pub use relive_engine::payload::{Payload, PayloadCodec, PayloadError, PayloadHook};
 pub use relive_engine::replayer::Replayer;
+pub use relive_engine::retain::{Retained, Retention};
 pub use relive_engine::run::{Grouped, grouped as group, idempotency_key, provided};
 pub use relive_engine::value::{Difference, Value};
 pub use relive_engine::verdict::{Change, Diagnosis, LikelyCause, Replayed, ResultChange, SoFar, Verdict};
@@ -90,6 +94,7 @@ pub use crate::builtin::{Random, Timeout, now, random, signal, sleep, timeout, u
 pub use crate::cache::Cache;
 pub use crate::engine::{Builder, Engine, Preview, Resume, RunHandle};
 pub use crate::exported::replay_export;
+pub use crate::fork::Fork;
 pub use crate::stream::{TraceIterator, TraceStream};
 pub use crate::task::{Call, ID_BYTES_MAX, TAG_BYTES_MAX};
 pub use crate::trace::Trace;

@@ -34,6 +34,8 @@ enum Facts<'a> {
         cause: &'static str,
         #[serde(skip_serializing_if = "Option::is_none")]
         rerun: Option<RerunObject<'a>>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        forked: Option<ForkedObject>,
         id: Option<&'a str>,
         parent: Option<ParentObject>,
         tags: Tags<'a>,
@@ -99,6 +101,12 @@ enum Facts<'a> {
 struct RerunObject<'a> {
     names: &'a [String],
     edited: bool,
+}
+
+#[derive(Serialize)]
+struct ForkedObject {
+    run: String,
+    at: u64,
 }
 
 #[derive(Serialize)]
@@ -194,6 +202,10 @@ impl<'a> Facts<'a> {
                 cause: words::cause(&started.cause),
                 rerun: match &started.cause {
                     Cause::Resumed(rerun) => Some(RerunObject { names: &rerun.names, edited: rerun.edited }),
+                    _ => None,
+                },
+                forked: match &started.cause {
+                    Cause::Forked { run, at } => Some(ForkedObject { run: run.to_string(), at: at.0 }),
                     _ => None,
                 },
                 id: started.id.as_deref(),

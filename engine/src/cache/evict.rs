@@ -82,7 +82,9 @@ impl Inner {
     pub(crate) async fn settle(&self) {
         let operations = self.cache.take_used().and_then(|mut operations| {
             operations.extend(self.cache.store_size()?);
-            operations.push(crate::park::closed(self.settings.epoch)?);
+            if self.marks_end {
+                operations.push(crate::park::closed(self.settings.epoch)?);
+            }
             Ok(operations)
         });
         if let Ok(operations) = operations {
@@ -291,7 +293,7 @@ pub(super) fn each_page(
 }
 
 /// Commits writes, and waits on this thread for what becomes of each.
-pub(super) fn commit(inner: &Inner, writes: Vec<Write>) -> Result<Vec<Outcome>> {
+pub(crate) fn commit(inner: &Inner, writes: Vec<Write>) -> Result<Vec<Outcome>> {
     let submit = |write: Write| {
         let (sender, receiver) = oneshot::channel();
         let waiter = Waiter::Once(sender);

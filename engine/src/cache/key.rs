@@ -7,11 +7,13 @@
 //! it: an unfinished run is joined after an edit, too, as a second one would repeat its effects.
 
 use std::fmt;
+use std::str::FromStr;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::definition::{CacheMode, CachePolicy, TaskDefinition};
+use crate::error::{Error, ErrorKind};
 use crate::execute::unpanicked;
 use crate::id::CodeHash;
 use crate::index::CacheRecord;
@@ -71,6 +73,21 @@ impl EntryKey {
 impl fmt::Display for EntryKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl FromStr for EntryKey {
+    type Err = Error;
+
+    /// From its 128 hexadecimal digits.
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let digit = |at: usize| text.get(at..at + 2).and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        let bytes: Option<Vec<u8>> = (0..64).map(|index| digit(2 * index)).collect();
+        let key = bytes.filter(|_| text.len() == 128).and_then(|bytes| Self::from_bytes(&bytes));
+        key.ok_or_else(|| {
+            let why = format!("`{text}` is no key of an entry: that has 128 hexadecimal digits");
+            Error::new(ErrorKind::Unsupported, why)
+        })
     }
 }
 

@@ -198,7 +198,7 @@ impl State {
 fn put_bytes(put: &Operation) -> u64 {
     match put {
         Operation::Put { key, value, .. } => (key.len() + value.len()) as u64,
-        Operation::Delete { .. } => 0,
+        Operation::Delete { .. } | Operation::DeleteRange { .. } => 0,
     }
 }
 

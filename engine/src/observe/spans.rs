@@ -36,6 +36,7 @@ pub(crate) fn attempt(run: RunId, attempt: u32, cause: &Cause) -> Span {
         Cause::Cached => "cached",
         Cause::Resumed(_) => "resumed",
         Cause::Retried => "retried",
+        Cause::Forked { .. } => "forked",
     };
     tracing::info_span!(target: "relive", "relive.attempt", %run, attempt, cause, state = Empty)
 }

@@ -86,6 +86,14 @@ pub(crate) fn stored_key(store: &dyn Read) -> Result<Option<[u8; 32]>> {
     index::read(store, META, KEY)
 }
 
+/// The change that gives another store the key of this one, if it has one: for a copy in memory.
+///
+/// # Errors
+/// If the store cannot be read.
+pub fn copied_key(store: &dyn Read) -> Result<Option<Operation>> {
+    stored_key(store)?.map(|key| put_key(&key)).transpose()
+}
+
 /// The change that gives a store this key.
 pub(crate) fn put_key(key: &[u8; 32]) -> Result<Operation> {
     index::put(META, KEY.to_vec(), key)

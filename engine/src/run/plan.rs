@@ -88,7 +88,11 @@ impl Plan {
             input,
             recorded: started.input.clone(),
             counted,
-            call: if is_new { Some(definition.call_key(&counted)) } else { recorded_call },
+            call: match is_new && !crate::fork::is_fork(&past.first) {
+                true => Some(definition.call_key(&counted)),
+                // Of a fork it is the key that no call has.
+                false => recorded_call.or(crate::fork::is_fork(&past.first).then_some(crate::fork::NO_CALL)),
+            },
             cache: Arc::clone(&engine.cache),
             started_at: past.first.at,
             series_started_at: past.series_started_at,

@@ -52,6 +52,7 @@ fn cause() -> impl Strategy<Value = Cause> {
         Just(Cause::Cached),
         rerun.prop_map(|(names, edited)| Cause::Resumed(Rerun { names, edited })),
         Just(Cause::Retried),
+        (run(), any::<u64>()).prop_map(|(run, at)| Cause::Forked { run, at: Sequence(at) }),
     ]
 }
 

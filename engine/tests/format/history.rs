@@ -45,7 +45,7 @@ pub(crate) const REDACTION_KEY: [u8; 32] = *b"thirty-two bytes of a random key";
 
 /// All runs, the oldest first.
 pub(crate) fn runs() -> Vec<Run> {
-    vec![completed(), failed(), cancelled(), cached(), attempts(), child(), unfinished(), waiting()]
+    vec![completed(), failed(), cancelled(), cached(), attempts(), child(), unfinished(), waiting(), forked()]
 }
 
 /// Traces that end in every way, and one that is answered within its step. A second life of the process finished it.
@@ -231,6 +231,16 @@ fn waiting() -> Run {
         log.end_to_be_retried(TaskOutcome::Err(ErrorRecord::new(ErrorKind::Failed, "no connection")));
     });
     log.unfinished()
+}
+
+/// Shares the beginning of another run's log.
+fn forked() -> Run {
+    let mut log = Log::new(10, "hello", None);
+    log.batch(2, true, |log| {
+        log.begin(&one("name", "Ada"), Cause::Forked { run: run_id(3), at: Sequence(0) });
+        log.end(TaskOutcome::Ok(payload(&"hello Ada")), false);
+    });
+    log.finished(RunState::Completed)
 }
 
 /// The rows in `unfinished`.

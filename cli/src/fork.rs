@@ -1,0 +1,130 @@
+//! `relive fork RUN`: a new run that shares another's log up to an event.
+
+use std::sync::Arc;
+
+use clap::Args;
+use relive::live::{Client, Command, perform, previewed as reply_of};
+use relive_engine::clock::{Clock as _, SystemClock};
+use relive_engine::entropy::{Entropy as _, SystemEntropy};
+use relive_engine::error::{Error, ErrorKind};
+use relive_engine::fork::{self, Set};
+use relive_engine::id::{RunId, Sequence};
+use relive_storage::{Durability, MemoryStore, Read, Store as _};
+use serde_json::Value;
+
+use crate::args::RunArgument;
+use crate::ask::{own_program, watched};
+use crate::context::{Context, Status};
+use crate::failure::Failure;
+use crate::json;
+use crate::resume;
+use crate::text::escaped;
+
+/// Fork a run: a new one shares its log up to an event, and goes its own way from there
+///
+/// What is shared is not run again. With --set, one recorded result is another in the fork: what would have happened, had the
+/// trace returned that? The run itself stays as it is. The fork's effects have idempotency keys of their own, so a service is
+/// called again for what is not shared.
+///
+/// The engine that has the directory open runs it; where none has, this command runs it to its end, and must be the command of
+/// a program that has the task. The exit status is 3 if the fork does not succeed.
+#[derive(Args, Debug)]
+pub(crate) struct Fork {
+    #[command(flatten)]
+    run: RunArgument,
+    /// The last event that is shared (`relive log` has their numbers); with --set, by default the trace's end
+    #[arg(long, value_name = "N", required_unless_present = "set")]
+    at: Option<u64>,
+    /// What a trace returns instead: its number in the log, or its name (`name#2` for the second call); the value is JSON
+    #[arg(long, value_name = "TRACE=VALUE", value_parser = set)]
+    set: Option<(String, Value)>,
+    /// Only say what the fork would call: nothing is run, nothing is written
+    #[arg(long)]
+    dry: bool,
+}
+
+/// `fetch=3`: the trace ends at the first `=`.
+fn set(text: &str) -> Result<(String, Value), String> {
+    let (trace, value) =
+        text.split_once('=').filter(|(trace, _)| !trace.is_empty()).ok_or("it is written TRACE=VALUE")?;
+    let value = serde_json::from_str(value)
+        .map_err(|error| format!("the value is no JSON ({error}): a text needs its quotes, as in name='\"x\"'"))?;
+    Ok((trace.to_owned(), value))
+}
+
+impl Fork {
+    pub(crate) fn execute(&self, context: &mut Context<'_>) -> Result<Status, Failure> {
+        let store = context.store()?;
+        let run = context.find(&store, &self.run)?;
+        if self.dry {
+            return self.look(context, &store, run);
+        }
+        let command = Command::Fork { run: run.to_string(), at: self.at, set: self.set.clone() };
+        if let Some(client) = Client::connect(context.directory) {
+            let reply = client.ask(&command)?;
+            tell(context, &reply)?;
+            return Ok(Status::Success);
+        }
+        drop(store);
+        let (reply, forked, outcome) = context
+            .with_engine(context.cli.engine(), |engine| async move {
+                let reply = perform(&engine, command).await?;
+                let forked = reply["run"].as_str().unwrap_or_default().parse::<RunId>().map_err(Error::from)?;
+                let outcome = watched(&engine, forked).await?;
+                Ok((reply, forked, outcome))
+            })
+            .map_err(own_program)?;
+        if !context.json {
+            tell(context, &reply)?;
+        }
+        context.ended(forked, &outcome)
+    }
+
+    /// Says what the fork would call.
+    fn look(&self, context: &mut Context<'_>, store: &Arc<dyn Read>, run: RunId) -> Result<Status, Failure> {
+        let set = self.set.clone().map(|(trace, value)| Set { trace, value });
+        let (memory, forked, at) = copied(context, store, run, &fork::Fork { at: self.at.map(Sequence), set })?;
+        let preview = context.with_memory(memory, |engine| async move { Ok(engine.resume(forked).preview().await?) });
+        let preview = preview.map_err(own_program)?;
+        let mut reply = reply_of(&run.to_string(), &preview);
+        reply["at"] = at.0.into();
+        if !context.json {
+            writeln!(context.out, "a fork of run {run} would share its log up to event {at}")?;
+        }
+        resume::previewed(context, &reply)
+    }
+}
+
+fn tell(context: &mut Context<'_>, reply: &Value) -> Result<(), Failure> {
+    if context.json {
+        json::line(context.out, reply)?;
+        return Ok(());
+    }
+    let text = |field: &str| escaped(reply[field].as_str().unwrap_or_default());
+    writeln!(context.out, "run {} shares the log of run {} up to event {}", text("run"), text("of"), reply["at"])?;
+    Ok(())
+}
+
+/// The fork in a store of its own in memory.
+fn copied(
+    context: &Context<'_>,
+    store: &Arc<dyn Read>,
+    run: RunId,
+    fork: &fork::Fork,
+) -> Result<(MemoryStore, RunId, Sequence), Failure> {
+    let draw = || {
+        let mut random = [0; 10];
+        SystemEntropy.fill(&mut random).map_err(|why| Error::new(ErrorKind::Storage, why))?;
+        Ok(RunId::new(SystemClock::default().now(), random))
+    };
+    let encoding = context.cli.engine().encoding();
+    let copied = fork::copy(store, run, fork, &encoding, true, draw)?;
+    let (forked, at, memory) = (copied.run, copied.at, MemoryStore::new());
+    let mut write = copied.into_write();
+    // Calls whose arguments are redacted are known by hashes that this store makes.
+    write.operations.extend(relive_engine::payload::redact::copied_key(store.as_ref())?);
+    memory
+        .commit(&[write], Durability::Buffered)
+        .map_err(|failed| relive_engine::schema::storage_error(failed.error))?;
+    Ok((memory, forked, at))
+}

@@ -1,0 +1,107 @@
+//! `relive resume RUN`: a new attempt of a run that failed, was cancelled, or waits.
+
+use std::io::Cursor;
+use std::sync::Arc;
+
+use clap::Args;
+use relive::live::{Client, Command, perform};
+use relive_engine::export;
+use relive_engine::id::RunId;
+use relive_storage::{MemoryStore, Read};
+use serde_json::Value;
+
+use crate::args::RunArgument;
+use crate::ask::{own_program, watched};
+use crate::context::{Context, Status};
+use crate::failure::Failure;
+use crate::json;
+use crate::text::escaped;
+
+/// Resume a run that failed, was cancelled or waits: a new attempt, which takes over what earlier ones found
+///
+/// The engine that has the directory open begins it, and the run goes on there. Where none has, this command runs the attempt
+/// to its end, and no other run: so it must be the command of a program that has the task. The exit status is 3 if the
+/// attempt does not succeed.
+#[derive(Args, Debug)]
+pub(crate) struct Resume {
+    #[command(flatten)]
+    run: RunArgument,
+    /// Find the results of this trace anew, whatever earlier attempts found (may be repeated)
+    #[arg(long, value_name = "NAME")]
+    rerun: Vec<String>,
+    /// Find the results of traces anew whose code was edited since
+    #[arg(long)]
+    edited: bool,
+    /// Only say what the attempt would do: nothing is run, nothing is written
+    #[arg(long)]
+    preview: bool,
+}
+
+impl Resume {
+    pub(crate) fn execute(&self, context: &mut Context<'_>) -> Result<Status, Failure> {
+        let store = context.store()?;
+        let run = context.find(&store, &self.run)?;
+        let command = Command::Resume {
+            run: run.to_string(),
+            rerun: self.rerun.clone(),
+            edited: self.edited,
+            preview: self.preview,
+        };
+        if let Some(client) = Client::connect(context.directory) {
+            let reply = client.ask(&command)?;
+            return match self.preview {
+                true => previewed(context, &reply),
+                false => begun(context, run, &reply),
+            };
+        }
+        if self.preview {
+            let copy = copied(&store, run)?;
+            let reply = context.with_memory(copy, |engine| async move { Ok(perform(&engine, command).await?) });
+            return previewed(context, &reply.map_err(own_program)?);
+        }
+        drop(store);
+        let outcome = context.with_engine(context.cli.engine(), |engine| async move {
+            perform(&engine, command).await?;
+            watched(&engine, run).await
+        });
+        context.ended(run, &outcome.map_err(own_program)?)
+    }
+}
+
+fn begun(context: &mut Context<'_>, run: RunId, reply: &Value) -> Result<Status, Failure> {
+    match context.json {
+        true => json::line(context.out, reply)?,
+        false => writeln!(context.out, "run {run} goes on in the engine that has the directory open")?,
+    }
+    Ok(Status::Success)
+}
+
+/// A run in a store of its own in memory, where it can be looked at without a trace.
+fn copied(store: &Arc<dyn Read>, run: RunId) -> Result<MemoryStore, Failure> {
+    let (mut file, memory) = (Vec::new(), MemoryStore::new());
+    export::write(store, run, &export::Options::default(), &mut file)?;
+    export::read(&mut Cursor::new(file), &memory)?;
+    Ok(memory)
+}
+
+/// Prints what an attempt, or a fork, would do.
+pub(crate) fn previewed(context: &mut Context<'_>, reply: &Value) -> Result<Status, Failure> {
+    if context.json {
+        json::line(context.out, reply)?;
+        return Ok(Status::Success);
+    }
+    for (title, field) in [("takes over", "repeated"), ("would run", "runs")] {
+        let sites = reply[field].as_array().map(Vec::as_slice).unwrap_or_default();
+        writeln!(context.out, "{title}: {}", if sites.is_empty() { "nothing" } else { "" })?;
+        for site in sites {
+            let text = |field: &str| escaped(site[field].as_str().unwrap_or_default());
+            let input = escaped(&crate::text::cut(&site["input"].to_string(), context.look.width / 2));
+            writeln!(context.out, "  {}({input})  {}:{}", text("name"), text("file"), site["line"])?;
+        }
+    }
+    if !reply["outcome"].is_null() {
+        let outcome = crate::text::cut(&reply["outcome"].to_string(), context.look.width);
+        writeln!(context.out, "and ends: {}", escaped(&outcome))?;
+    }
+    Ok(Status::Success)
+}

@@ -1,0 +1,81 @@
+//! Forks: a new run that shares another's log up to an event, and goes its own way from there.
+
+use std::future::{Future, IntoFuture};
+use std::marker::PhantomData;
+use std::pin::Pin;
+
+use relive_engine::engine;
+use relive_engine::error::{Error, ErrorKind, Result};
+use relive_engine::fork::{self, Set};
+use relive_engine::id::{RunId, Sequence};
+use relive_engine::value::Value;
+use serde::Serialize;
+
+use crate::engine::{Engine, RunHandle};
+
+/// A fork that is not begun yet. Awaiting it writes it, and gives the new run's handle: then the fork is durable, and goes on.
+///
+/// Its effects have other idempotency keys than those of the run it shares a log with: a service that was called there is
+/// called again for what is not shared. Nobody joins it, and its result is not cached.
+#[derive(Clone)]
+#[must_use = "a run is forked when this is awaited"]
+pub struct Fork {
+    engine: engine::Engine,
+    run: RunId,
+    fork: fork::Fork,
+    /// Why the value that is to be set is none.
+    refused: Option<String>,
+}
+
+impl std::fmt::Debug for Fork {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Fork").field("run", &self.run).field("fork", &self.fork).finish_non_exhaustive()
+    }
+}
+
+impl Engine {
+    /// A new run that shares the log of this one up to an event, and goes on from there: nothing happens until it is awaited.
+    pub fn fork(&self, run: RunId) -> Fork {
+        Fork { engine: self.inner().clone(), run, fork: fork::Fork::default(), refused: None }
+    }
+}
+
+impl Fork {
+    /// The last event that is shared. If that ends the attempt, the one before it: a fork goes on. Without it, that in which the
+    /// trace of [`Fork::set`] ended.
+    pub fn at(mut self, at: Sequence) -> Self {
+        self.fork.at = Some(at);
+        self
+    }
+
+    /// Has a recorded result be another. The trace: the position of its start or its end in the log, its name if the attempt
+    /// calls it once, or `name#2` for the second call. Whether the value is of the trace's type shows when the body reads it.
+    pub fn set(mut self, trace: impl Into<String>, value: impl Serialize) -> Self {
+        match serde_json::to_value(value) {
+            Ok(value) => self.fork.set = Some(Set { trace: trace.into(), value }),
+            Err(error) => self.refused = Some(error.to_string()),
+        }
+        self
+    }
+
+    /// Writes the fork and says also which event is the last that is shared.
+    ///
+    /// # Errors
+    /// Of kind `UnknownRun` or `UnknownTask`; of kind `Unsupported` if there is no such event or trace, or nothing to go on with.
+    pub async fn start(self) -> Result<(RunHandle<Value, Error>, Sequence)> {
+        if let Some(why) = self.refused {
+            return Err(Error::new(ErrorKind::Payload, format!("the new result cannot be written: {why}")));
+        }
+        let (handle, at) = self.engine.fork(self.run, self.fork).await?;
+        Ok((RunHandle { handle, engine: self.engine, result: PhantomData }, at))
+    }
+}
+
+impl IntoFuture for Fork {
+    type Output = Result<RunHandle<Value, Error>>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move { Ok(self.start().await?.0) })
+    }
+}
