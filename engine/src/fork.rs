@@ -8,6 +8,7 @@
 mod target;
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
 use relive_storage::{Operation, Precondition, Read, Write};
@@ -191,8 +192,8 @@ fn survey(store: &Arc<dyn Read>, run: RunId, fork: &Fork, id: &mut impl FnMut() 
             Event::TraceStarted(started) => {
                 if let Some(child) = started.child {
                     open.insert(logged.sequence, child);
-                    if !children.contains_key(&child) {
-                        children.insert(child, Some(id()?));
+                    if let Entry::Vacant(vacant) = children.entry(child) {
+                        vacant.insert(Some(id()?));
                     }
                 }
             }

@@ -137,8 +137,8 @@ impl Look<'_> {
             let page = match page.map_err(storage_error) {
                 Ok(page) => page,
                 Err(error) => {
-                    let key = range.start.clone();
-                    return self.problem(keyspace, &key, None, format!("cannot be read from here on: {error}"));
+                    let why = format!("cannot be read from here on: {error}");
+                    return self.problem(keyspace, &range.start, None, why);
                 }
             };
             for row in &page.rows {

@@ -76,7 +76,7 @@ fn named(look: &mut Look<'_>, row: &Row, what: &str) {
             look.problem(IDS, &row.key, Some(named.run), why);
         }
         Found::Nothing => {
-            look.problem(IDS, &row.key, Some(named.run), format!("{what} names a run that is not listed"))
+            look.problem(IDS, &row.key, Some(named.run), format!("{what} names a run that is not listed"));
         }
         Found::Record(_) | Found::Damaged => {}
     }
