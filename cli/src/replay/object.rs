@@ -9,22 +9,25 @@ use crate::json::{EventLine, OutcomeObject};
 
 /// A replayed run.
 #[derive(Serialize)]
-pub(super) struct ReplayedObject<'a> {
+pub(crate) struct ReplayedObject<'a> {
     run: String,
     task: &'a str,
     attempt: u32,
     events: u64,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    redacted: &'a [String],
     #[serde(flatten)]
     verdict: VerdictObject<'a>,
 }
 
 impl<'a> ReplayedObject<'a> {
-    pub(super) fn of(replayed: &'a Replayed) -> Self {
+    pub(crate) fn of(replayed: &'a Replayed) -> Self {
         Self {
             run: replayed.run.to_string(),
             task: &replayed.task,
             attempt: replayed.attempt,
             events: replayed.event_count,
+            redacted: &replayed.redacted,
             verdict: VerdictObject::of(replayed),
         }
     }
