@@ -115,8 +115,15 @@ async fn replay_one(kept: &Kept, set_ups: &[SetUp]) -> Result<(), Error> {
 #[derive(Serialize, Deserialize)]
 struct Sent {
     run: [u8; 16],
-    /// Keyspace, key, and the value unless it is deleted.
-    writes: Vec<(i64, Vec<(String, Vec<u8>, Option<Vec<u8>>)>)>,
+    writes: Vec<(i64, Vec<SentOperation>)>,
+}
+
+/// A change; keyspaces by their names.
+#[derive(Serialize, Deserialize)]
+enum SentOperation {
+    Put(String, Vec<u8>, Vec<u8>),
+    Delete(String, Vec<u8>),
+    DeleteRange(String, Vec<u8>, Vec<u8>),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -127,20 +134,26 @@ struct Letter {
 
 fn sent(kept: &Kept) -> Sent {
     let operation = |operation: &Operation| match operation {
-        Operation::Put { keyspace, key, value } => (keyspace.name().to_owned(), key.clone(), Some(value.clone())),
-        Operation::Delete { keyspace, key } => (keyspace.name().to_owned(), key.clone(), None),
+        Operation::Put { keyspace, key, value } => {
+            SentOperation::Put(keyspace.name().to_owned(), key.clone(), value.clone())
+        }
+        Operation::Delete { keyspace, key } => SentOperation::Delete(keyspace.name().to_owned(), key.clone()),
+        Operation::DeleteRange { keyspace, start, end } => {
+            SentOperation::DeleteRange(keyspace.name().to_owned(), start.clone(), end.clone())
+        }
     };
     let write = |written: &Written| (written.wall, written.write.operations.iter().map(operation).collect());
     Sent { run: *kept.run.as_bytes(), writes: kept.written.iter().map(write).collect() }
 }
 
 fn received(sent: Sent) -> Kept {
-    let operation = |(keyspace, key, value): (String, Vec<u8>, Option<Vec<u8>>)| {
-        // Keyspaces have names that live for ever; this process does not.
-        let keyspace = Keyspace::new(keyspace.leak());
-        match value {
-            Some(value) => Operation::Put { keyspace, key, value },
-            None => Operation::Delete { keyspace, key },
+    // Keyspaces have names that live for ever; this process does not.
+    let named = |keyspace: String| Keyspace::new(keyspace.leak());
+    let operation = |operation| match operation {
+        SentOperation::Put(keyspace, key, value) => Operation::Put { keyspace: named(keyspace), key, value },
+        SentOperation::Delete(keyspace, key) => Operation::Delete { keyspace: named(keyspace), key },
+        SentOperation::DeleteRange(keyspace, start, end) => {
+            Operation::DeleteRange { keyspace: named(keyspace), start, end }
         }
     };
     let written = sent.writes.into_iter().map(|(wall, operations)| {
