@@ -1,25 +1,29 @@
 //! `relive fork RUN`: a new run that shares another's log up to an event.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use clap::Args;
 use relive::live::{Client, Command, perform};
+use relive::{CallSite, Event};
 use relive_engine::clock::{Clock as _, SystemClock};
 use relive_engine::entropy::{Entropy as _, SystemEntropy};
 use relive_engine::error::{Error, ErrorKind};
 use relive_engine::fork::{self, Set};
 use relive_engine::id::{RunId, Sequence};
+use relive_engine::inspect;
 use relive_storage::{Durability, MemoryStore, Read, Store as _};
 use serde::Serialize;
 use serde_json::Value;
 
 use crate::args::RunArgument;
 use crate::ask::{own_program, watched};
+use crate::call::call_of;
 use crate::context::{Context, Status};
 use crate::failure::Failure;
 use crate::json;
 use crate::program::Program;
-use crate::replay::{self, ReplayedObject};
+use crate::replay::{self, CallObject, ReplayedObject};
 use crate::text::escaped;
 
 /// Fork a run: a new one shares its log up to an event, and goes its own way from there
@@ -89,13 +93,18 @@ impl Fork {
         let (memory, forked, at) = copied(context, store, run, &fork::Fork { at: self.at.map(Sequence), set })?;
         let memory: Arc<dyn Read> = Arc::new(memory);
         let replayed = Program::open(context, &memory)?.replay(forked, None)?;
+        let open = open(&memory, forked)?;
         if context.json {
-            json::line(
-                context.out,
-                &DryLine { of: run.to_string(), at: at.0, replayed: ReplayedObject::of(&replayed) },
-            )?;
+            let open = open.iter().map(CallObject::of).collect();
+            let line = DryLine { of: run.to_string(), at: at.0, open, replayed: ReplayedObject::of(&replayed) };
+            json::line(context.out, &line)?;
         } else {
             writeln!(context.out, "a fork of run {run} would share its log up to event {at}:")?;
+            for call in &open {
+                let place = format!("{}:{}", escaped(&call.file), call.line);
+                let room = context.look.width.saturating_sub(place.len() + 16);
+                writeln!(context.out, "  runs again  {}  {place}", call_of(&call.name, &call.input, room))?;
+            }
             replay::draw(&replayed, &memory, &context.look, context.out)?;
         }
         Ok(replay::status(&replayed.verdict))
@@ -107,7 +116,27 @@ impl Fork {
 struct DryLine<'a> {
     of: String,
     at: u64,
+    /// Calls that had begun by then, and not ended: they run again.
+    open: Vec<CallObject<'a>>,
     replayed: ReplayedObject<'a>,
+}
+
+/// The calls of a run's body that have begun and not ended.
+fn open(store: &Arc<dyn Read>, run: RunId) -> Result<Vec<CallSite>, Failure> {
+    let mut open = BTreeMap::new();
+    for logged in inspect::events(Arc::clone(store), run) {
+        let logged = logged?;
+        match logged.event {
+            // What an earlier attempt left open never ends.
+            Event::TaskStarted(_) => open.clear(),
+            Event::TraceStarted(started) if started.within.is_none() => {
+                open.insert(logged.sequence, CallSite::of(&started));
+            }
+            Event::TraceCompleted(completed) => drop(open.remove(&completed.trace)),
+            _ => {}
+        }
+    }
+    Ok(open.into_values().collect())
 }
 
 fn tell(context: &mut Context<'_>, reply: &Value) -> Result<(), Failure> {

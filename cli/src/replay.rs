@@ -6,7 +6,7 @@ mod draw;
 mod object;
 
 pub(crate) use draw::{draw, reason};
-pub(crate) use object::{DifferenceObject, ReplayedObject, VerdictObject};
+pub(crate) use object::{CallObject, DifferenceObject, ReplayedObject, VerdictObject};
 
 use clap::Args;
 use relive::Verdict;

@@ -130,7 +130,7 @@ pub(crate) struct CallObject<'a> {
 }
 
 impl<'a> CallObject<'a> {
-    fn of(call: &'a CallSite) -> Self {
+    pub(crate) fn of(call: &'a CallSite) -> Self {
         let CallSite { name, input, occurrence, file, line, .. } = call;
         Self { name, input, occurrence: *occurrence, file, line: *line }
     }
