@@ -1,23 +1,29 @@
 //! `relive fork RUN`: a new run that shares another's log up to an event.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use clap::Args;
-use relive::live::{Client, Command, perform, previewed as reply_of};
+use relive::live::{Client, Command, perform};
+use relive::{CallSite, Event};
 use relive_engine::clock::{Clock as _, SystemClock};
 use relive_engine::entropy::{Entropy as _, SystemEntropy};
 use relive_engine::error::{Error, ErrorKind};
 use relive_engine::fork::{self, Set};
 use relive_engine::id::{RunId, Sequence};
+use relive_engine::inspect;
 use relive_storage::{Durability, MemoryStore, Read, Store as _};
+use serde::Serialize;
 use serde_json::Value;
 
 use crate::args::RunArgument;
 use crate::ask::{own_program, watched};
+use crate::call::call_of;
 use crate::context::{Context, Status};
 use crate::failure::Failure;
 use crate::json;
-use crate::resume;
+use crate::program::Program;
+use crate::replay::{self, CallObject, ReplayedObject};
 use crate::text::escaped;
 
 /// Fork a run: a new one shares its log up to an event, and goes its own way from there
@@ -27,7 +33,8 @@ use crate::text::escaped;
 /// called again for what is not shared.
 ///
 /// The engine that has the directory open runs it; where none has, this command runs it to its end, and must be the command of
-/// a program that has the task. The exit status is 3 if the fork does not succeed.
+/// a program that has the task. The exit status is 3 if the fork does not succeed, or with --dry, if the code does not fit what it
+/// would share.
 #[derive(Args, Debug)]
 pub(crate) struct Fork {
     #[command(flatten)]
@@ -80,19 +87,56 @@ impl Fork {
         context.ended(forked, &outcome)
     }
 
-    /// Says what the fork would call.
+    /// Says what the fork would call: it is replayed, in a store in memory.
     fn look(&self, context: &mut Context<'_>, store: &Arc<dyn Read>, run: RunId) -> Result<Status, Failure> {
         let set = self.set.clone().map(|(trace, value)| Set { trace, value });
         let (memory, forked, at) = copied(context, store, run, &fork::Fork { at: self.at.map(Sequence), set })?;
-        let preview = context.with_memory(memory, |engine| async move { Ok(engine.resume(forked).preview().await?) });
-        let preview = preview.map_err(own_program)?;
-        let mut reply = reply_of(&run.to_string(), &preview);
-        reply["at"] = at.0.into();
-        if !context.json {
-            writeln!(context.out, "a fork of run {run} would share its log up to event {at}")?;
+        let memory: Arc<dyn Read> = Arc::new(memory);
+        let replayed = Program::open(context, &memory)?.replay(forked, None)?;
+        let open = open(&memory, forked)?;
+        if context.json {
+            let open = open.iter().map(CallObject::of).collect();
+            let line = DryLine { of: run.to_string(), at: at.0, open, replayed: ReplayedObject::of(&replayed) };
+            json::line(context.out, &line)?;
+        } else {
+            writeln!(context.out, "a fork of run {run} would share its log up to event {at}:")?;
+            for call in &open {
+                let place = format!("{}:{}", escaped(&call.file), call.line);
+                let room = context.look.width.saturating_sub(place.len() + 16);
+                writeln!(context.out, "  runs again  {}  {place}", call_of(&call.name, &call.input, room))?;
+            }
+            replay::draw(&replayed, &memory, &context.look, context.out)?;
         }
-        resume::previewed(context, &reply)
+        Ok(replay::status(&replayed.verdict))
     }
+}
+
+/// A dry fork, for programs: what it shares, and as `relive replay --json` has it.
+#[derive(Serialize)]
+struct DryLine<'a> {
+    of: String,
+    at: u64,
+    /// Calls that had begun by then, and not ended: they run again.
+    open: Vec<CallObject<'a>>,
+    replayed: ReplayedObject<'a>,
+}
+
+/// The calls of a run's body that have begun and not ended.
+fn open(store: &Arc<dyn Read>, run: RunId) -> Result<Vec<CallSite>, Failure> {
+    let mut open = BTreeMap::new();
+    for logged in inspect::events(Arc::clone(store), run) {
+        let logged = logged?;
+        match logged.event {
+            // What an earlier attempt left open never ends.
+            Event::TaskStarted(_) => open.clear(),
+            Event::TraceStarted(started) if started.within.is_none() => {
+                open.insert(logged.sequence, CallSite::of(&started));
+            }
+            Event::TraceCompleted(completed) => drop(open.remove(&completed.trace)),
+            _ => {}
+        }
+    }
+    Ok(open.into_values().collect())
 }
 
 fn tell(context: &mut Context<'_>, reply: &Value) -> Result<(), Failure> {

@@ -5,8 +5,8 @@
 mod draw;
 mod object;
 
-pub(crate) use draw::reason;
-pub(crate) use object::{DifferenceObject, VerdictObject};
+pub(crate) use draw::{draw, reason};
+pub(crate) use object::{CallObject, DifferenceObject, ReplayedObject, VerdictObject};
 
 use clap::Args;
 use relive::Verdict;
@@ -38,7 +38,8 @@ pub(crate) struct Replay {
 }
 
 const JSON_HELP: &str = "\
-With --json, one object with run, task, attempt, events (how many fit), verdict, and by verdict:
+With --json, one object with run, task, attempt, events (how many fit), redacted (fields that an export replaced; if any),
+verdict, and by verdict:
   same            outcome (ok, err, cancelled), output or error
   same_so_far     sequence (where the log ends), next (calls that would begin), stuck (why none
                   would, or null)
@@ -58,14 +59,14 @@ impl Replay {
         let program = Program::open(context, &store)?;
         let replayed = program.replay(run, self.attempt)?;
         if context.json {
-            json::line(context.out, &object::ReplayedObject::of(&replayed))?;
+            json::line(context.out, &ReplayedObject::of(&replayed))?;
         } else {
-            draw::draw(&replayed, &store, &context.look, context.out)?;
+            draw(&replayed, &store, &context.look, context.out)?;
         }
         Ok(status(&replayed.verdict))
     }
 }
 
-fn status(verdict: &Verdict) -> Status {
+pub(crate) fn status(verdict: &Verdict) -> Status {
     if verdict.fits() { Status::Success } else { Status::Differs }
 }

@@ -84,8 +84,8 @@ fn copied(store: &Arc<dyn Read>, run: RunId) -> Result<MemoryStore, Failure> {
     Ok(memory)
 }
 
-/// Prints what an attempt, or a fork, would do.
-pub(crate) fn previewed(context: &mut Context<'_>, reply: &Value) -> Result<Status, Failure> {
+/// Prints what an attempt would do.
+fn previewed(context: &mut Context<'_>, reply: &Value) -> Result<Status, Failure> {
     if context.json {
         json::line(context.out, reply)?;
         return Ok(Status::Success);

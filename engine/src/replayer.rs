@@ -85,7 +85,9 @@ impl Replayer {
 
     async fn examine(&self, run: RunId, attempt: Attempt) -> Result<Replayed> {
         let started = self.started(run, attempt.at)?;
+        let redacted = crate::export::redacted(self.0.store()?.as_ref(), run)?;
         let replayed = |end: Sequence, verdict| Replayed {
+            redacted: redacted.clone(),
             run,
             task: started.task.to_string(),
             attempt: started.attempt,

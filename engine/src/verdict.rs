@@ -26,6 +26,8 @@ pub struct Replayed {
     pub event_count: u64,
     /// Whether the code fits, and if not, why not.
     pub verdict: Verdict,
+    /// Fields of the run whose values were replaced when it was exported: code that fits what was recorded may not fit this.
+    pub redacted: Vec<String>,
 }
 
 /// Whether a task's code fits an attempt in a log.

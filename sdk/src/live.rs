@@ -21,7 +21,7 @@ mod server;
 pub use client::Client;
 #[cfg(not(unix))]
 pub use nowhere::Client;
-pub use perform::{perform, previewed};
+pub use perform::perform;
 pub use protocol::{Command, EvictWhat};
 
 #[cfg(not(unix))]

@@ -26,7 +26,7 @@ const LINES_MAX: usize = 6;
 const PATH_MAX: usize = 28;
 
 /// Draws a verdict.
-pub(super) fn draw(
+pub(crate) fn draw(
     replayed: &Replayed,
     store: &Arc<dyn Read>,
     look: &Look,
@@ -58,6 +58,11 @@ pub(super) fn draw(
             }
         }
         _ => {}
+    }
+    if !replayed.redacted.is_empty() && !replayed.verdict.fits() {
+        let fields = escaped(&replayed.redacted.join(", "));
+        let why = format!("{fields}: replaced when the run was exported. The code may well fit what was recorded");
+        Page { look, out }.labelled("redacted", WARN, &why)?;
     }
     Ok(())
 }

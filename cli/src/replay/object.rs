@@ -9,22 +9,25 @@ use crate::json::{EventLine, OutcomeObject};
 
 /// A replayed run.
 #[derive(Serialize)]
-pub(super) struct ReplayedObject<'a> {
+pub(crate) struct ReplayedObject<'a> {
     run: String,
     task: &'a str,
     attempt: u32,
     events: u64,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    redacted: &'a [String],
     #[serde(flatten)]
     verdict: VerdictObject<'a>,
 }
 
 impl<'a> ReplayedObject<'a> {
-    pub(super) fn of(replayed: &'a Replayed) -> Self {
+    pub(crate) fn of(replayed: &'a Replayed) -> Self {
         Self {
             run: replayed.run.to_string(),
             task: &replayed.task,
             attempt: replayed.attempt,
             events: replayed.event_count,
+            redacted: &replayed.redacted,
             verdict: VerdictObject::of(replayed),
         }
     }
@@ -127,7 +130,7 @@ pub(crate) struct CallObject<'a> {
 }
 
 impl<'a> CallObject<'a> {
-    fn of(call: &'a CallSite) -> Self {
+    pub(crate) fn of(call: &'a CallSite) -> Self {
         let CallSite { name, input, occurrence, file, line, .. } = call;
         Self { name, input, occurrence: *occurrence, file, line: *line }
     }

@@ -99,8 +99,8 @@ fn run_state(text: &str) -> Result<RunState> {
     }
 }
 
-/// A preview as a reply: also what `relive fork --dry` prints.
-pub fn previewed(run: &str, preview: &Preview) -> Value {
+/// A preview as a reply.
+fn previewed(run: &str, preview: &Preview) -> Value {
     let site = |site: &CallSite| json!({ "name": site.name, "input": site.input, "occurrence": site.occurrence, "file": site.file, "line": site.line });
     let sites = |sites: &[CallSite]| sites.iter().map(site).collect::<Vec<_>>();
     let outcome = preview.outcome.as_ref().map(|outcome| match outcome {
