@@ -3,7 +3,7 @@
 //! `calls` reads a log as calls, `align` puts two of them side by side, `values` says what differs in a pair, `draw` and
 //! `object` tell it.
 //!
-//! Invariant: logs are read once, side by side; memory is bounded by [`align::WINDOW`] calls of each, and by one payload of
+//! Invariant: logs are read once, side by side; memory is bounded by two [`align::WINDOW`]s of calls of each, and by one payload of
 //! each for every difference that is shown.
 
 mod align;

@@ -21,6 +21,8 @@ pub(super) struct Call {
     pub(super) end: Option<End>,
     /// Of a stream or an iterator: how many items, and a hash of all of them.
     pub(super) items: (u64, Option<InputHash>),
+    /// Whether that is all: what comes too long after its start is not waited for.
+    pub(super) is_whole: bool,
 }
 
 /// What tells calls apart.
@@ -73,10 +75,10 @@ impl Calls {
         }
     }
 
-    /// Reads until so many calls are in the window; `false` if there are not so many.
-    pub(super) fn fill(&mut self, count: usize) -> Result<bool> {
+    /// Reads until so many calls are in the window, if there are so many.
+    pub(super) fn fill(&mut self, count: usize) -> Result<()> {
         while self.window.len() < count && self.advance()? {}
-        Ok(self.window.len() >= count)
+        Ok(())
     }
 
     /// Reads until it is known how the first call of the window ended, at most so many calls ahead. `None` at the end.
@@ -94,7 +96,9 @@ impl Calls {
 
     /// Takes the first call of the window.
     pub(super) fn take(&mut self) -> Option<Call> {
-        self.window.pop_front()
+        let mut call = self.window.pop_front()?;
+        call.is_whole = self.is_read || call.end.is_some();
+        Some(call)
     }
 
     /// Reads an event; `false` at the end.
@@ -116,6 +120,7 @@ impl Calls {
                 },
                 end: None,
                 items: (0, None),
+                is_whole: false,
             }),
             Event::TraceYielded(yielded) => {
                 if let Some(call) = self.call(yielded.trace) {
