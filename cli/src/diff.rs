@@ -30,7 +30,7 @@ use crate::failure::Failure;
 
 /// Compare two runs: inputs, calls, results
 ///
-/// Calls are matched by trace and arguments, in the order in which they were made; those of the last attempt of each run, also
+/// Calls are matched by trace and arguments, in the order of their steps; those of the last attempt of each run, also
 /// what effects called. Values are compared field by field. Times, tries, and the order in which results came do not count,
 /// nor does an outcome that comes more than 1,000 calls after its start.
 ///
