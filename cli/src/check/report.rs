@@ -129,7 +129,7 @@ impl Report {
             Found::Replayed(replayed) => match &replayed.verdict {
                 verdict if verdict.fits() => return Ok(()),
                 Verdict::Diverged(diagnosis) => {
-                    let why = format!("at event {}, {}", diagnosis.divergence.sequence, reason(&replayed.verdict));
+                    let why = format!("event {}: {}", diagnosis.divergence.sequence, reason(&replayed.verdict));
                     (format!("diverged: {}", diagnosis.change), why, Some(diagnosis.cause.clone()))
                 }
                 Verdict::ResultChanged(change) => {

@@ -62,6 +62,7 @@ fn finished_runs_are_sampled_by_task_and_version_and_reasons_are_grouped() {
         "TASK            RUNS      FIT   RESULT  DIVERGED    OTHER\n",
         "edits.order       10        1        0         9        0\n",
         "\nedits.order: 9 runs, diverged: an argument has another value\n",
+        "  event 7: edits.mail, subject: \"Your order\" → \"Thank you!\"\n",
         "  and 4 more\n",
         "10 runs checked: 1 fit, 9 diverged; 20 more are finished and not in the sample (--all checks them)\n",
     ] {
