@@ -1,15 +1,22 @@
 //! Long finished runs replayed by a reader: events per second, and the most memory that takes, at three lengths.
 //!
-//! Each run is a chain of traces of distinct inputs, written by an engine. Then it is replayed in a process of its own (this
-//! program again), so that what the writing left in memory does not count.
+//! Each run is a chain of traces of distinct inputs. It is replayed in a process of its own (this program again), so that
+//! what the writing left in memory does not count.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 
-use relive::{Durability, Engine, RunId, Verdict, task, trace};
+use relive::{
+    Durability, Engine, Epoch, Event, Payload, PayloadError, RunId, Sequence, TaskCompleted, TaskOutcome, TaskStarted,
+    TraceCompleted, TraceOutcome, TraceStarted, Verdict, task, trace,
+};
+use relive_engine::log::LogWriter;
+use relive_engine::payload::redact::RedactionKey;
+use relive_engine::payload::{Arguments, Encoding};
 use relive_engine::schema::SCHEMA;
-use relive_storage::{Read, RocksReader};
+use relive_storage::{Operation, Read, RocksReader, RocksStore, Store as _, Write};
 
 use crate::memory::Peak;
 use crate::meter::now;
@@ -46,15 +53,7 @@ pub(crate) fn measure(setting: &Setting) -> Result<Vec<Figure>, Failure> {
     for (knots, (rate_key, memory_key)) in setting.sizes.long_traces.into_iter().zip(KEYS) {
         let scratch = setting.scratch()?;
         let path = scratch.path().join("relive");
-        let run = setting.runtime()?.block_on(async {
-            let store = open_store(&path)?;
-            let engine = open(Engine::builder().durability(Durability::Buffered), &store).await?;
-            let handle = engine.start(rope(knots)).await?;
-            let run = handle.id();
-            handle.await?;
-            close(engine, &store).await?;
-            Ok::<_, Failure>(run)
-        })?;
+        let run = setting.runtime()?.block_on(write(&path, knots))?;
         let output = Command::new(std::env::current_exe()?)
             .args(["--replay", &run.to_string()])
             .arg("--dir")
@@ -75,6 +74,69 @@ pub(crate) fn measure(setting: &Setting) -> Result<Vec<Figure>, Failure> {
         figures.extend([rate, memory]);
     }
     Ok(figures)
+}
+
+/// Writes a store with a finished run of so many knots: one knot by an engine, and as many more of the same by hand, as an
+/// engine writes them.
+async fn write(path: &Path, knots: u32) -> Result<RunId, Failure> {
+    let store = open_store(path)?;
+    let engine = open(Engine::builder().durability(Durability::Buffered), &store).await?;
+    let handle = engine.start(rope(1)).await?;
+    let template = handle.id();
+    handle.await?;
+    let events =
+        engine.events(template).map(|logged| logged.map(|logged| logged.event)).collect::<Result<Vec<_>, _>>()?;
+    close(engine, &store).await?;
+    let [Event::TaskStarted(task), Event::TraceStarted(call), Event::TraceCompleted(end), Event::TaskCompleted(ended)] =
+        events.as_slice()
+    else {
+        return Err("a task with one trace has four events".into());
+    };
+    let arguments = |name: &str, value: u32| Arguments::of(&BTreeMap::from([(name, value)]), &Encoding::DEFAULT, &[]);
+    let key = RedactionKey::from_bytes([0; 32]);
+    let called = |index: u32| {
+        let arguments = arguments("index", index)?;
+        Ok::<_, PayloadError>(Event::TraceStarted(TraceStarted {
+            input_hash: arguments.hash(&key),
+            input: arguments.payload,
+            ..call.clone()
+        }))
+    };
+    let run = RunId::from_bytes([1; 16]);
+    let mut writer = LogWriter::new(run, Epoch(1));
+    let input = arguments("knots", knots)?.payload;
+    let mut batch = vec![Event::TaskStarted(TaskStarted { input, ..task.clone() }), called(0)?];
+    let (mut at, mut operations) = (0, Vec::new());
+    for index in 0..knots {
+        let trace = Sequence(at + batch.len() as u64 - 1);
+        let (appended, _) = writer.append(Sequence(at), std::mem::take(&mut batch), true)?;
+        at = trace.0 + 1;
+        operations.extend(appended);
+        let outcome = TraceOutcome::Ok(Payload::encode(&index)?);
+        batch.push(Event::TraceCompleted(TraceCompleted { trace, outcome, ..end.clone() }));
+        batch.push(match index + 1 {
+            next if next < knots => called(next)?,
+            _ => {
+                let sum = (0..u64::from(knots)).sum::<u64>();
+                Event::TaskCompleted(TaskCompleted {
+                    outcome: TaskOutcome::Ok(Payload::encode(&sum)?),
+                    ..ended.clone()
+                })
+            }
+        });
+        if operations.len() >= 1000 {
+            commit(&store, std::mem::take(&mut operations))?;
+        }
+    }
+    operations.extend(writer.append(Sequence(at), batch, true)?.0);
+    commit(&store, operations)?;
+    Ok(run)
+}
+
+fn commit(store: &RocksStore, operations: Vec<Operation>) -> Result<(), Failure> {
+    let write = Write { preconditions: Vec::new(), operations };
+    store.commit(&[write], Durability::Buffered).map_err(|failed| failed.error)?;
+    Ok(())
 }
 
 /// The process that replays: tells how many events, how many per second, and the most memory, MiB.

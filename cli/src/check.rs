@@ -1,12 +1,14 @@
 //! `relive check`: whether a new build still fits the logs that exist.
 //!
-//! `report` counts and tells what was found.
+//! `file` opens exports as stores; `report` counts and tells what was found.
 //!
 //! Invariant: memory is bounded by the ids of the runs that are replayed, and by one replay at a time.
 
+mod file;
 mod report;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::Args;
@@ -27,7 +29,8 @@ use crate::time;
 /// Replay runs against the code at hand: will the new build still fit the logs that exist?
 ///
 /// Every unfinished run is replayed, as it would be when the new build takes it up, and the newest of the finished ones by
-/// task and version of its code. Needs the program whose tasks they are; no effect runs and nothing is written, also while
+/// task and version of its code. Given files, the runs that `relive export` wrote into them are replayed instead: recorded
+/// where a run failed, kept with the tests. Needs the program whose tasks they are; no effect runs and nothing is written, also while
 /// an engine has the store open.
 ///
 /// A run fits, or its result changed, or it diverged; or it cannot be replayed, as today's types cannot read what it holds
@@ -38,6 +41,9 @@ use crate::time;
 #[derive(Args, Debug)]
 #[command(after_long_help = HELP)]
 pub(crate) struct Check {
+    /// Exported runs, instead of those of the store
+    #[arg(value_name = "FILE")]
+    files: Vec<PathBuf>,
     /// Only these: `task=digest status=failed since=2h`
     #[arg(long, value_name = "FILTER", value_parser = filter)]
     runs: Option<Filter>,
@@ -94,12 +100,23 @@ struct Candidates {
 
 impl Check {
     pub(crate) fn execute(&self, context: &mut Context<'_>) -> Result<Status, Failure> {
-        let store = context.store()?;
-        let program = Program::open(context, &store)?;
-        let candidates = self.candidates(&store, &program)?;
         let mut report = Report::new(context.json);
-        check(&program, &candidates.all, &mut |candidate, found| report.take(candidate, found, context.out))?;
-        report.end(candidates.left_out, &context.look, context.out)
+        if self.files.is_empty() {
+            self.store(&context.store()?, context, &mut report)?;
+        }
+        for path in &self.files {
+            let opened = file::open(path)?;
+            self.store(&opened.store, context, &mut report)?;
+        }
+        report.end(&context.look, context.out)
+    }
+
+    /// Checks the runs of a store.
+    fn store(&self, store: &Arc<dyn Read>, context: &mut Context<'_>, report: &mut Report) -> Result<(), Failure> {
+        let program = Program::open(context, store)?;
+        let candidates = self.candidates(store, &program)?;
+        report.leave_out(candidates.left_out);
+        check(&program, &candidates.all, &mut |candidate, found| report.take(candidate, found, context.out))
     }
 
     fn candidates(&self, store: &Arc<dyn Read>, program: &Program) -> Result<Candidates, Failure> {
@@ -112,7 +129,8 @@ impl Check {
             let Selected { stored, .. } = selected?;
             let (run, record) = (stored.run, stored.record);
             let task = Arc::clone(names.entry(record.task).or_insert_with_key(|name| name.as_str().into()));
-            if record.state != RunState::Unfinished && !self.all {
+            // Who names files means all that is in them.
+            if record.state != RunState::Unfinished && !self.all && self.files.is_empty() {
                 let version = program.replayer.last_started(run).map(|started| started.code);
                 // A log that cannot be read is a version of its own: it is to be heard of.
                 let version = version.as_ref().map(CodeHash::as_bytes).copied().unwrap_or_else(|_| *run.as_bytes());

@@ -3,7 +3,7 @@
 //! `calls` reads a log as calls, `align` puts two of them side by side, `values` says what differs in a pair, `draw` and
 //! `object` tell it.
 //!
-//! Invariant: logs are read once, side by side; memory is bounded by [`align::WINDOW`] calls of each, and by one payload of
+//! Invariant: logs are read once, side by side; memory is bounded by two [`align::WINDOW`]s of calls of each, and by one payload of
 //! each for every difference that is shown.
 
 mod align;
@@ -30,7 +30,7 @@ use crate::failure::Failure;
 
 /// Compare two runs: inputs, calls, results
 ///
-/// Calls are matched by trace and arguments, in the order in which they were made; those of the last attempt of each run, also
+/// Calls are matched by trace and arguments, in the order of their steps; those of the last attempt of each run, also
 /// what effects called. Values are compared field by field. Times, tries, and the order in which results came do not count,
 /// nor does an outcome that comes more than 1,000 calls after its start.
 ///

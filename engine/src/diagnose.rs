@@ -74,7 +74,13 @@ impl Diverged<'_> {
             && is_of_the_task(&now)
         {
             let at = logged_at.as_ref().map_or(self.started.at, moment);
-            return Ok(Verdict::ResultChanged(Box::new(self.result(divergence.sequence, logged, now, is_steady, at))));
+            return Ok(Verdict::ResultChanged(Box::new(self.result(
+                divergence.sequence,
+                logged,
+                now,
+                (is_steady, is_unsure(&again)),
+                at,
+            ))));
         }
         let logged_calls = self.logged_calls()?;
         let rehearsed = self.rehearsed(is_steady && logged_calls.is_some()).await;
@@ -111,7 +117,7 @@ impl Diverged<'_> {
         sequence: Sequence,
         logged: TaskOutcome,
         now: TaskOutcome,
-        is_steady: bool,
+        (is_steady, is_unsure): (bool, bool),
         at: Timestamp,
     ) -> ResultChange {
         let (old, new) = (outcome_value(&logged), outcome_value(&now));
@@ -122,7 +128,7 @@ impl Diverged<'_> {
             _ => false,
         });
         let cause = match is_steady {
-            _ if is_reordered(&old, &new) && (!is_steady || edited.is_empty()) => LikelyCause::MapOrder,
+            _ if is_reordered(&old, &new) && (!is_steady || (is_unsure && edited.is_empty())) => LikelyCause::MapOrder,
             _ if is_clock => LikelyCause::Clock,
             false => LikelyCause::Randomness,
             true if edited.is_empty() => LikelyCause::Environment,
@@ -139,7 +145,7 @@ impl Diverged<'_> {
         }
         let edited = self.edited(logged);
         let pairs = evidence.pairs();
-        if (!evidence.is_steady || edited.is_empty())
+        if (!evidence.is_steady || (is_unsure(evidence.again) && edited.is_empty()))
             && (evidence.is_order() || pairs.iter().any(|(old, new)| is_reordered(old, new)))
         {
             return LikelyCause::MapOrder;
@@ -252,6 +258,11 @@ impl Evidence<'_> {
     fn is_order(&self) -> bool {
         self.change == Change::Reordered
     }
+}
+
+/// Whether a run was repeated too seldom to say that it does the same each time.
+fn is_unsure(again: &[Option<Observed>]) -> bool {
+    again.len() < REPEATS as usize
 }
 
 /// Whether the task itself came to this outcome, and not the engine because of what it awaited.

@@ -83,13 +83,27 @@ pub(super) struct Report {
     total: Counts,
     tasks: BTreeMap<Arc<str>, Counts>,
     misfits: BTreeMap<(Arc<str>, String), Misfits>,
+    /// Finished runs that are not in the sample.
+    left_out: u64,
     /// Whether a run does not fit, or would wait for its task.
     differs: bool,
 }
 
 impl Report {
     pub(super) fn new(json: bool) -> Self {
-        Self { json, total: Counts::default(), tasks: BTreeMap::new(), misfits: BTreeMap::new(), differs: false }
+        Self {
+            json,
+            total: Counts::default(),
+            tasks: BTreeMap::new(),
+            misfits: BTreeMap::new(),
+            left_out: 0,
+            differs: false,
+        }
+    }
+
+    /// Notes how many finished runs are not in the sample.
+    pub(super) fn leave_out(&mut self, count: u64) {
+        self.left_out += count;
     }
 
     /// Takes what was found of a run.
@@ -115,7 +129,7 @@ impl Report {
             Found::Replayed(replayed) => match &replayed.verdict {
                 verdict if verdict.fits() => return Ok(()),
                 Verdict::Diverged(diagnosis) => {
-                    let why = format!("at event {}, {}", diagnosis.divergence.sequence, reason(&replayed.verdict));
+                    let why = format!("event {}: {}", diagnosis.divergence.sequence, reason(&replayed.verdict));
                     (format!("diverged: {}", diagnosis.change), why, Some(diagnosis.cause.clone()))
                 }
                 Verdict::ResultChanged(change) => {
@@ -144,13 +158,13 @@ impl Report {
     }
 
     /// Prints the whole.
-    pub(super) fn end(self, left_out: u64, look: &Look, out: &mut (impl Write + ?Sized)) -> Result<Status, Failure> {
+    pub(super) fn end(self, look: &Look, out: &mut (impl Write + ?Sized)) -> Result<Status, Failure> {
         if self.json {
-            json::line(out, &Summary { summary: true, counts: self.total, left_out })?;
+            json::line(out, &Summary { summary: true, counts: self.total, left_out: self.left_out })?;
         } else {
             self.table(look, out)?;
             self.reasons(look, out)?;
-            let sample = match left_out {
+            let sample = match self.left_out {
                 0 => String::new(),
                 count => format!("; {} more are finished and not in the sample (--all checks them)", thousands(count)),
             };

@@ -67,7 +67,10 @@ impl Align {
 
     /// Aligns what comes next of both, up to the last calls that they have in common.
     fn align_window(&mut self) -> Result<()> {
-        let is_more = self.first.fill(WINDOW)? | self.second.fill(WINDOW)?;
+        // Twice that, so that it is known how those within the window ended.
+        self.first.fill(2 * WINDOW)?;
+        self.second.fill(2 * WINDOW)?;
+        let is_more = self.first.window().len().max(self.second.window().len()) > WINDOW;
         let keys = |calls: &Calls| calls.window().iter().take(WINDOW).map(|call| call.key.clone()).collect::<Vec<_>>();
         let (a, b) = (keys(&self.first), keys(&self.second));
         let common = longest_common(&a, &b);

@@ -1,4 +1,4 @@
-//! A run's log as calls, in the order of their starts, each with how it ended.
+//! A run's log as calls, each with how it ended: step by step, and within a step, where order carries no meaning, by key.
 //!
 //! Invariant: of a call its name, its hashes and where it stands are kept, never a payload.
 
@@ -16,15 +16,19 @@ use relive_storage::Read;
 pub(super) struct Call {
     /// Where it starts.
     pub(super) sequence: Sequence,
+    /// Where the first call of its step starts.
+    step: Sequence,
     pub(super) key: Key,
     /// How it ended; `None` if it is open.
     pub(super) end: Option<End>,
     /// Of a stream or an iterator: how many items, and a hash of all of them.
     pub(super) items: (u64, Option<InputHash>),
+    /// Whether that is all: what comes too long after its start is not waited for.
+    pub(super) is_whole: bool,
 }
 
 /// What tells calls apart.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Key {
     pub(super) name: String,
     pub(super) input: InputHash,
@@ -53,6 +57,8 @@ pub(super) struct Calls {
     events: Events,
     /// Read and not taken.
     window: VecDeque<Call>,
+    /// Where the step under way begins, if a call began one.
+    step: Option<Sequence>,
     /// How the attempt ended.
     pub(super) ended: Option<TaskOutcome>,
     is_read: bool,
@@ -64,7 +70,7 @@ impl Calls {
         let mut events = inspect::events_from(Arc::clone(store), run, at)?;
         match events.next().transpose()?.map(|logged| logged.event) {
             Some(Event::TaskStarted(started)) => {
-                Ok(Self { started, events, window: VecDeque::new(), ended: None, is_read: false })
+                Ok(Self { started, events, window: VecDeque::new(), step: None, ended: None, is_read: false })
             }
             _ => {
                 let why = format!("run {run} at event {at}: its last attempt does not begin there");
@@ -73,10 +79,10 @@ impl Calls {
         }
     }
 
-    /// Reads until so many calls are in the window; `false` if there are not so many.
-    pub(super) fn fill(&mut self, count: usize) -> Result<bool> {
+    /// Reads until so many calls are in the window, if there are so many.
+    pub(super) fn fill(&mut self, count: usize) -> Result<()> {
         while self.window.len() < count && self.advance()? {}
-        Ok(self.window.len() >= count)
+        Ok(())
     }
 
     /// Reads until it is known how the first call of the window ended, at most so many calls ahead. `None` at the end.
@@ -94,7 +100,9 @@ impl Calls {
 
     /// Takes the first call of the window.
     pub(super) fn take(&mut self) -> Option<Call> {
-        self.window.pop_front()
+        let mut call = self.window.pop_front()?;
+        call.is_whole = self.is_read || call.end.is_some();
+        Some(call)
     }
 
     /// Reads an event; `false` at the end.
@@ -106,17 +114,19 @@ impl Calls {
             self.is_read = true;
             return Ok(false);
         };
+        if !matches!(logged.event, Event::TraceStarted(_)) {
+            self.step = None;
+        }
         match logged.event {
-            Event::TraceStarted(started) => self.window.push_back(Call {
-                sequence: logged.sequence,
-                key: Key {
-                    name: started.name.into_owned(),
-                    input: started.input_hash,
-                    nested: started.within.is_some(),
-                },
-                end: None,
-                items: (0, None),
-            }),
+            Event::TraceStarted(started) => {
+                let nested = started.within.is_some();
+                let key = Key { name: started.name.into_owned(), input: started.input_hash, nested };
+                let step = *self.step.get_or_insert(logged.sequence);
+                let is_before = |other: &Call| other.step < step || other.key <= key;
+                let behind = self.window.iter().rev().take_while(|other| !is_before(other)).count();
+                let call = Call { sequence: logged.sequence, step, key, end: None, items: (0, None), is_whole: false };
+                self.window.insert(self.window.len() - behind, call);
+            }
             Event::TraceYielded(yielded) => {
                 if let Some(call) = self.call(yielded.trace) {
                     let (count, hash) = call.items;
@@ -144,9 +154,10 @@ impl Calls {
         Ok(true)
     }
 
-    /// A call of the window: they are in the order of their starts.
+    /// A call of the window: in the last step that begins before it, or with it.
     fn call(&mut self, trace: Sequence) -> Option<&mut Call> {
-        let index = self.window.binary_search_by_key(&trace, |call| call.sequence).ok()?;
+        let end = self.window.partition_point(|call| call.step <= trace);
+        let index = (0..end).rev().find(|index| self.window[*index].sequence == trace)?;
         self.window.get_mut(index)
     }
 }

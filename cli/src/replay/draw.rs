@@ -193,16 +193,18 @@ pub(crate) fn reason(verdict: &Verdict) -> String {
             format!("{what}{}", differs.unwrap_or_default())
         }
         Verdict::Diverged(diagnosis) => {
+            let divergence = &diagnosis.divergence;
+            if let (Some(Side::Call(call)), Some(difference)) = (&divergence.called, &diagnosis.difference) {
+                return format!("{}, {}", escaped(&call.name), sides(difference));
+            }
             let side = |side: Option<&Side>| match side {
-                Some(Side::Call(call)) => call_of(&call.name, &call.input, 48),
-                Some(Side::Drop(call)) => format!("{} dropped", call_of(&call.name, &call.input, 40)),
-                Some(Side::Finished(outcome)) => format!("its end, {}", cut(&escaped(outcome), 40)),
+                Some(Side::Call(call)) => call_of(&call.name, &call.input, 40),
+                Some(Side::Drop(call)) => format!("{} dropped", call_of(&call.name, &call.input, 32)),
+                Some(Side::Finished(outcome)) => format!("its end, {}", cut(&escaped(outcome), 32)),
                 Some(Side::Waiting) => "nothing".to_owned(),
                 None => "nothing more".to_owned(),
             };
-            let (logged, called) =
-                (side(diagnosis.divergence.logged.as_ref()), side(diagnosis.divergence.called.as_ref()));
-            format!("{}: {called}, and the log has {logged}", diagnosis.change)
+            format!("{}; the log has {}", side(divergence.called.as_ref()), side(divergence.logged.as_ref()))
         }
         _ => String::new(),
     }

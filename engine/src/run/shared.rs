@@ -250,7 +250,10 @@ impl RunShared {
             Some(batch) => state.replay.feed(batch),
             None => {
                 state.replay.end_history();
-                if let Some(reader) = state.reader.take() {
+                if let Some(reader) = state.reader.take()
+                    // Nothing is written behind what is replayed; and another attempt may stand there.
+                    && self.dry != Dry::Replay
+                {
                     let at = reader.position();
                     let epoch = state.appender.epoch();
                     state.appender.continue_with(reader.into_writer(epoch), at);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use relive::{Cancellation, Durability, Engine, ErrorKind, RunState, TaskOutcome, task, trace};
+use relive::{Cancellation, Durability, Engine, ErrorKind, RunState, TaskOutcome, Verdict, task, trace};
 
 #[trace]
 async fn wait_for_ever() -> relive::Result<()> {
@@ -62,6 +62,13 @@ async fn runs_are_listed_replayed_and_cancelled() -> relive::Result<()> {
         Some(outcome) => println!("the code fits, and gives {outcome:?} again"),
     }
     assert!(matches!(engine.replay(run).await?, Some(TaskOutcome::Ok(_))));
+
+    let replayed = Engine::builder().open_reader("./orders")?.replay(run).await?;
+    match &replayed.verdict {
+        Verdict::Diverged(diagnosis) => println!("{}; likely {}", diagnosis.change, diagnosis.cause),
+        verdict => println!("{}", verdict.name()),
+    }
+    assert!(matches!(replayed.verdict, Verdict::Same(_)));
 
     let handle = engine.start(endless()).await?;
     match handle.cancel().await? {

@@ -62,6 +62,7 @@ fn finished_runs_are_sampled_by_task_and_version_and_reasons_are_grouped() {
         "TASK            RUNS      FIT   RESULT  DIVERGED    OTHER\n",
         "edits.order       10        1        0         9        0\n",
         "\nedits.order: 9 runs, diverged: an argument has another value\n",
+        "  event 7: edits.mail, subject: \"Your order\" → \"Thank you!\"\n",
         "  and 4 more\n",
         "10 runs checked: 1 fit, 9 diverged; 20 more are finished and not in the sample (--all checks them)\n",
     ] {
@@ -91,4 +92,31 @@ fn only_the_runs_that_a_filter_lets_through_are_checked() {
         "{}",
         wrong.stderr
     );
+}
+
+#[test]
+fn exported_runs_are_checked_without_their_store() {
+    let (directory, runs) = ordered(10);
+    let place = tempfile::tempdir().unwrap();
+    let files: Vec<String> =
+        [3, 9].map(|number| place.path().join(format!("{number}.relive")).display().to_string()).into();
+    for (number, file) in [3, 9].into_iter().zip(&files) {
+        let exported = run(directory.path(), Edit::Original, &["export", &runs[number].to_string(), "-o", file]);
+        assert_eq!(exported.status, 0, "{}", exported.stderr);
+    }
+    let nowhere = place.path().join("nowhere");
+    let check = |edit| run(&nowhere, edit, &["check", &files[0], &files[1]]);
+    let fits = check(Edit::Original);
+    assert_eq!((fits.status, fits.stderr.as_str()), (0, ""));
+    assert!(fits.stdout.ends_with("2 runs checked: 2 fit\n"), "{}", fits.stdout);
+    assert_eq!(check(Edit::Result).status, 3);
+    assert_eq!(check(Edit::Error).status, 3);
+
+    std::fs::write(&files[1], "no export").unwrap();
+    let ran = check(Edit::Original);
+    assert_eq!(ran.status, 1);
+    assert!(ran.stderr.contains("9.relive"), "{}", ran.stderr);
+    let ran = run(&nowhere, Edit::Original, &["check", "missing.relive"]);
+    assert_eq!((ran.status, ran.stderr.contains("missing.relive cannot be read")), (1, true), "{}", ran.stderr);
+    assert!(!nowhere.exists());
 }

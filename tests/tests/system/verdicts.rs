@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use relive::{
     Builder, Change, CodeHash, Engine, ErrorKind, Event, LikelyCause, Replayed, Replayer, RunId, Side, TaskOutcome,
     Value, Verdict,
@@ -195,26 +196,75 @@ async fn what_cannot_be_replayed_is_told_from_an_edit() {
     assert_eq!(diagnosis.cause, LikelyCause::ForeignAwait);
 }
 
+/// A store as it was when an event of an order became durable, and where the log ended then.
+async fn crashed(number: u32, at: u64) -> (MemoryStore, RunId, u64) {
+    let store = MemoryStore::new();
+    let copied: Arc<Mutex<Option<MemoryStore>>> = Arc::default();
+    let builder = release(Edit::Original).on_durable({
+        let (store, copied) = (store.clone(), Arc::clone(&copied));
+        move |acknowledged| {
+            if acknowledged.sequence.0 == at {
+                copied.lock().get_or_insert_with(|| store.copy());
+            }
+        }
+    });
+    let engine = open_with(&store, builder).await;
+    let handle = engine.start(order(number)).await.expect("starts");
+    let run = handle.id();
+    guard(handle).await.expect("it runs");
+    guard(engine.shutdown()).await.expect("nothing has failed");
+    let copy = copied.lock().take().expect("the event became durable");
+    let end = relive_engine::inspect::events(Arc::new(copy.clone()), run).count() as u64;
+    (copy, run, end)
+}
+
 #[tokio::test]
 async fn an_unfinished_run_fits_up_to_where_its_log_ends() {
-    let (store, run) = ordered(3).await;
-    // Torn before its last two records.
-    let torn = MemoryStore::new();
-    let from: Arc<dyn Read> = Arc::new(store.clone());
-    rewritten(&from, &torn, |_| {}).expect("it is copied");
-    let rows = super::support::log_rows(&torn, run);
-    let gone = rows
-        .iter()
-        .rev()
-        .take(2)
-        .map(|row| relive_storage::Operation::Delete { keyspace: relive_engine::log::LOG, key: row.key.clone() });
-    let write = relive_storage::Write { preconditions: Vec::new(), operations: gone.collect() };
-    relive_storage::Store::commit(&torn, &[write], relive::Durability::Buffered).expect("memory does not fail");
-    let end = u64::from_be_bytes(rows[rows.len() - 2].key[16..].try_into().expect("a position"));
-
-    let replayed = replayed(&torn, run, Edit::Original).await;
+    let (store, run, end) = crashed(3, 5).await;
+    assert!(end < 12, "it has not ended");
+    let replayed = replayed(&store, run, Edit::Original).await;
     let Verdict::SameSoFar(so_far) = &replayed.verdict else { panic!("{:?}", replayed.verdict) };
     assert_eq!((so_far.end.0, replayed.event_count, &so_far.stuck), (end, end, &None));
+    // What was edited behind that place fits as well.
+    assert!(self::replayed(&store, run, Edit::Result).await.verdict.fits());
+    assert!(!self::replayed(&store, run, Edit::Reordered).await.verdict.fits());
+}
+
+#[tokio::test]
+async fn each_attempt_is_replayed_by_itself() {
+    let (store, run) = ordered(9).await;
+    let engine = open_with(&store, release(Edit::NoError)).await;
+    guard(guard(engine.resume(run)).await.expect("it is resumed")).await.expect("it is no longer sold out");
+    guard(engine.shutdown()).await.expect("nothing has failed");
+
+    let old = replayer(&store, Edit::Original);
+    let Verdict::Same(outcome) = guard(old.replay_attempt(run, 1)).await.unwrap().verdict else { panic!("it fits") };
+    assert!(matches!(outcome, TaskOutcome::Err(_)));
+    assert!(!guard(old.replay_attempt(run, 2)).await.unwrap().verdict.fits());
+
+    let new = replayer(&store, Edit::NoError);
+    assert!(!guard(new.replay_attempt(run, 1)).await.unwrap().verdict.fits());
+    let last = guard(new.replay(run)).await.unwrap();
+    assert_eq!((last.attempt, last.verdict.name()), (2, "same"));
+}
+
+#[tokio::test]
+async fn an_attempt_that_never_ended_fits_up_to_where_the_next_begins() {
+    let (store, run, end) = crashed(3, 7).await;
+    // The new release cannot take it up, and somebody resumes it.
+    let engine = open_with(&store, release(Edit::Argument)).await;
+    let waits = guard(engine.handle::<Value, relive::Error>(run).expect("it is known")).await.unwrap_err();
+    assert_eq!(waits.kind(), ErrorKind::Diverged);
+    guard(guard(engine.resume(run)).await.expect("it is resumed")).await.expect("it ends");
+    guard(engine.shutdown()).await.expect("nothing has failed");
+
+    let Verdict::SameSoFar(so_far) =
+        guard(replayer(&store, Edit::Original).replay_attempt(run, 1)).await.unwrap().verdict
+    else {
+        panic!("it fits so far")
+    };
+    assert_eq!(so_far.end.0, end);
+    assert!(guard(replayer(&store, Edit::Argument).replay(run)).await.unwrap().verdict.fits());
 }
 
 #[tokio::test]
