@@ -1,4 +1,4 @@
-//! The `relive` command, as a library: lists runs, draws their timelines, prints their logs.
+//! The `relive` command, as a library: lists runs, draws their timelines, prints their logs, steps through them.
 //!
 //! [`main`] is all of the command, [`Cli`] that of a program whose tasks are linked in and need clients; [`show()`] draws
 //! one timeline for a program that has a store at hand. What only reads may run beside an engine that has the store open.

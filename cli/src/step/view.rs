@@ -194,7 +194,7 @@ pub(super) fn summary(history: &mut History, state: &State, width: usize, zone: 
         && let Some(at) = state.at
     {
         // Ages are those at the event: of a run that stands still they say nothing, but since when it does.
-        let since = format!("the log ends here: nothing since {}", time::to_the_second(at, zone));
+        let since = format!("nothing since {}: the log ends here", time::to_the_second(at, zone));
         lines.push(vec![(WARN, cut(&since, width))]);
     }
     lines
