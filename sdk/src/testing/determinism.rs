@@ -17,14 +17,14 @@ use std::time::Duration;
 use proptest::prelude::any;
 use proptest::strategy::{Just, Strategy};
 use proptest::test_runner::{
-    Config, FailurePersistence, FileFailurePersistence, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner,
+    Config, FailurePersistence, FileFailurePersistence, PersistedSeed, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner,
 };
 use relive_engine::entropy::{Entropy, SystemEntropy};
 use relive_engine::error::Error;
 use relive_engine::id::RunId;
 use relive_engine::payload::Payload;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use super::check::Check;
 use super::elsewhere::{self, Kept};
@@ -38,7 +38,7 @@ use crate::engine::{Builder, Engine};
 /// How many inputs are drawn, if nothing is said: 256, as proptest does.
 pub const CASES: u32 = 256;
 
-/// How many interruptions of a case are explored, if nothing is said, and half as many other points: 12, so that all of a
+/// How many interruptions of a case are explored, if nothing is said, and a third as many other points: 12, so that all of a
 /// task of a few calls are, and a debug build explores a thousand cases in some ten seconds.
 pub const POINTS: usize = 12;
 
@@ -48,8 +48,12 @@ const TRIES: usize = 8;
 /// How many points are tried then.
 const POINTS_SMALLEST: usize = 256;
 
+/// How often an input is made smaller: 512 times, or for 20 s.
+const SHRINKS_MAX: u32 = 512;
+const SHRINK_MILLIS_MAX: u32 = 20_000;
+
 /// How many logs another process replays.
-const KEPT_MAX: usize = 16;
+const KEPT_MAX: u32 = 16;
 
 /// Explores a task: whether it does the same however it is interrupted, in whatever order its calls end.
 ///
@@ -238,7 +242,7 @@ impl<F: TaskFunction<M>, M, S> Determinism<F, M, S> {
         self
     }
 
-    /// How many interruptions of each case are explored, and half as many other points (orders, failures, cancellations, lost
+    /// How many interruptions of each case are explored, and a third as many other points (orders, failures, cancellations, lost
     /// acknowledgements): all of them where there are so few, else a sample. Default: [`POINTS`].
     pub fn points(mut self, points: usize) -> Self {
         self.settings.points = points;
@@ -265,6 +269,8 @@ impl<F: TaskFunction<M>, M, S> Determinism<F, M, S> {
 }
 
 /// How a task failed the exploration: printed, the story of the smallest case.
+#[derive(Clone, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Failure {
     /// Which promise it broke.
     pub check: Check,
@@ -323,13 +329,13 @@ where
         );
         self.settings.stubs.check_names();
         let turn = elsewhere::turn();
-        if elsewhere::is_other() {
-            // This process only replays; and only for one of the checks of the test.
-            elsewhere::replay_all(turn, &self.settings.set_ups);
-            return Ok(Report::default());
+        if let Some(outcome) = elsewhere::replay_all(turn, &self.settings.set_ups) {
+            // Another process has checked this, and asks for what is checked later in the same test.
+            return outcome.map_err(Box::new);
         }
-        let search = Search::of(&self);
-        search.all(turn)
+        let outcome = Search::of(&self).all(turn);
+        elsewhere::came_to(outcome.as_ref().map_err(|failure| failure.as_ref().clone()).copied());
+        outcome
     }
 }
 
@@ -339,10 +345,18 @@ pub(crate) fn runtime() -> tokio::runtime::Runtime {
     built.unwrap_or_else(|error| panic!("no runtime for the test: {error}"))
 }
 
+/// A runtime without time and I/O, for one exploration: so that what bodies spawn there is theirs.
+fn decoy() -> tokio::runtime::Runtime {
+    let built = tokio::runtime::Builder::new_current_thread().build();
+    built.unwrap_or_else(|error| panic!("no runtime for the test: {error}"))
+}
+
 /// An exploration under way.
 struct Search<'a, F, M, S> {
     of: &'a Determinism<F, M, S>,
     runtime: tokio::runtime::Runtime,
+    /// Never runs anything.
+    decoy: tokio::runtime::Runtime,
     stubs: Arc<Stubs>,
     seed: u64,
     task: Cell<&'static str>,
@@ -365,6 +379,7 @@ where
         Self {
             of,
             runtime: runtime(),
+            decoy: decoy(),
             stubs: Arc::new(of.settings.stubs.clone()),
             seed,
             task: Cell::new("?"),
@@ -377,8 +392,23 @@ where
     fn all(&self, turn: usize) -> Result<Report, Box<Failure>> {
         let settings = &self.of.settings;
         let moment = elsewhere::moment();
+        // What another process finds, it finds in the first cases.
+        let first = settings.cases.min(KEPT_MAX);
+        self.cases(first, self.seed, true)?;
+        let kept = self.kept.take();
+        if settings.elsewhere {
+            self.report.borrow_mut().replayed_elsewhere = self.elsewhere(turn, &kept)?;
+        }
+        self.cases(settings.cases - first, !self.seed, false)?;
+        self.later(moment, &kept)?;
+        Ok(*self.report.borrow())
+    }
+
+    /// Explores so many cases; before them, if so, those that are kept.
+    fn cases(&self, cases: u32, seed: u64, kept: bool) -> Result<(), Box<Failure>> {
+        let settings = &self.of.settings;
         let strategy = (&self.of.inputs, any::<u64>().no_shrink());
-        let mut runner = TestRunner::new_with_rng(self.config(), self.rng());
+        let mut runner = TestRunner::new_with_rng(Config { cases, ..self.config(kept) }, rng(seed));
         let result = runner.run(&strategy, |(input, seed)| {
             let is_first = self.report.borrow().cases == 0;
             let budget = Budget { points: settings.points, tries: 1, slowly: is_first };
@@ -395,41 +425,24 @@ where
             }
         });
         match result {
-            Ok(()) => {}
+            Ok(()) => Ok(()),
             Err(TestError::Abort(reason)) => panic!("no inputs could be drawn: {reason}"),
-            Err(TestError::Fail(_, (input, seed))) => return Err(self.smallest(&input, seed)),
+            Err(TestError::Fail(_, (input, seed))) => Err(self.smallest(&input, seed)),
         }
-        let mut report = *self.report.borrow();
-        let kept = self.kept.borrow();
-        if settings.elsewhere {
-            report.replayed_elsewhere = self.elsewhere(turn, &kept)?;
-        }
-        self.later(moment, &kept)?;
-        Ok(report)
     }
 
-    fn config(&self) -> Config {
+    fn config(&self, kept: bool) -> Config {
         let settings = &self.of.settings;
         let file = settings.keeps.then(|| absolute(settings.source.file())).flatten();
-        let persistence: Option<Box<dyn FailurePersistence>> = match file {
-            Some(_) => Some(Box::new(FileFailurePersistence::WithSource("proptest-regressions"))),
-            None => None,
-        };
+        let persistence = file.is_some().then(|| Box::new(Regressions { kept }) as Box<dyn FailurePersistence>);
         Config {
-            cases: settings.cases,
             failure_persistence: persistence,
-            // Once per check that keeps failures.
+            // Leaked, twice per check that keeps failures.
             source_file: file.map(|file| &*file.leak()),
-            max_shrink_iters: 512,
-            max_shrink_time: 20_000,
+            max_shrink_iters: SHRINKS_MAX,
+            max_shrink_time: SHRINK_MILLIS_MAX,
             ..Config::default()
         }
-    }
-
-    fn rng(&self) -> TestRng {
-        let mut bytes = [0; 32];
-        bytes[..8].copy_from_slice(&self.seed.to_le_bytes());
-        TestRng::from_seed(RngAlgorithm::ChaCha, &bytes)
     }
 
     /// Explores one input.
@@ -452,6 +465,7 @@ where
                 signals: settings.signals.clone(),
                 memory: Arc::default(),
                 seed,
+                decoy: self.decoy.handle().clone(),
                 life_count: Cell::new(0),
                 watched: settings.watched.clone(),
             };
@@ -464,7 +478,7 @@ where
     fn keep(&self, input: &F::Input, explored: Explored) {
         self.report.borrow_mut().add(&explored.report);
         let mut kept = self.kept.borrow_mut();
-        if kept.len() < KEPT_MAX
+        if kept.len() < KEPT_MAX as usize
             && let Some(run) = explored.reference.run
         {
             kept.push(Kept::new(format!("{input:?}"), run, explored.reference.written));
@@ -530,6 +544,43 @@ where
             story,
         })
     }
+}
+
+/// Failures of earlier times, in a file beside the test as proptest writes it: tried first, and once.
+#[derive(Clone, Debug)]
+struct Regressions {
+    kept: bool,
+}
+
+const REGRESSIONS: FileFailurePersistence = FileFailurePersistence::WithSource("proptest-regressions");
+
+impl FailurePersistence for Regressions {
+    fn load_persisted_failures2(&self, source_file: Option<&'static str>) -> Vec<PersistedSeed> {
+        if self.kept { REGRESSIONS.load_persisted_failures2(source_file) } else { Vec::new() }
+    }
+
+    fn save_persisted_failure2(&mut self, source_file: Option<&'static str>, seed: PersistedSeed, shrunk: &dyn Debug) {
+        let mut file = REGRESSIONS;
+        file.save_persisted_failure2(source_file, seed, shrunk);
+    }
+
+    fn box_clone(&self) -> Box<dyn FailurePersistence> {
+        Box::new(self.clone())
+    }
+
+    fn eq(&self, other: &dyn FailurePersistence) -> bool {
+        other.as_any().downcast_ref::<Self>().is_some_and(|other| other.kept == self.kept)
+    }
+
+    fn as_any(&self) -> &dyn std::any::Any {
+        self
+    }
+}
+
+fn rng(seed: u64) -> TestRng {
+    let mut bytes = [0; 32];
+    bytes[..8].copy_from_slice(&seed.to_le_bytes());
+    TestRng::from_seed(RngAlgorithm::ChaCha, &bytes)
 }
 
 fn seed_of_environment() -> Option<u64> {

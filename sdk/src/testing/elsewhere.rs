@@ -5,7 +5,7 @@
 //!
 //! Invariant: where the binary cannot be started for one test by its name, this says so and finds nothing.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -22,7 +22,8 @@ use serde::{Deserialize, Serialize};
 
 use super::check::{Check, Finding};
 use super::clock::VirtualClock;
-use super::determinism::runtime;
+use super::determinism::{Failure, runtime};
+use super::explore::Report;
 use super::life::SetUp;
 use super::recorder::{Recorder, Written};
 use super::stage::{Manner, Moments, Stage};
@@ -40,6 +41,8 @@ const LATER: Duration = Duration::from_millis(1_100);
 thread_local! {
     /// How many checks this test has made.
     static TURNS: Cell<usize> = const { Cell::new(0) };
+    /// What they came to.
+    static OUTCOMES: RefCell<Vec<Outcome>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Which check of its test this is, from 0.
@@ -47,9 +50,12 @@ pub(crate) fn turn() -> usize {
     TURNS.with(|turns| turns.replace(turns.get() + 1))
 }
 
-/// Whether this process is another one's other.
-pub(crate) fn is_other() -> bool {
-    std::env::var_os(VARIABLE).is_some()
+/// What a check came to.
+pub(crate) type Outcome = Result<Report, Failure>;
+
+/// What this check of the test came to: told to the other process, which does not check again what comes before.
+pub(crate) fn came_to(outcome: Outcome) {
+    OUTCOMES.with(|outcomes| outcomes.borrow_mut().push(outcome));
 }
 
 /// A log that is replayed again.
@@ -104,7 +110,7 @@ async fn replay_one(kept: &Kept, set_ups: &[SetUp]) -> Result<(), Error> {
     let recorder = Recorder::after(&kept.written, &clock, &stage, None);
     let builder = Engine::builder().strict(true).crashes_max(u32::MAX).shutdown_grace(Duration::ZERO);
     let builder = set_ups.iter().fold(builder, |builder, set_up| set_up(builder)).clock(clock);
-    let engine = builder.tested(Arc::new(stage)).open_store(recorder as Arc<dyn Store>).await?;
+    let engine = builder.tested(Arc::new(stage), None).open_store(recorder as Arc<dyn Store>).await?;
     let replayed = engine.replay(kept.run).await;
     let closed = engine.shutdown().await;
     replayed?;
@@ -122,6 +128,8 @@ struct Sent {
 #[derive(Serialize, Deserialize)]
 struct Letter {
     turn: usize,
+    /// Of the checks before.
+    outcomes: Vec<Outcome>,
     logs: Vec<Sent>,
 }
 
@@ -150,12 +158,13 @@ fn received(sent: Sent) -> Kept {
     Kept { input: String::new(), run: RunId::from_bytes(sent.run), written: written.collect() }
 }
 
-/// In the other process: replays what is in the file, if it is for this check, answers, and ends the process.
-pub(crate) fn replay_all(turn: usize, set_ups: &[SetUp]) {
-    let Some(file) = std::env::var_os(VARIABLE).map(PathBuf::from) else { return };
-    let Ok(letter) = read::<Letter>(&file) else { return };
-    if letter.turn != turn {
-        return;
+/// In the other process: replays what is in the file, if it is for this check, answers, and ends the process; or says what
+/// the check came to. `None` in any other process.
+pub(crate) fn replay_all(turn: usize, set_ups: &[SetUp]) -> Option<Outcome> {
+    let file = std::env::var_os(VARIABLE).map(PathBuf::from)?;
+    let mut letter = read::<Letter>(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+    if turn < letter.turn {
+        return Some(letter.outcomes.swap_remove(turn));
     }
     let kept: Vec<_> = letter.logs.into_iter().map(received).collect();
     let failed = runtime().block_on(replay(&kept, set_ups));
@@ -202,7 +211,8 @@ pub(crate) fn ask(turn: usize, kept: &[Kept], environment: &[(String, String)]) 
     };
     let number = FILES.fetch_add(1, Ordering::Relaxed);
     let file = std::env::temp_dir().join(format!("relive-kit-{}-{number}", std::process::id()));
-    let letter = Letter { turn, logs: kept.iter().map(sent).collect() };
+    let outcomes = OUTCOMES.with(|outcomes| outcomes.borrow().clone());
+    let letter = Letter { turn, outcomes, logs: kept.iter().map(sent).collect() };
     let asked = write(&file, &letter).and_then(|()| {
         // What the test does before its check may need the directory it is in.
         let answered = answered(&name, &file, environment, true)?;

@@ -136,7 +136,7 @@ impl TestEngineBuilder {
         let clock = VirtualClock::at(FIRST_MOMENT);
         let manner = Manner { seed: self.seed, ..Manner::default() };
         let stage = Stage::new(&Arc::new(self.stubs), &Arc::default(), manner, &clock, &Moments::default());
-        let builder = self.builder.clock(clock.clone()).tested(Arc::new(stage.clone()));
+        let builder = self.builder.clock(clock.clone()).tested(Arc::new(stage.clone()), None);
         let engine = builder.open_store(Arc::new(self.store.clone()) as Arc<dyn Store>).await?;
         let flow = super::flow::spawn(&clock, &stage);
         Ok(TestEngine { engine, clock, store: self.store, flow })
