@@ -39,6 +39,7 @@
 //! stage        stands between calls and effects                   stub, function: what runs there, and of which trace
 //! clock, flow, entropy, recorder: the engine's parts, under control
 //! log, story   what is compared, and what is told                 elsewhere: another process, another time
+//! exported     the log of a failure, as a file
 //! engine       `TestEngine`
 //! ```
 
@@ -50,6 +51,7 @@ mod elsewhere;
 mod engine;
 mod entropy;
 mod explore;
+mod exported;
 mod flow;
 mod function;
 mod life;

@@ -22,10 +22,12 @@ pub(crate) fn expanded(settings: TokenStream, item: TokenStream) -> syn::Result<
     let function: ItemFn = syn::parse2(item)?;
     let signature = &function.sig;
     if signature.asyncness.is_none() {
-        errors.push(signature.fn_token, "a #[relive::test] is an `async fn`: a plain one needs no runtime, use #[test]");
+        errors
+            .push(signature.fn_token, "a #[relive::test] is an `async fn`: a plain one needs no runtime, use #[test]");
     }
     if signature.inputs.len() > 1 {
-        errors.push(&signature.inputs, "a #[relive::test] takes one argument, a `relive::testing::TestEngine`, or none");
+        errors
+            .push(&signature.inputs, "a #[relive::test] takes one argument, a `relive::testing::TestEngine`, or none");
     }
     if let Some(parameter) = signature.generics.params.first() {
         errors.push(parameter, "a test has no parameters: nobody would say what they are");
@@ -64,7 +66,15 @@ mod tests {
 
     #[test]
     fn a_test_keeps_its_attributes_and_what_it_returns() {
-        let test = expanded(quote!(crate = my::relive), quote!(#[ignore] async fn f(engine: E) -> R { g().await }));
+        let test = expanded(
+            quote!(crate = my::relive),
+            quote!(
+                #[ignore]
+                async fn f(engine: E) -> R {
+                    g().await
+                }
+            ),
+        );
         let test = test.expect("a test is in order").to_string();
         let expected = quote! {
             #[::core::prelude::v1::test]

@@ -95,7 +95,8 @@ pub(crate) fn check(lived: &Lived, reference: Option<&Lived>, world: &World<'_>)
         return Some(Finding::of(error));
     }
     if lived.spawned_count > 0 {
-        let what = "its body spawned a task of tokio's, which goes on beside the run and is not replayed: make it a trace";
+        let what =
+            "its body spawned a task of tokio's, which goes on beside the run and is not replayed: make it a trace";
         return Some(Finding::new(Check::ForeignAwait, what));
     }
     if !lived.again.is_empty() {

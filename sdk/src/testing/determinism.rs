@@ -9,7 +9,7 @@ use std::cell::{Cell, RefCell};
 use std::fmt::Debug;
 use std::future::Future;
 use std::panic::Location;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +17,8 @@ use std::time::Duration;
 use proptest::prelude::any;
 use proptest::strategy::{Just, Strategy};
 use proptest::test_runner::{
-    Config, FailurePersistence, FileFailurePersistence, PersistedSeed, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner,
+    Config, FailurePersistence, FileFailurePersistence, PersistedSeed, RngAlgorithm, TestCaseError, TestError, TestRng,
+    TestRunner,
 };
 use relive_engine::entropy::{Entropy, SystemEntropy};
 use relive_engine::error::Error;
@@ -29,8 +30,10 @@ use serde::{Deserialize, Serialize};
 use super::check::Check;
 use super::elsewhere::{self, Kept};
 use super::explore::{Budget, Explored, Failed, Report, explore};
+use super::exported;
 use super::function::{Returned, TaskFunction, Tested, TraceFunction, stub_of};
 use super::life::{SetUp, World};
+use super::recorder::Written;
 use super::story;
 use super::stub::{Stub, Stubs};
 use crate::engine::{Builder, Engine};
@@ -77,6 +80,7 @@ pub fn determinism<F: TaskFunction<M>, M>(task: F) -> Determinism<F, M, Just<()>
             seed: None,
             elsewhere: true,
             keeps: true,
+            kept_in: None,
             source: Location::caller(),
         },
         marker: std::marker::PhantomData,
@@ -104,6 +108,7 @@ pub(crate) struct Settings {
     seed: Option<u64>,
     elsewhere: bool,
     keeps: bool,
+    kept_in: Option<PathBuf>,
     source: &'static Location<'static>,
 }
 
@@ -261,6 +266,14 @@ impl<F: TaskFunction<M>, M, S> Determinism<F, M, S> {
         self
     }
 
+    /// Where failures are kept: their seeds in a file named after the test's source, and the logs of what failed. Default:
+    /// seeds beside that source (`tests/digest.proptest-regressions`), logs in `relive-kit` among temporary files, or where
+    /// the environment variable `RELIVE_KIT_EXPORTS` says.
+    pub fn kept_in(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.settings.kept_in = Some(directory.into());
+        self
+    }
+
     /// Whether a failure is kept in a file beside the test, and tried first next time. Default: it is.
     pub fn keeping(mut self, keeps: bool) -> Self {
         self.settings.keeps = keeps;
@@ -280,12 +293,18 @@ pub struct Failure {
     pub input: String,
     /// What draws the same cases again.
     pub seed: u64,
+    /// The file with the run's log, and the run; if failures are kept.
+    pub export: Option<(PathBuf, RunId)>,
     story: String,
 }
 
 impl std::fmt::Display for Failure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         writeln!(f, "{}", self.story)?;
+        if let Some((path, run)) = &self.export {
+            let path = path.display();
+            writeln!(f, "  its log: relive import {path} && relive replay {run}")?;
+        }
         write!(f, "  the same cases again: RELIVE_KIT_SEED={:#x}", self.seed)
     }
 }
@@ -433,12 +452,20 @@ where
 
     fn config(&self, kept: bool) -> Config {
         let settings = &self.of.settings;
-        let file = settings.keeps.then(|| absolute(settings.source.file())).flatten();
-        let persistence = file.is_some().then(|| Box::new(Regressions { kept }) as Box<dyn FailurePersistence>);
+        let source = settings.keeps.then(|| absolute(settings.source.file())).flatten();
+        let file = match &settings.kept_in {
+            // Leaked, as is the source's name: twice per check that keeps failures.
+            Some(directory) => {
+                let stem = Path::new(settings.source.file()).file_stem().unwrap_or_default();
+                let file = directory.join(stem).with_extension(REGRESSIONS);
+                FileFailurePersistence::Direct(file.display().to_string().leak())
+            }
+            None => FileFailurePersistence::WithSource(REGRESSIONS),
+        };
+        let persistence = source.is_some().then(|| Box::new(Regressions { kept, file }) as Box<dyn FailurePersistence>);
         Config {
             failure_persistence: persistence,
-            // Leaked, twice per check that keeps failures.
-            source_file: file.map(|file| &*file.leak()),
+            source_file: source.map(|source| &*source.leak()),
             max_shrink_iters: SHRINKS_MAX,
             max_shrink_time: SHRINK_MILLIS_MAX,
             ..Config::default()
@@ -489,7 +516,13 @@ where
     fn smallest(&self, input: &F::Input, seed: u64) -> Box<Failure> {
         let budget = Budget { points: POINTS_SMALLEST, tries: TRIES, slowly: true };
         match self.explore(input, seed, budget) {
-            Err(failed) => self.told(input, &failed),
+            Err(failed) => {
+                let mut failure = self.told(input, &failed);
+                if let Some(run) = failed.lived.run {
+                    self.export(&mut failure, run, &failed.lived.written);
+                }
+                failure
+            }
             // Chance hides it now: what was seen then.
             Ok(_) => match self.seen.take() {
                 Some(seen) => seen,
@@ -506,7 +539,20 @@ where
             story: story::tell(self.task.get(), &input, failed),
             input,
             seed: self.seed,
+            export: None,
         })
+    }
+
+    /// Writes the log to a file, if failures are kept.
+    fn export(&self, failure: &mut Failure, run: RunId, written: &[Written]) {
+        if !self.of.settings.keeps {
+            return;
+        }
+        let directory = self.of.settings.kept_in.as_deref();
+        match exported::write(directory, self.task.get(), self.seed, run, written) {
+            Ok(path) => failure.export = Some((path, run)),
+            Err(error) => failure.story += &format!("  its log cannot be written to a file: {error}\n"),
+        }
     }
 
     /// Has another process replay what was kept.
@@ -536,32 +582,36 @@ where
             kept.input,
             why.message
         );
-        Box::new(Failure {
+        let mut failure = Failure {
             check: why.check(),
             point: point.to_owned(),
             input: kept.input.clone(),
             seed: self.seed,
             story,
-        })
+            export: None,
+        };
+        self.export(&mut failure, kept.run, &kept.written);
+        Box::new(failure)
     }
 }
 
-/// Failures of earlier times, in a file beside the test as proptest writes it: tried first, and once.
+/// Failures of earlier times, in a file as proptest writes it: tried first, and once.
 #[derive(Clone, Debug)]
 struct Regressions {
     kept: bool,
+    file: FileFailurePersistence,
 }
 
-const REGRESSIONS: FileFailurePersistence = FileFailurePersistence::WithSource("proptest-regressions");
+/// What the file's name ends with.
+const REGRESSIONS: &str = "proptest-regressions";
 
 impl FailurePersistence for Regressions {
     fn load_persisted_failures2(&self, source_file: Option<&'static str>) -> Vec<PersistedSeed> {
-        if self.kept { REGRESSIONS.load_persisted_failures2(source_file) } else { Vec::new() }
+        if self.kept { self.file.load_persisted_failures2(source_file) } else { Vec::new() }
     }
 
     fn save_persisted_failure2(&mut self, source_file: Option<&'static str>, seed: PersistedSeed, shrunk: &dyn Debug) {
-        let mut file = REGRESSIONS;
-        file.save_persisted_failure2(source_file, seed, shrunk);
+        self.file.save_persisted_failure2(source_file, seed, shrunk);
     }
 
     fn box_clone(&self) -> Box<dyn FailurePersistence> {

@@ -157,7 +157,9 @@ impl<'a> Director<'a> {
                 Some(next) => {
                     self.decision_count += 1;
                     if self.decision_count > DECISIONS_MAX {
-                        let why = format!("the task goes on for ever: {DECISIONS_MAX} things were handed over, and it has not ended");
+                        let why = format!(
+                            "the task goes on for ever: {DECISIONS_MAX} things were handed over, and it has not ended"
+                        );
                         return Error::new(ErrorKind::TimedOut, why);
                     }
                     if self.done.slowly && self.decision_count <= SLOW_MAX {

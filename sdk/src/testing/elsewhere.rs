@@ -61,8 +61,8 @@ pub(crate) fn came_to(outcome: Outcome) {
 /// A log that is replayed again.
 pub(crate) struct Kept {
     pub(crate) input: String,
-    run: RunId,
-    written: Vec<Written>,
+    pub(crate) run: RunId,
+    pub(crate) written: Vec<Written>,
 }
 
 impl Kept {
@@ -121,8 +121,16 @@ async fn replay_one(kept: &Kept, set_ups: &[SetUp]) -> Result<(), Error> {
 #[derive(Serialize, Deserialize)]
 struct Sent {
     run: [u8; 16],
-    /// Keyspace, key, and the value unless it is deleted.
-    writes: Vec<(i64, Vec<(String, Vec<u8>, Option<Vec<u8>>)>)>,
+    /// With the time of each.
+    writes: Vec<(i64, Vec<SentOperation>)>,
+}
+
+/// As storage has it, with a name for the keyspace.
+#[derive(Serialize, Deserialize)]
+enum SentOperation {
+    Put(String, Vec<u8>, Vec<u8>),
+    Delete(String, Vec<u8>),
+    DeleteRange(String, Vec<u8>, Vec<u8>),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -134,22 +142,27 @@ struct Letter {
 }
 
 fn sent(kept: &Kept) -> Sent {
-    let operation = |operation: &Operation| match operation {
-        Operation::Put { keyspace, key, value } => (keyspace.name().to_owned(), key.clone(), Some(value.clone())),
-        Operation::Delete { keyspace, key } => (keyspace.name().to_owned(), key.clone(), None),
+    let operation = |operation: &Operation| {
+        let name = |keyspace: &Keyspace| keyspace.name().to_owned();
+        match operation {
+            Operation::Put { keyspace, key, value } => SentOperation::Put(name(keyspace), key.clone(), value.clone()),
+            Operation::Delete { keyspace, key } => SentOperation::Delete(name(keyspace), key.clone()),
+            Operation::DeleteRange { keyspace, start, end } => {
+                SentOperation::DeleteRange(name(keyspace), start.clone(), end.clone())
+            }
+        }
     };
     let write = |written: &Written| (written.wall, written.write.operations.iter().map(operation).collect());
     Sent { run: *kept.run.as_bytes(), writes: kept.written.iter().map(write).collect() }
 }
 
 fn received(sent: Sent) -> Kept {
-    let operation = |(keyspace, key, value): (String, Vec<u8>, Option<Vec<u8>>)| {
-        // Keyspaces have names that live for ever; this process does not.
-        let keyspace = Keyspace::new(keyspace.leak());
-        match value {
-            Some(value) => Operation::Put { keyspace, key, value },
-            None => Operation::Delete { keyspace, key },
-        }
+    // Keyspaces have names that live for ever; this process does not.
+    let keyspace = |name: String| Keyspace::new(name.leak());
+    let operation = |operation: SentOperation| match operation {
+        SentOperation::Put(name, key, value) => Operation::Put { keyspace: keyspace(name), key, value },
+        SentOperation::Delete(name, key) => Operation::Delete { keyspace: keyspace(name), key },
+        SentOperation::DeleteRange(name, start, end) => Operation::DeleteRange { keyspace: keyspace(name), start, end },
     };
     let written = sent.writes.into_iter().map(|(wall, operations)| {
         let operations = operations.into_iter().map(operation).collect();

@@ -154,9 +154,9 @@ impl World<'_> {
         lived.spawned_count = self.decoy.metrics().num_alive_tasks().saturating_sub(spawned_before);
         lived.again = stage.again();
         lived.changed_keys = stage.changed_keys();
-        // Nothing is under way that has to end.
-        let _ = engine.shutdown().await;
+        // The end of the engine writes, too, and is none of the run's.
         lived.written = recorder.written();
+        let _ = engine.shutdown().await;
         lived
     }
 
@@ -169,7 +169,10 @@ impl World<'_> {
         let builder = builder.clock(clock.clone()).entropy(SeededEntropy::new(entropy::next(&mut state)));
         let told = Arc::clone(recorder);
         let builder = builder.on_durable(move |durable| told.durable(durable.run, durable.sequence, &durable.event));
-        builder.tested(Arc::new(stage.clone()), Some(self.decoy.clone())).open_store(Arc::clone(recorder) as Arc<dyn Store>).await
+        builder
+            .tested(Arc::new(stage.clone()), Some(self.decoy.clone()))
+            .open_store(Arc::clone(recorder) as Arc<dyn Store>)
+            .await
     }
 
     /// Runs until the run has ended.

@@ -1,5 +1,7 @@
 //! The kit itself: it explores what it says it does, and tells what it finds so that it can be found again.
 
+#![allow(deprecated, reason = "chance in a body is warned about, and here to be found")]
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -163,4 +165,23 @@ fn a_stub_of_no_trace_is_refused() {
 #[should_panic(expected = "is no #[trace] function: name the trace")]
 fn a_closure_is_no_trace() {
     let _ = determinism(calls_each).failing(|| (), 0.5);
+}
+
+#[test]
+fn a_failure_is_kept_tried_first_next_time_and_its_log_replays() {
+    let directory = tempfile::tempdir().unwrap();
+    let found = |seed| {
+        let inputs = vec(any::<u8>(), 0..8);
+        determinism(wrong_from_three_on).inputs(inputs).seed(seed).kept_in(directory.path())
+    };
+    let first = found(1).cases(50).find().unwrap_err();
+    let kept = std::fs::read_to_string(directory.path().join("explorer.proptest-regressions")).unwrap();
+    assert!(kept.contains("cc ") && kept.contains("shrinks to ([0, 0, 0], "), "{kept}");
+    // No case of its own: what is kept is tried.
+    let again = found(2).cases(0).find().unwrap_err();
+    assert_eq!(again.input, first.input);
+    let (path, run) = first.export.as_ref().unwrap();
+    assert!(first.to_string().contains(&format!("relive replay {run}")), "{first}");
+    let diverged = relive::replay_export(std::fs::read(path).unwrap()).unwrap_err();
+    assert_eq!(diverged.kind(), relive::ErrorKind::Diverged, "{diverged}");
 }

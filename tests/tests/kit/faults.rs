@@ -1,6 +1,11 @@
 //! Twelve tasks with a fault each, as people plant them without meaning to.
 
-#![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "what a task must not do is what these do")]
+#![allow(
+    deprecated,
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "what a task must not do, and `#[task]` warns about, is what these do"
+)]
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Mutex;
