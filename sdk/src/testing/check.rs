@@ -88,7 +88,7 @@ impl Finding {
 
 /// What is wrong with a life, by itself and beside the one it should be like.
 pub(crate) fn check(lived: &Lived, reference: Option<&Lived>, world: &World<'_>) -> Option<Finding> {
-    let named = |scopes: &[super::stage::Scope]| {
+    let named = |scopes: &[super::memory::Scope]| {
         scopes.first().and_then(|scope| world.memory.name(scope)).map_or_else(String::new, |name| name.to_string())
     };
     if let Some(error) = &lived.error {

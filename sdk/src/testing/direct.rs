@@ -16,7 +16,8 @@ use relive_engine::payload::Payload;
 use super::clock::VirtualClock;
 use super::flow::{self, Wait};
 use super::life::Done;
-use super::stage::{Scope, Stage, drawn};
+use super::memory::{Scope, drawn};
+use super::stage::Stage;
 use crate::engine::Engine;
 
 /// In which order what can happen happens.

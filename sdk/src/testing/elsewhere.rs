@@ -22,11 +22,13 @@ use serde::{Deserialize, Serialize};
 
 use super::check::{Check, Finding};
 use super::clock::VirtualClock;
-use super::determinism::{Failure, runtime};
+use super::determinism::Failure;
 use super::explore::Report;
 use super::life::SetUp;
+use super::memory::Moments;
 use super::recorder::{Recorder, Written};
-use super::stage::{Manner, Moments, Stage};
+use super::search::runtime;
+use super::stage::{Manner, Stage};
 use crate::engine::Engine;
 
 /// Names the file with the logs, in the other process.

@@ -19,7 +19,8 @@ use serde::de::DeserializeOwned;
 use super::clock::{FIRST_MOMENT, VirtualClock};
 use super::function::{Returned, Tested, TraceFunction, stub_of};
 use super::log::Log;
-use super::stage::{Manner, Moments, Stage};
+use super::memory::Moments;
+use super::stage::{Manner, Stage};
 use super::stub::{Stub, Stubs};
 use crate::engine::{Builder, Engine};
 

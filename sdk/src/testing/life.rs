@@ -21,8 +21,9 @@ use super::clock::{FIRST_MOMENT, VirtualClock};
 use super::direct::{Director, Order};
 use super::entropy::{self, SeededEntropy};
 use super::log::Log;
+use super::memory::{Memory, Moments, Scope};
 use super::recorder::{Lost, Recorder, Written};
-use super::stage::{Injected, Manner, Memory, Moments, Scope, Stage};
+use super::stage::{Injected, Manner, Stage};
 use super::stub::Stubs;
 use crate::engine::{Builder, Engine};
 
