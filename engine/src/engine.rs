@@ -366,7 +366,7 @@ impl Inner {
                 provided: options.provided,
                 encoding: options.encoding,
                 redaction,
-                decoy: options.strict.then(decoy),
+                decoy: options.strict.then(|| options.decoy.unwrap_or_else(decoy)),
                 lingering: Arc::default(),
                 interposer: options.interposer,
                 runtime: runtime.clone(),

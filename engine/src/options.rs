@@ -50,6 +50,9 @@ pub struct Options {
     pub entropy: Arc<dyn Entropy>,
     /// Stands between calls and their effects: for tests. Default: nobody does.
     pub interposer: Option<Arc<dyn Interposer>>,
+    /// In whose context bodies are polled in strict mode: a runtime without time and I/O that never runs anything. Default: one
+    /// for the process.
+    pub decoy: Option<tokio::runtime::Handle>,
     /// Whether commits are made on the thread that submits them, each by itself: for tests over a store in memory, where
     /// nothing then happens on another thread. Default: a thread of their own, in groups.
     pub commits_in_place: bool,
@@ -82,6 +85,7 @@ impl Default for Options {
             clock: Arc::new(SystemClock::default()),
             entropy: Arc::new(SystemEntropy),
             interposer: None,
+            decoy: None,
             commits_in_place: false,
             provided: Provided::default(),
         }

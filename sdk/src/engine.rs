@@ -192,7 +192,12 @@ impl Builder {
 
     /// For tests: everything on one thread, with somebody between calls and their effects.
     #[cfg(feature = "testing")]
-    pub(crate) fn tested(mut self, interposer: Arc<dyn relive_engine::run::Interposer>) -> Self {
+    pub(crate) fn tested(
+        mut self,
+        interposer: Arc<dyn relive_engine::run::Interposer>,
+        decoy: Option<tokio::runtime::Handle>,
+    ) -> Self {
+        self.0.decoy = decoy;
         self.0.interposer = Some(interposer);
         self.0.commits_in_place = true;
         self

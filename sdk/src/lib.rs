@@ -86,6 +86,8 @@ pub use relive_engine::retain::{Retained, Retention};
 pub use relive_engine::run::{Grouped, grouped as group, idempotency_key, provided};
 pub use relive_engine::value::{Difference, Value};
 pub use relive_engine::verdict::{Change, Diagnosis, LikelyCause, Replayed, ResultChange, SoFar, Verdict};
+#[cfg(feature = "testing")]
+pub use relive_macros::test;
 pub use relive_macros::{TypedError, task, trace};
 pub use relive_storage::Durability;
 pub use uuid::Uuid;

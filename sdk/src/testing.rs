@@ -33,12 +33,13 @@
 //! ```
 //!
 //! ```text
-//! determinism  the builder, and the property that proptest checks
+//! determinism  the builder      search: the property that proptest checks      keep: the failures of earlier times
 //! explore      one case: which points, and how each is visited    plan: the points   check: what must hold
 //! life         one engine over what the lives before left         direct: what happens next in it
-//! stage        stands between calls and effects                   stub, function: what runs there, and of which trace
+//! stage        stands between calls and effects    memory: what they found    stub, function: what runs there, of which trace
 //! clock, flow, entropy, recorder: the engine's parts, under control
 //! log, story   what is compared, and what is told                 elsewhere: another process, another time
+//! exported     the log of a failure, as a file
 //! engine       `TestEngine`
 //! ```
 
@@ -50,12 +51,16 @@ mod elsewhere;
 mod engine;
 mod entropy;
 mod explore;
+mod exported;
 mod flow;
 mod function;
+mod keep;
 mod life;
 mod log;
+mod memory;
 mod plan;
 mod recorder;
+mod search;
 mod stage;
 mod story;
 mod stub;
@@ -75,7 +80,7 @@ pub use self::stub::Stub;
 /// Runs a test on a runtime of one thread whose time is virtual. Called by the expansion of `#[relive::test]`.
 #[doc(hidden)]
 pub fn block_on<T>(test: impl Future<Output = T>) -> T {
-    determinism::runtime().block_on(test)
+    search::runtime().block_on(test)
 }
 
 /// As [`block_on`], with an engine.

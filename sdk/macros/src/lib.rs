@@ -16,6 +16,7 @@
 //! select         a task's body    → the same body, its `tokio::select!` made repeatable
 //! lint           a task's body    → what it should leave to traces: warnings
 //! nearest        a misspelt word  → the one that was meant
+//! test           a test           → the same test on a runtime whose time is virtual
 //! ```
 
 mod check;
@@ -31,6 +32,7 @@ mod place;
 mod select;
 mod setting;
 mod settings;
+mod test;
 mod typed_error;
 
 use proc_macro::TokenStream;
@@ -200,6 +202,25 @@ pub fn task(settings: TokenStream, item: TokenStream) -> TokenStream {
 pub fn typed_error(item: TokenStream) -> TokenStream {
     let read = syn::parse(item).and_then(|input| typed_error::TypedError::read(&input));
     read.map_or_else(syn::Error::into_compile_error, |error| expand::typed_error(&error)).into()
+}
+
+/// Makes an `async fn` a test: on a runtime of one thread whose time is virtual, so that no sleep keeps it waiting. If it
+/// takes an argument, that is a [`TestEngine`](https://docs.rs/relive). Needs the feature `testing` of `relive`.
+///
+/// ```text
+/// #[relive::test]
+/// async fn a_digest_has_a_summary_per_page(engine: TestEngine) -> relive::Result<()> {
+///     assert_eq!(engine.run(digest(urls())).await?.len(), 2);
+///     Ok(())
+/// }
+/// ```
+///
+/// `#[relive::test(crate = my::relive)]` names where `relive` is found, if not at `::relive`. Other attributes
+/// (`#[ignore]`, `#[should_panic]`) are kept.
+#[proc_macro_attribute]
+pub fn test(settings: TokenStream, item: TokenStream) -> TokenStream {
+    let tokens = test::expanded(settings.into(), item.clone().into());
+    tokens.map_or_else(|error| [error.into_compile_error().into(), item].into_iter().collect(), TokenStream::from)
 }
 
 /// The expansion, or the errors followed by the function as it was: so that one mistake is not reported again wherever

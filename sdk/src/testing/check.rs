@@ -5,12 +5,13 @@
 use std::fmt;
 
 use relive_engine::error::{Error, ErrorKind};
+use serde::{Deserialize, Serialize};
 
 use super::life::{Lived, World};
 use super::log::Ended;
 
 /// Which promise a task broke.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Check {
     /// It did what its own log does not hold.
@@ -42,7 +43,7 @@ impl Check {
             Self::Divergence => "its body did not do again what its log says it did",
             Self::Result => "it came to another result",
             Self::Calls => "it did something else than before",
-            Self::ForeignAwait => "its body awaited something that is not a trace",
+            Self::ForeignAwait => "its body awaited or spawned something that is not a trace",
             Self::Repeat => "an effect began again although its success was durable",
             Self::IdempotencyKey => "an idempotency key changed",
             Self::Unrecordable => "a value cannot be recorded",
@@ -87,11 +88,16 @@ impl Finding {
 
 /// What is wrong with a life, by itself and beside the one it should be like.
 pub(crate) fn check(lived: &Lived, reference: Option<&Lived>, world: &World<'_>) -> Option<Finding> {
-    let named = |scopes: &[super::stage::Scope]| {
+    let named = |scopes: &[super::memory::Scope]| {
         scopes.first().and_then(|scope| world.memory.name(scope)).map_or_else(String::new, |name| name.to_string())
     };
     if let Some(error) = &lived.error {
         return Some(Finding::of(error));
+    }
+    if lived.spawned_count > 0 {
+        let what =
+            "its body spawned a task of tokio's, which goes on beside the run and is not replayed: make it a trace";
+        return Some(Finding::new(Check::ForeignAwait, what));
     }
     if !lived.again.is_empty() {
         return Some(Finding::new(Check::Repeat, named(&lived.again)));
@@ -110,6 +116,10 @@ pub(crate) fn check(lived: &Lived, reference: Option<&Lived>, world: &World<'_>)
     if let Some((before, after)) = &lived.changed {
         let what = vec![format!("before the replay   {before}"), format!("after the replay    {after}")];
         return Some(Finding { check: Check::Effect, what });
+    }
+    if lived.log.has_interrupted {
+        // Compared with itself alone: it was replayed.
+        return None;
     }
     differs(lived, reference?)
 }

@@ -17,7 +17,7 @@ use relive_engine::id::Timestamp;
 use relive_engine::run;
 use tokio::sync::oneshot;
 
-use super::stage::Scope;
+use super::memory::Scope;
 
 /// When every test begins, in microseconds: 1 January 2030, 00:00 UTC.
 pub(crate) const FIRST_MOMENT: i64 = 1_893_456_000_000_000;

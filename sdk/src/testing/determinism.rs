@@ -1,55 +1,37 @@
-//! `determinism(task)…check()`: a property test of a task by exploring its interruptions.
+//! `determinism(task)…check()`: what is to be explored of a task.
 //!
-//! Draws inputs by proptest and explores each (`explore`); a failure is shrunk, made as small as can be, told (`story`) and
-//! kept in a file beside the test.
+//! The builder: inputs, stubs, what goes wrong, how much. `search` explores.
 //!
-//! Invariant: what one seed explores, the same seed explores again.
+//! Invariant: inputs and stubs are of the functions' own types.
 
-use std::cell::{Cell, RefCell};
 use std::fmt::Debug;
-use std::future::Future;
 use std::panic::Location;
 use std::path::PathBuf;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use proptest::prelude::any;
 use proptest::strategy::{Just, Strategy};
-use proptest::test_runner::{
-    Config, FailurePersistence, FileFailurePersistence, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner,
-};
-use relive_engine::entropy::{Entropy, SystemEntropy};
 use relive_engine::error::Error;
 use relive_engine::id::RunId;
 use relive_engine::payload::Payload;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use super::check::Check;
-use super::elsewhere::{self, Kept};
-use super::explore::{Budget, Explored, Failed, Report, explore};
+use super::elsewhere;
+use super::explore::Report;
 use super::function::{Returned, TaskFunction, Tested, TraceFunction, stub_of};
-use super::life::{SetUp, World};
-use super::story;
+use super::life::SetUp;
+use super::search::Search;
 use super::stub::{Stub, Stubs};
-use crate::engine::{Builder, Engine};
+use crate::engine::Builder;
 
 /// How many inputs are drawn, if nothing is said: 256, as proptest does.
 pub const CASES: u32 = 256;
 
-/// How many interruptions of a case are explored, if nothing is said, and half as many other points: 12, so that all of a
+/// How many interruptions of a case are explored, if nothing is said, and a third as many other points: 12, so that all of a
 /// task of a few calls are, and a debug build explores a thousand cases in some ten seconds.
 pub const POINTS: usize = 12;
-
-/// How often a point is tried when a failure is made as small as can be: 8, so that what chance hides is seen.
-const TRIES: usize = 8;
-
-/// How many points are tried then.
-const POINTS_SMALLEST: usize = 256;
-
-/// How many logs another process replays.
-const KEPT_MAX: usize = 16;
 
 /// Explores a task: whether it does the same however it is interrupted, in whatever order its calls end.
 ///
@@ -73,6 +55,7 @@ pub fn determinism<F: TaskFunction<M>, M>(task: F) -> Determinism<F, M, Just<()>
             seed: None,
             elsewhere: true,
             keeps: true,
+            kept_in: None,
             source: Location::caller(),
         },
         marker: std::marker::PhantomData,
@@ -82,25 +65,26 @@ pub fn determinism<F: TaskFunction<M>, M>(task: F) -> Determinism<F, M, Just<()>
 /// What is to be explored. Made by [`determinism`].
 #[must_use = "nothing is explored until this is checked"]
 pub struct Determinism<F, M, S> {
-    task: F,
-    inputs: S,
-    settings: Settings,
+    pub(crate) task: F,
+    pub(crate) inputs: S,
+    pub(crate) settings: Settings,
     marker: std::marker::PhantomData<fn() -> M>,
 }
 
 /// What does not depend on the task's types.
 pub(crate) struct Settings {
-    stubs: Stubs,
-    set_ups: Vec<SetUp>,
-    signals: Vec<(String, Payload)>,
+    pub(crate) stubs: Stubs,
+    pub(crate) set_ups: Vec<SetUp>,
+    pub(crate) signals: Vec<(String, Payload)>,
     pub(crate) environment: Vec<(String, String)>,
-    watched: Option<Arc<dyn Fn() -> String + Send + Sync>>,
-    cases: u32,
-    points: usize,
-    seed: Option<u64>,
-    elsewhere: bool,
-    keeps: bool,
-    source: &'static Location<'static>,
+    pub(crate) watched: Option<Arc<dyn Fn() -> String + Send + Sync>>,
+    pub(crate) cases: u32,
+    pub(crate) points: usize,
+    pub(crate) seed: Option<u64>,
+    pub(crate) elsewhere: bool,
+    pub(crate) keeps: bool,
+    pub(crate) kept_in: Option<PathBuf>,
+    pub(crate) source: &'static Location<'static>,
 }
 
 impl<F, M, S> Debug for Determinism<F, M, S> {
@@ -238,7 +222,7 @@ impl<F: TaskFunction<M>, M, S> Determinism<F, M, S> {
         self
     }
 
-    /// How many interruptions of each case are explored, and half as many other points (orders, failures, cancellations, lost
+    /// How many interruptions of each case are explored, and a third as many other points (orders, failures, cancellations, lost
     /// acknowledgements): all of them where there are so few, else a sample. Default: [`POINTS`].
     pub fn points(mut self, points: usize) -> Self {
         self.settings.points = points;
@@ -257,6 +241,14 @@ impl<F: TaskFunction<M>, M, S> Determinism<F, M, S> {
         self
     }
 
+    /// Where failures are kept: their seeds in a file named after the test's source, and the logs of what failed. Default:
+    /// seeds beside that source (`tests/digest.proptest-regressions`), logs in `relive-kit` among temporary files, or where
+    /// the environment variable `RELIVE_KIT_EXPORTS` says.
+    pub fn kept_in(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.settings.kept_in = Some(directory.into());
+        self
+    }
+
     /// Whether a failure is kept in a file beside the test, and tried first next time. Default: it is.
     pub fn keeping(mut self, keeps: bool) -> Self {
         self.settings.keeps = keeps;
@@ -265,6 +257,8 @@ impl<F: TaskFunction<M>, M, S> Determinism<F, M, S> {
 }
 
 /// How a task failed the exploration: printed, the story of the smallest case.
+#[derive(Clone, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Failure {
     /// Which promise it broke.
     pub check: Check,
@@ -274,12 +268,18 @@ pub struct Failure {
     pub input: String,
     /// What draws the same cases again.
     pub seed: u64,
-    story: String,
+    /// The file with the run's log, and the run; if failures are kept.
+    pub export: Option<(PathBuf, RunId)>,
+    pub(crate) story: String,
 }
 
 impl std::fmt::Display for Failure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         writeln!(f, "{}", self.story)?;
+        if let Some((path, run)) = &self.export {
+            let path = path.display();
+            writeln!(f, "  its log: relive import {path} && relive replay {run}")?;
+        }
         write!(f, "  the same cases again: RELIVE_KIT_SEED={:#x}", self.seed)
     }
 }
@@ -323,241 +323,12 @@ where
         );
         self.settings.stubs.check_names();
         let turn = elsewhere::turn();
-        if elsewhere::is_other() {
-            // This process only replays; and only for one of the checks of the test.
-            elsewhere::replay_all(turn, &self.settings.set_ups);
-            return Ok(Report::default());
+        if let Some(outcome) = elsewhere::replay_all(turn, &self.settings.set_ups) {
+            // Another process has checked this, and asks for what is checked later in the same test.
+            return outcome.map_err(Box::new);
         }
-        let search = Search::of(&self);
-        search.all(turn)
-    }
-}
-
-/// A runtime of one thread, whose time passes only when nothing else is to be done.
-pub(crate) fn runtime() -> tokio::runtime::Runtime {
-    let built = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
-    built.unwrap_or_else(|error| panic!("no runtime for the test: {error}"))
-}
-
-/// An exploration under way.
-struct Search<'a, F, M, S> {
-    of: &'a Determinism<F, M, S>,
-    runtime: tokio::runtime::Runtime,
-    stubs: Arc<Stubs>,
-    seed: u64,
-    task: Cell<&'static str>,
-    report: RefCell<Report>,
-    kept: RefCell<Vec<Kept>>,
-    /// The failure that was seen last, told.
-    seen: RefCell<Option<Box<Failure>>>,
-}
-
-impl<'a, F, M, S> Search<'a, F, M, S>
-where
-    F: TaskFunction<M>,
-    F::Input: Clone + Debug,
-    F::Value: DeserializeOwned,
-    F::Error: From<Error>,
-    S: Strategy<Value = F::Input>,
-{
-    fn of(of: &'a Determinism<F, M, S>) -> Self {
-        let seed = of.settings.seed.or_else(seed_of_environment).unwrap_or_else(drawn_seed);
-        Self {
-            of,
-            runtime: runtime(),
-            stubs: Arc::new(of.settings.stubs.clone()),
-            seed,
-            task: Cell::new("?"),
-            report: RefCell::default(),
-            kept: RefCell::default(),
-            seen: RefCell::default(),
-        }
-    }
-
-    fn all(&self, turn: usize) -> Result<Report, Box<Failure>> {
-        let settings = &self.of.settings;
-        let moment = elsewhere::moment();
-        let strategy = (&self.of.inputs, any::<u64>().no_shrink());
-        let mut runner = TestRunner::new_with_rng(self.config(), self.rng());
-        let result = runner.run(&strategy, |(input, seed)| {
-            let is_first = self.report.borrow().cases == 0;
-            let budget = Budget { points: settings.points, tries: 1, slowly: is_first };
-            match self.explore(&input, seed, budget) {
-                Ok(explored) => {
-                    self.keep(&input, explored);
-                    Ok(())
-                }
-                Err(failed) => {
-                    let reason = failed.finding.check.to_string();
-                    *self.seen.borrow_mut() = Some(self.told(&input, &failed));
-                    Err(TestCaseError::fail(reason))
-                }
-            }
-        });
-        match result {
-            Ok(()) => {}
-            Err(TestError::Abort(reason)) => panic!("no inputs could be drawn: {reason}"),
-            Err(TestError::Fail(_, (input, seed))) => return Err(self.smallest(&input, seed)),
-        }
-        let mut report = *self.report.borrow();
-        let kept = self.kept.borrow();
-        if settings.elsewhere {
-            report.replayed_elsewhere = self.elsewhere(turn, &kept)?;
-        }
-        self.later(moment, &kept)?;
-        Ok(report)
-    }
-
-    fn config(&self) -> Config {
-        let settings = &self.of.settings;
-        let file = settings.keeps.then(|| absolute(settings.source.file())).flatten();
-        let persistence: Option<Box<dyn FailurePersistence>> = match file {
-            Some(_) => Some(Box::new(FileFailurePersistence::WithSource("proptest-regressions"))),
-            None => None,
-        };
-        Config {
-            cases: settings.cases,
-            failure_persistence: persistence,
-            // Once per check that keeps failures.
-            source_file: file.map(|file| &*file.leak()),
-            max_shrink_iters: 512,
-            max_shrink_time: 20_000,
-            ..Config::default()
-        }
-    }
-
-    fn rng(&self) -> TestRng {
-        let mut bytes = [0; 32];
-        bytes[..8].copy_from_slice(&self.seed.to_le_bytes());
-        TestRng::from_seed(RngAlgorithm::ChaCha, &bytes)
-    }
-
-    /// Explores one input.
-    fn explore(&self, input: &F::Input, seed: u64, budget: Budget) -> Result<Explored, Box<Failed>> {
-        relive_engine::panic::keep_quiet(true);
-        let explored = self.runtime.block_on(async {
-            let start = |engine: Engine| -> Pin<Box<dyn Future<Output = Result<RunId, Error>> + '_>> {
-                let input = input.clone();
-                Box::pin(async move {
-                    let call = self.of.task.call(input);
-                    self.task.set(call.task_name());
-                    Ok(engine.start(call).await?.id())
-                })
-            };
-            let settings = &self.of.settings;
-            let world = World {
-                start: &start,
-                stubs: Arc::clone(&self.stubs),
-                set_ups: settings.set_ups.clone(),
-                signals: settings.signals.clone(),
-                memory: Arc::default(),
-                seed,
-                life_count: Cell::new(0),
-                watched: settings.watched.clone(),
-            };
-            explore(&world, budget).await
-        });
-        relive_engine::panic::keep_quiet(false);
-        explored
-    }
-
-    fn keep(&self, input: &F::Input, explored: Explored) {
-        self.report.borrow_mut().add(&explored.report);
-        let mut kept = self.kept.borrow_mut();
-        if kept.len() < KEPT_MAX
-            && let Some(run) = explored.reference.run
-        {
-            kept.push(Kept::new(format!("{input:?}"), run, explored.reference.written));
-        }
-    }
-
-    /// The smallest way in which this input fails.
-    fn smallest(&self, input: &F::Input, seed: u64) -> Box<Failure> {
-        let budget = Budget { points: POINTS_SMALLEST, tries: TRIES, slowly: true };
-        match self.explore(input, seed, budget) {
-            Err(failed) => self.told(input, &failed),
-            // Chance hides it now: what was seen then.
-            Ok(_) => match self.seen.take() {
-                Some(seen) => seen,
-                None => unreachable!("what failed was told"),
-            },
-        }
-    }
-
-    fn told(&self, input: &F::Input, failed: &Failed) -> Box<Failure> {
-        let input = format!("{input:?}");
-        Box::new(Failure {
-            check: failed.finding.check,
-            point: failed.point.to_string(),
-            story: story::tell(self.task.get(), &input, failed),
-            input,
-            seed: self.seed,
-        })
-    }
-
-    /// Has another process replay what was kept.
-    fn elsewhere(&self, turn: usize, kept: &[Kept]) -> Result<u64, Box<Failure>> {
-        let replayed = elsewhere::ask(turn, kept, &self.of.settings.environment);
-        match replayed.failed {
-            None => Ok(replayed.count),
-            Some((index, why)) => Err(self.of_kept(&kept[index], "replayed by another process", &why)),
-        }
-    }
-
-    /// Replays what was kept once more, when the clock shows another second.
-    fn later(&self, moment: elsewhere::Moment, kept: &[Kept]) -> Result<(), Box<Failure>> {
-        elsewhere::until_later(&moment);
-        let failed = self.runtime.block_on(elsewhere::replay(kept, &self.of.settings.set_ups));
-        match failed {
-            None => Ok(()),
-            Some((index, why)) => Err(self.of_kept(&kept[index], "replayed more than a second later", &why)),
-        }
-    }
-
-    fn of_kept(&self, kept: &Kept, point: &str, why: &elsewhere::Why) -> Box<Failure> {
-        let task = self.task.get();
-        let story = format!(
-            "task {task} is not deterministic: {}\n\n  input     {}\n  what      {point}\n\n  {}\n",
-            why.check(),
-            kept.input,
-            why.message
-        );
-        Box::new(Failure {
-            check: why.check(),
-            point: point.to_owned(),
-            input: kept.input.clone(),
-            seed: self.seed,
-            story,
-        })
-    }
-}
-
-fn seed_of_environment() -> Option<u64> {
-    let text = std::env::var("RELIVE_KIT_SEED").ok()?;
-    let parsed = match text.strip_prefix("0x") {
-        Some(hexadecimal) => u64::from_str_radix(hexadecimal, 16),
-        None => text.parse(),
-    };
-    Some(parsed.unwrap_or_else(|_| panic!("RELIVE_KIT_SEED is {text:?}, which is no number (0x… or decimal)")))
-}
-
-fn drawn_seed() -> u64 {
-    let mut bytes = [0; 8];
-    // Without randomness, always the same cases.
-    let _ = SystemEntropy.fill(&mut bytes);
-    u64::from_le_bytes(bytes)
-}
-
-/// Where a source file is: the compiler names it from the workspace, a test runs in its package.
-fn absolute(file: &str) -> Option<String> {
-    let mut directory = std::env::current_dir().ok()?;
-    loop {
-        let found: PathBuf = directory.join(file);
-        if found.is_file() {
-            return found.to_str().map(ToOwned::to_owned);
-        }
-        if !directory.pop() {
-            return None;
-        }
+        let outcome = Search::of(&self).all(turn);
+        elsewhere::came_to(outcome.as_ref().map_err(|failure| failure.as_ref().clone()).copied());
+        outcome
     }
 }

@@ -16,7 +16,8 @@ use relive_engine::payload::Payload;
 use super::clock::VirtualClock;
 use super::flow::{self, Wait};
 use super::life::Done;
-use super::stage::{Scope, Stage, drawn};
+use super::memory::{Scope, drawn};
+use super::stage::Stage;
 use crate::engine::Engine;
 
 /// In which order what can happen happens.
@@ -39,6 +40,9 @@ const LATE_MAX: u32 = 32;
 /// How often real time is waited for, 20 ms each: 5 s together, for effects that really wait for somebody.
 const REAL_WAITS_MAX: u32 = 250;
 
+/// So many things happen in one life: 100,000, far beyond what a task of a test does; one that does more never ends.
+const DECISIONS_MAX: usize = 100_000;
+
 /// What really passes before a thing is handed over slowly: longer than code takes that looks how long it took.
 const SLOWLY: Duration = Duration::from_millis(30);
 
@@ -59,6 +63,7 @@ pub(crate) struct Director<'a> {
     contended: BTreeSet<Scope>,
     late_count: u32,
     has_cancelled: bool,
+    has_waited: bool,
     gone_on: bool,
 }
 
@@ -93,6 +98,7 @@ impl<'a> Director<'a> {
             contended: BTreeSet::new(),
             late_count: 0,
             has_cancelled: false,
+            has_waited: false,
             gone_on: false,
         }
     }
@@ -110,6 +116,11 @@ impl<'a> Director<'a> {
         self.contended.iter().copied().collect()
     }
 
+    /// Whether effects took their time.
+    pub(crate) fn has_waited(&self) -> bool {
+        self.has_waited
+    }
+
     pub(crate) fn has_cancelled(&self) -> bool {
         self.has_cancelled
     }
@@ -125,6 +136,7 @@ impl<'a> Director<'a> {
         loop {
             flow::rest().await;
             let now = self.stage.progress();
+            self.has_waited |= !self.stage.running().is_empty();
             if now != progress {
                 (wait, progress, real_waits) = (Wait::default(), now, 0);
             }
@@ -139,11 +151,18 @@ impl<'a> Director<'a> {
             let held = self.stage.held();
             if held.is_empty() && !self.stage.running().is_empty() && wait.passes(self.clock).await {
                 // Something is under way for real: its time passes first.
+                self.has_waited = true;
                 continue;
             }
             match self.next(held) {
                 Some(next) => {
                     self.decision_count += 1;
+                    if self.decision_count > DECISIONS_MAX {
+                        let why = format!(
+                            "the task goes on for ever: {DECISIONS_MAX} things were handed over, and it has not ended"
+                        );
+                        return Error::new(ErrorKind::TimedOut, why);
+                    }
                     if self.done.slowly && self.decision_count <= SLOW_MAX {
                         really_wait(SLOWLY).await;
                     }

@@ -5,7 +5,7 @@
 //!
 //! Invariant: where the binary cannot be started for one test by its name, this says so and finds nothing.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -22,10 +22,13 @@ use serde::{Deserialize, Serialize};
 
 use super::check::{Check, Finding};
 use super::clock::VirtualClock;
-use super::determinism::runtime;
+use super::determinism::Failure;
+use super::explore::Report;
 use super::life::SetUp;
+use super::memory::Moments;
 use super::recorder::{Recorder, Written};
-use super::stage::{Manner, Moments, Stage};
+use super::search::runtime;
+use super::stage::{Manner, Stage};
 use crate::engine::Engine;
 
 /// Names the file with the logs, in the other process.
@@ -40,6 +43,8 @@ const LATER: Duration = Duration::from_millis(1_100);
 thread_local! {
     /// How many checks this test has made.
     static TURNS: Cell<usize> = const { Cell::new(0) };
+    /// What they came to.
+    static OUTCOMES: RefCell<Vec<Outcome>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Which check of its test this is, from 0.
@@ -47,16 +52,19 @@ pub(crate) fn turn() -> usize {
     TURNS.with(|turns| turns.replace(turns.get() + 1))
 }
 
-/// Whether this process is another one's other.
-pub(crate) fn is_other() -> bool {
-    std::env::var_os(VARIABLE).is_some()
+/// What a check came to.
+pub(crate) type Outcome = Result<Report, Failure>;
+
+/// What this check of the test came to: told to the other process, which does not check again what comes before.
+pub(crate) fn came_to(outcome: Outcome) {
+    OUTCOMES.with(|outcomes| outcomes.borrow_mut().push(outcome));
 }
 
 /// A log that is replayed again.
 pub(crate) struct Kept {
     pub(crate) input: String,
-    run: RunId,
-    written: Vec<Written>,
+    pub(crate) run: RunId,
+    pub(crate) written: Vec<Written>,
 }
 
 impl Kept {
@@ -104,7 +112,7 @@ async fn replay_one(kept: &Kept, set_ups: &[SetUp]) -> Result<(), Error> {
     let recorder = Recorder::after(&kept.written, &clock, &stage, None);
     let builder = Engine::builder().strict(true).crashes_max(u32::MAX).shutdown_grace(Duration::ZERO);
     let builder = set_ups.iter().fold(builder, |builder, set_up| set_up(builder)).clock(clock);
-    let engine = builder.tested(Arc::new(stage)).open_store(recorder as Arc<dyn Store>).await?;
+    let engine = builder.tested(Arc::new(stage), None).open_store(recorder as Arc<dyn Store>).await?;
     let replayed = engine.replay(kept.run).await;
     let closed = engine.shutdown().await;
     replayed?;
@@ -115,12 +123,13 @@ async fn replay_one(kept: &Kept, set_ups: &[SetUp]) -> Result<(), Error> {
 #[derive(Serialize, Deserialize)]
 struct Sent {
     run: [u8; 16],
-    /// When each was made, and what it changed.
-    writes: Vec<(i64, Vec<Change>)>,
+    /// With the time of each.
+    writes: Vec<(i64, Vec<SentOperation>)>,
 }
 
+/// As storage has it, with a name for the keyspace.
 #[derive(Serialize, Deserialize)]
-enum Change {
+enum SentOperation {
     Put(String, Vec<u8>, Vec<u8>),
     Delete(String, Vec<u8>),
     DeleteRange(String, Vec<u8>, Vec<u8>),
@@ -129,15 +138,20 @@ enum Change {
 #[derive(Serialize, Deserialize)]
 struct Letter {
     turn: usize,
+    /// Of the checks before.
+    outcomes: Vec<Outcome>,
     logs: Vec<Sent>,
 }
 
 fn sent(kept: &Kept) -> Sent {
-    let operation = |operation: &Operation| match operation {
-        Operation::Put { keyspace, key, value } => Change::Put(keyspace.name().to_owned(), key.clone(), value.clone()),
-        Operation::Delete { keyspace, key } => Change::Delete(keyspace.name().to_owned(), key.clone()),
-        Operation::DeleteRange { keyspace, start, end } => {
-            Change::DeleteRange(keyspace.name().to_owned(), start.clone(), end.clone())
+    let operation = |operation: &Operation| {
+        let name = |keyspace: &Keyspace| keyspace.name().to_owned();
+        match operation {
+            Operation::Put { keyspace, key, value } => SentOperation::Put(name(keyspace), key.clone(), value.clone()),
+            Operation::Delete { keyspace, key } => SentOperation::Delete(name(keyspace), key.clone()),
+            Operation::DeleteRange { keyspace, start, end } => {
+                SentOperation::DeleteRange(name(keyspace), start.clone(), end.clone())
+            }
         }
     };
     let write = |written: &Written| (written.wall, written.write.operations.iter().map(operation).collect());
@@ -146,11 +160,11 @@ fn sent(kept: &Kept) -> Sent {
 
 fn received(sent: Sent) -> Kept {
     // Keyspaces have names that live for ever; this process does not.
-    let named = |keyspace: String| Keyspace::new(keyspace.leak());
-    let operation = |change| match change {
-        Change::Put(keyspace, key, value) => Operation::Put { keyspace: named(keyspace), key, value },
-        Change::Delete(keyspace, key) => Operation::Delete { keyspace: named(keyspace), key },
-        Change::DeleteRange(keyspace, start, end) => Operation::DeleteRange { keyspace: named(keyspace), start, end },
+    let keyspace = |name: String| Keyspace::new(name.leak());
+    let operation = |operation: SentOperation| match operation {
+        SentOperation::Put(name, key, value) => Operation::Put { keyspace: keyspace(name), key, value },
+        SentOperation::Delete(name, key) => Operation::Delete { keyspace: keyspace(name), key },
+        SentOperation::DeleteRange(name, start, end) => Operation::DeleteRange { keyspace: keyspace(name), start, end },
     };
     let written = sent.writes.into_iter().map(|(wall, operations)| {
         let operations = operations.into_iter().map(operation).collect();
@@ -159,12 +173,13 @@ fn received(sent: Sent) -> Kept {
     Kept { input: String::new(), run: RunId::from_bytes(sent.run), written: written.collect() }
 }
 
-/// In the other process: replays what is in the file, if it is for this check, answers, and ends the process.
-pub(crate) fn replay_all(turn: usize, set_ups: &[SetUp]) {
-    let Some(file) = std::env::var_os(VARIABLE).map(PathBuf::from) else { return };
-    let Ok(letter) = read::<Letter>(&file) else { return };
-    if letter.turn != turn {
-        return;
+/// In the other process: replays what is in the file, if it is for this check, answers, and ends the process; or says what
+/// the check came to. `None` in any other process.
+pub(crate) fn replay_all(turn: usize, set_ups: &[SetUp]) -> Option<Outcome> {
+    let file = std::env::var_os(VARIABLE).map(PathBuf::from)?;
+    let mut letter = read::<Letter>(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+    if turn < letter.turn {
+        return Some(letter.outcomes.swap_remove(turn));
     }
     let kept: Vec<_> = letter.logs.into_iter().map(received).collect();
     let failed = runtime().block_on(replay(&kept, set_ups));
@@ -211,7 +226,8 @@ pub(crate) fn ask(turn: usize, kept: &[Kept], environment: &[(String, String)]) 
     };
     let number = FILES.fetch_add(1, Ordering::Relaxed);
     let file = std::env::temp_dir().join(format!("relive-kit-{}-{number}", std::process::id()));
-    let letter = Letter { turn, logs: kept.iter().map(sent).collect() };
+    let outcomes = OUTCOMES.with(|outcomes| outcomes.borrow().clone());
+    let letter = Letter { turn, outcomes, logs: kept.iter().map(sent).collect() };
     let asked = write(&file, &letter).and_then(|()| {
         // What the test does before its check may need the directory it is in.
         let answered = answered(&name, &file, environment, true)?;

@@ -19,7 +19,8 @@ use serde::de::DeserializeOwned;
 use super::clock::{FIRST_MOMENT, VirtualClock};
 use super::function::{Returned, Tested, TraceFunction, stub_of};
 use super::log::Log;
-use super::stage::{Manner, Moments, Stage};
+use super::memory::Moments;
+use super::stage::{Manner, Stage};
 use super::stub::{Stub, Stubs};
 use crate::engine::{Builder, Engine};
 
@@ -136,7 +137,7 @@ impl TestEngineBuilder {
         let clock = VirtualClock::at(FIRST_MOMENT);
         let manner = Manner { seed: self.seed, ..Manner::default() };
         let stage = Stage::new(&Arc::new(self.stubs), &Arc::default(), manner, &clock, &Moments::default());
-        let builder = self.builder.clock(clock.clone()).tested(Arc::new(stage.clone()));
+        let builder = self.builder.clock(clock.clone()).tested(Arc::new(stage.clone()), None);
         let engine = builder.open_store(Arc::new(self.store.clone()) as Arc<dyn Store>).await?;
         let flow = super::flow::spawn(&clock, &stage);
         Ok(TestEngine { engine, clock, store: self.store, flow })

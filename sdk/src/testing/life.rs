@@ -21,8 +21,9 @@ use super::clock::{FIRST_MOMENT, VirtualClock};
 use super::direct::{Director, Order};
 use super::entropy::{self, SeededEntropy};
 use super::log::Log;
+use super::memory::{Memory, Moments, Scope};
 use super::recorder::{Lost, Recorder, Written};
-use super::stage::{Injected, Manner, Memory, Moments, Scope, Stage};
+use super::stage::{Injected, Manner, Stage};
 use super::stub::Stubs;
 use crate::engine::{Builder, Engine};
 
@@ -41,6 +42,8 @@ pub(crate) struct World<'a> {
     pub(crate) signals: Vec<(String, Payload)>,
     pub(crate) memory: Arc<Memory>,
     pub(crate) seed: u64,
+    /// A runtime that never runs anything: bodies are polled in its context, and what they spawn stays there.
+    pub(crate) decoy: tokio::runtime::Handle,
     /// Counts lives, so that each draws its own ids.
     pub(crate) life_count: Cell<u64>,
     /// What must not change when the body is run again.
@@ -84,8 +87,12 @@ pub(crate) struct Lived {
     pub(crate) replayed: Option<Error>,
     /// What changed when it was replayed.
     pub(crate) changed: Option<(String, String)>,
+    /// How many tasks of tokio's its body spawned.
+    pub(crate) spawned_count: usize,
     /// How often there was something to hand over.
     pub(crate) decision_count: usize,
+    /// Whether effects took their time.
+    pub(crate) waited: bool,
     /// Calls that were to be handed over at a moment at which others were, too.
     pub(crate) contended: Vec<Scope>,
     pub(crate) again: Vec<Scope>,
@@ -110,11 +117,14 @@ impl World<'_> {
             error: None,
             replayed: None,
             changed: None,
+            spawned_count: 0,
             decision_count: 0,
+            waited: false,
             contended: Vec::new(),
             again: Vec::new(),
             changed_keys: Vec::new(),
         };
+        let spawned_before = self.decoy.metrics().num_alive_tasks();
         let engine = match self.open(&clock, &stage, &recorder).await {
             Ok(engine) => engine,
             Err(error) => {
@@ -133,19 +143,21 @@ impl World<'_> {
             }
         }
         lived.decision_count = director.decision_count();
+        lived.waited = director.has_waited();
         lived.contended = director.contended();
         if let Some(run) = lived.run {
             lived.log = log_of(&recorder, run);
             // What was interrupted is compared with what was not, and that was replayed.
-            if lived.error.is_none() && left.is_none() {
+            if lived.error.is_none() && (left.is_none() || lived.log.has_interrupted) {
                 self.replay(&engine, run, &mut lived).await;
             }
         }
+        lived.spawned_count = self.decoy.metrics().num_alive_tasks().saturating_sub(spawned_before);
         lived.again = stage.again();
         lived.changed_keys = stage.changed_keys();
-        // Nothing is under way that has to end.
-        let _ = engine.shutdown().await;
+        // The end of the engine writes, too, and is none of the run's.
         lived.written = recorder.written();
+        let _ = engine.shutdown().await;
         lived
     }
 
@@ -158,7 +170,10 @@ impl World<'_> {
         let builder = builder.clock(clock.clone()).entropy(SeededEntropy::new(entropy::next(&mut state)));
         let told = Arc::clone(recorder);
         let builder = builder.on_durable(move |durable| told.durable(durable.run, durable.sequence, &durable.event));
-        builder.tested(Arc::new(stage.clone())).open_store(Arc::clone(recorder) as Arc<dyn Store>).await
+        builder
+            .tested(Arc::new(stage.clone()), Some(self.decoy.clone()))
+            .open_store(Arc::clone(recorder) as Arc<dyn Store>)
+            .await
     }
 
     /// Runs until the run has ended.

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use relive_engine::error::ErrorKind;
 use relive_engine::event::{ErrorRecord, Event, TaskOutcome, TraceOutcome};
 use relive_engine::id::{RunId, Sequence};
 use relive_engine::payload::Payload;
@@ -58,6 +59,8 @@ pub(crate) struct Step {
 pub(crate) struct Log {
     pub(crate) steps: Vec<Step>,
     pub(crate) ended: Option<Ended>,
+    /// A trace that is `at_most_once` was not begun again: what came of it is another thing than it would have been.
+    pub(crate) has_interrupted: bool,
 }
 
 impl Log {
@@ -103,7 +106,10 @@ impl Log {
                 let Some((shown, is_inline)) = calls.get(&completed.trace) else { return };
                 let told = match &completed.outcome {
                     TraceOutcome::Ok(payload) => format!("{shown} = {}", payload.to_value().excerpt(EXCERPT)),
-                    TraceOutcome::Err(record) => format!("{shown} failed: {record}"),
+                    TraceOutcome::Err(record) => {
+                        self.has_interrupted |= record.kind == ErrorKind::Interrupted;
+                        format!("{shown} failed: {record}")
+                    }
                     _ => {
                         self.did(format!("drops {shown}"));
                         return;

@@ -8,8 +8,9 @@ use std::fmt;
 use super::direct::Order;
 use super::entropy;
 use super::life::{Done, Lived, Script};
+use super::memory::{Memory, Name, Scope};
 use super::recorder::{Lost, Written};
-use super::stage::{Injected, Memory, Name, Scope};
+use super::stage::Injected;
 
 /// So many contended calls are tried in every order: 4, in 24.
 const PERMUTED_MAX: usize = 4;

@@ -18,7 +18,8 @@ use relive_storage::{
 };
 
 use super::clock::VirtualClock;
-use super::stage::{Scope, Stage};
+use super::memory::Scope;
+use super::stage::Stage;
 
 /// A write, what the time was then, and what it logs. Clones share them.
 #[derive(Clone)]

@@ -8,7 +8,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::pending;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -19,72 +18,15 @@ use relive_engine::run::{BoxedFuture, Effect, Interposed, Interposer, MakeSource
 use tokio::sync::oneshot;
 
 use super::clock::VirtualClock;
+use super::memory::{Items, Memory, Moments, Name, Scope, drawn};
 use super::stub::{self, Found, Stubs};
 use crate::trace::unit;
-
-/// Which call an effect is for: the same in every run of a body.
-pub(crate) type Scope = [u8; 16];
-
-/// A number made of a seed and a call.
-pub(crate) fn drawn(seed: u64, scope: &Scope, more: u32) -> u64 {
-    // With fixed keys: the same in every process.
-    let mut hasher = DefaultHasher::new();
-    (seed, scope, more).hash(&mut hasher);
-    hasher.finish()
-}
 
 /// What the kit makes of one call's effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Injected {
     Failure,
     Panic,
-}
-
-/// What calls found, for all lives of one case.
-#[derive(Default)]
-pub(crate) struct Memory {
-    known: Mutex<Known>,
-}
-
-#[derive(Default)]
-struct Known {
-    /// By call and try.
-    outcomes: BTreeMap<(Scope, u32), Output>,
-    /// Of streams and iterators.
-    items: BTreeMap<Scope, Items>,
-    names: BTreeMap<Scope, Name>,
-    keys: BTreeMap<(RunId, Scope), String>,
-}
-
-/// A call, for people.
-#[derive(Clone, Debug)]
-pub(crate) struct Name {
-    pub(crate) trace: &'static str,
-    pub(crate) input: Payload,
-}
-
-impl std::fmt::Display for Name {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&super::log::call(self.trace, &self.input))
-    }
-}
-
-#[derive(Clone, Default)]
-struct Items {
-    items: Vec<Payload>,
-    end: Option<Output>,
-}
-
-impl Memory {
-    /// The call, for people.
-    pub(crate) fn name(&self, scope: &Scope) -> Option<Name> {
-        self.known.lock().names.get(scope).cloned()
-    }
-
-    /// All calls whose effects began.
-    pub(crate) fn calls(&self) -> Vec<(Scope, Name)> {
-        self.known.lock().names.iter().map(|(scope, name)| (*scope, name.clone())).collect()
-    }
 }
 
 /// What one life of the process is to do with effects.
@@ -121,15 +63,12 @@ struct Shared {
     clock: VirtualClock,
     state: Mutex<State>,
     /// What the moment was, by call: the same in every life of a script.
-    moments: Arc<Mutex<BTreeMap<Scope, Output>>>,
+    moments: Moments,
 }
 
 /// Stands between calls and their effects. Clones are the same.
 #[derive(Clone)]
 pub(crate) struct Stage(Arc<Shared>);
-
-/// Moments by call, shared by the lives of one script.
-pub(crate) type Moments = Arc<Mutex<BTreeMap<Scope, Output>>>;
 
 impl Stage {
     pub(crate) fn new(

@@ -21,6 +21,7 @@ mod reference;
 mod resume;
 mod retries;
 mod streams;
+mod testing;
 mod time;
 
 use std::future::{Future, ready};
@@ -36,7 +37,7 @@ use tempfile::TempDir;
 
 const GUIDE: &str = include_str!("../../../docs/guide.md");
 
-const CHAPTERS: [&str; 16] = [
+const CHAPTERS: [&str; 17] = [
     include_str!("arguments.rs"),
     include_str!("attempts.rs"),
     include_str!("cache.rs"),
@@ -52,6 +53,7 @@ const CHAPTERS: [&str; 16] = [
     include_str!("resume.rs"),
     include_str!("retries.rs"),
     include_str!("streams.rs"),
+    include_str!("testing.rs"),
     include_str!("time.rs"),
 ];
 

@@ -1,6 +1,11 @@
 //! Twelve tasks with a fault each, as people plant them without meaning to.
 
-#![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "what a task must not do is what these do")]
+#![allow(
+    deprecated,
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "what a task must not do, and `#[task]` warns about, is what these do"
+)]
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Mutex;
@@ -126,4 +131,46 @@ pub(crate) async fn takes_either(key: String) -> Result<u64> {
     left.send(stored)?;
     right.send(stored + 1)?;
     either(&mut lefts, &mut rights).await.ok_or_else(|| Error::msg("nothing came"))
+}
+
+/// Started and forgotten: nobody awaits it.
+#[task(cache = "off")]
+pub(crate) async fn spawns_and_forgets(key: String) -> Result<u64> {
+    let forgotten = key.clone();
+    tokio::spawn(async move { ROWS.lock().unwrap().push(forgotten) });
+    store(key, 1).await
+}
+
+/// The same within one second.
+#[task(cache = "off")]
+pub(crate) async fn reads_the_second(key: String) -> Result<u64> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
+    store(key, now.as_secs()).await
+}
+
+/// The same as long as nothing takes long.
+#[task(cache = "off")]
+pub(crate) async fn looks_how_long_it_took(key: String) -> Result<u64> {
+    let since = std::time::Instant::now();
+    store(key.clone(), 1).await?;
+    store(key, u64::from(since.elapsed() > Duration::from_millis(20))).await
+}
+
+/// Keyed by chance, and iterated.
+#[task(cache = "off")]
+pub(crate) async fn tells_the_first_of_a_set(words: Vec<String>) -> Result<Option<String>> {
+    let words: HashSet<String> = words.into_iter().collect();
+    store("count".to_owned(), words.len() as u64).await?;
+    Ok(words.into_iter().next())
+}
+
+#[task(cache = "off")]
+pub(crate) async fn names_its_process(key: String) -> Result<u64> {
+    store(key, u64::from(std::process::id())).await
+}
+
+#[task(cache = "off")]
+pub(crate) async fn asks_for_a_home(key: String) -> Result<usize> {
+    store(key, 1).await?;
+    Ok(std::env::var("HOME").map_or(0, |home| home.len()))
 }

@@ -4,6 +4,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may fail anywhere")]
 
+mod engine;
+mod explorer;
 mod faults;
 mod many;
 mod sound;

@@ -214,7 +214,7 @@ fn children_signals_and_nested_traces_pass() {
 
 #[trace(skip(_client), redact(token))]
 async fn call(_client: &Client, token: String, number: u32) -> Result<u32> {
-    Ok(number)
+    Ok(number + token.len() as u32)
 }
 
 #[derive(Clone)]

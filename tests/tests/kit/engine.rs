@@ -1,0 +1,107 @@
+//! `TestEngine` and `#[relive::test]`: stubs, virtual time, what was called, and timelines.
+
+use std::time::Duration;
+
+use relive::testing::TestEngine;
+use relive::{Error, ErrorKind, Result, task, trace};
+
+#[trace(name = "fetch-page", retries = 3, backoff = "1h")]
+async fn fetch_page(url: String) -> Result<String> {
+    Err(Error::msg(format!("{url}: there is no network")))
+}
+
+#[task(cache = "off")]
+async fn collects(urls: Vec<String>) -> Result<Vec<usize>> {
+    let pages = futures::future::try_join_all(urls.into_iter().map(fetch_page)).await?;
+    relive::sleep(Duration::from_secs(7 * 24 * 3600)).await?;
+    Ok(pages.iter().map(String::len).collect())
+}
+
+fn urls() -> Vec<String> {
+    vec!["b".to_owned(), "a".to_owned()]
+}
+
+#[relive::test]
+async fn a_week_and_three_retries_pass_at_once() -> Result<()> {
+    let engine = TestEngine::builder().stub(fetch_page, |url| Ok(url + "!")).open().await?;
+    let before = std::time::Duration::ZERO;
+    assert_eq!(engine.run(collects(urls())).await?, [2, 2]);
+    assert_eq!(before, std::time::Duration::ZERO);
+    engine.assert_called("fetch-page", &[r#"{"url":"a"}"#, r#"{"url":"b"}"#]);
+    assert_eq!(engine.calls("fetch-page")?[0].output::<String>()?, "b!");
+    Ok(())
+}
+
+#[relive::test]
+async fn what_is_not_stubbed_runs_as_it_is_and_is_tried_again(engine: TestEngine) -> Result<()> {
+    let error = engine.run(collects(vec!["a".to_owned()])).await.expect_err("no network");
+    assert_eq!(error.kind(), ErrorKind::Failed);
+    let calls = engine.calls("fetch-page")?;
+    assert_eq!(calls.iter().map(|call| call.tries).collect::<Vec<_>>(), [4]);
+    Ok(())
+}
+
+#[relive::test]
+async fn a_timeline_names_no_ids_and_no_times() -> Result<()> {
+    let engine = TestEngine::builder().stub(fetch_page, |url| Ok(url + "!")).open().await?;
+    let handle = engine.start(collects(urls())).await?;
+    let run = handle.id();
+    handle.await?;
+    insta::assert_snapshot!(engine.timeline(run)?, @r#"
+      1. collects(["b","a"]) starts
+           calls fetch-page("a")
+           calls fetch-page("b")
+      2. fetch-page("b") = "b!"
+      3. fetch-page("a") = "a!"
+           calls relive::sleep(604800000000)
+      4. relive::sleep(604800000000) = null
+           ends: Ok([2,2])
+    "#);
+    Ok(())
+}
+
+#[trace]
+async fn takes_long(seconds: u64) -> Result<u64> {
+    #[expect(clippy::disallowed_methods, reason = "tokio's time is virtual, too")]
+    tokio::time::sleep(Duration::from_secs(seconds)).await;
+    Ok(seconds)
+}
+
+#[task(cache = "off")]
+async fn waits_a_minute(seconds: u64) -> Result<Option<u64>> {
+    match relive::timeout(Duration::from_secs(60), takes_long(seconds)).await {
+        Ok(seconds) => Ok(Some(seconds?)),
+        Err(_) => Ok(None),
+    }
+}
+
+#[relive::test]
+async fn tokios_time_and_the_engines_are_one(engine: TestEngine) -> Result<()> {
+    assert_eq!(engine.run(waits_a_minute(59)).await?, Some(59));
+    assert_eq!(engine.run(waits_a_minute(61)).await?, None);
+    Ok(())
+}
+
+#[task(cache = "off")]
+async fn waits_for_a_word() -> Result<String> {
+    relive::signal("word").await
+}
+
+#[relive::test]
+async fn an_engine_is_opened_over_what_another_left() -> Result<()> {
+    let first = TestEngine::open().await?;
+    let run = first.start(waits_for_a_word()).await?.id();
+    first.shutdown().await?;
+    let second = TestEngine::builder().over(&first).open().await?;
+    second.signal(run, "word", "yes").await?;
+    assert_eq!(second.handle::<String, Error>(run)?.await?, "yes");
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_ordinary_runtime_will_do() -> Result<()> {
+    let engine = TestEngine::builder().stub(fetch_page, |url| Ok(url)).failing(fetch_page, 0.5).seed(3).open().await?;
+    assert_eq!(engine.run(collects(urls())).await?, [1, 1]);
+    assert_eq!(engine.call_count("fetch-page"), 2);
+    Ok(())
+}
