@@ -108,7 +108,8 @@ impl Cli {
         let pages = is_terminal && !arguments.json && !arguments.no_pager && arguments.command.is_long();
         let to: Box<dyn io::Write> = match pages.then(Pager::start).flatten() {
             Some(pager) => Box::new(pager),
-            None => Box::new(AutoStream::new(stdout.lock(), passed)),
+            // Not locked: a task that the command runs may print, too.
+            None => Box::new(AutoStream::new(stdout, passed)),
         };
         let mut out = BufWriter::new(to);
         let mut context = Context {
