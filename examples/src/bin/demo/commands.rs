@@ -5,6 +5,7 @@
 use std::ffi::OsString;
 use std::process::ExitCode;
 
+use crate::pipe;
 use crate::pipeline::Service;
 
 /// Where the summarizing service is, for commands that run something: the demo's own ends with the demo.
@@ -12,6 +13,7 @@ const SERVICE: &str = "DEMO_SERVICE";
 
 /// Runs a command line of `relive`.
 pub(crate) fn main(arguments: Vec<OsString>) -> ExitCode {
+    pipe::be_silent();
     relive_cli::Cli::new()
         .builder(|builder| {
             // A client that cannot be built is one that fails: replays need none.

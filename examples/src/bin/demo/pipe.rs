@@ -4,6 +4,7 @@
 //! what the parent reads.
 
 use std::io::Write;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -93,8 +94,19 @@ pub(crate) enum Phase {
     Done,
 }
 
+/// Set in a process that has no parent to say anything to.
+static IS_SILENT: AtomicBool = AtomicBool::new(false);
+
+/// Says nothing from now on: standard output is somebody else's.
+pub(crate) fn be_silent() {
+    IS_SILENT.store(true, Ordering::Relaxed);
+}
+
 /// Writes one line to standard output. A parent that is gone ends this process.
 pub(crate) fn say(line: &impl Serialize) {
+    if IS_SILENT.load(Ordering::Relaxed) {
+        return;
+    }
     let mut output = std::io::stdout().lock();
     if output.write_all(&encode(line)).and_then(|()| output.flush()).is_err() {
         std::process::exit(1);
