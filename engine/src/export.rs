@@ -1,7 +1,7 @@
 //! One file for one run: its log, those of its children, and what follows from no log.
 //!
-//! [`write`] makes the file from any store that can be read, [`read`] puts it into another. `file` has its bytes, `mask` leaves fields
-//! out, `import` checks and writes.
+//! [`write()`] makes the file from any store that can be read, [`read`] puts it into another. `file` has its bytes, `mask`
+//! leaves fields out, `import` checks and writes, `mark` notes what was left out.
 //!
 //! Invariant: a file that was written whole can be read, whatever happened to the run meanwhile: the logs are taken as
 //! they stood when they were first looked at. Memory is bounded by a record and by the ids of the runs.

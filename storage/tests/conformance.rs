@@ -82,3 +82,54 @@ fn rocks_keeps_the_promises() {
 fn rocks_agrees_with_the_model() {
     agrees_with_model(48, Rocks::create, Rocks::reopen);
 }
+
+#[test]
+fn what_is_deleted_and_reclaimed_takes_no_space() {
+    use relive_storage::Operation;
+    use relive_storage::conformance::LOG;
+
+    let rocks = Rocks::create();
+    let run = |number: u32| [&number.to_be_bytes()[..], &[7; 12]].concat();
+    // Large values in blob files, small ones in tables; of bytes that no compression makes smaller.
+    for number in 0..64 {
+        let mut random = u64::from(number) + 1;
+        let mut value = |length: usize| -> Vec<u8> {
+            let next = || {
+                random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                (random >> 33) as u8
+            };
+            std::iter::repeat_with(next).take(length).collect()
+        };
+        let large = (0..4u8).map(|row| (row, value(64 << 10))).collect::<Vec<_>>();
+        let small = (4..36u8).map(|row| (row, value(1 << 10))).collect::<Vec<_>>();
+        let operations = large.into_iter().chain(small).map(|(row, value)| Operation::Put {
+            keyspace: LOG,
+            key: [run(number), vec![row]].concat(),
+            value,
+        });
+        let write = Write { preconditions: vec![], operations: operations.collect() };
+        rocks.commit(&[write], Durability::Buffered).expect("a commit succeeds");
+    }
+    let all = KeyRange { start: run(0), end: Some(run(64)) };
+    rocks.reclaim(LOG, &all).expect("tables are written");
+    let data = |directory: &Path| -> u64 {
+        let files = std::fs::read_dir(directory.join("db")).expect("the directory is there");
+        let is_data = |name: &str| name.ends_with(".sst") || name.ends_with(".blob");
+        let files = files.map(|file| file.expect("it is listed"));
+        files
+            .filter(|file| is_data(&file.file_name().to_string_lossy()))
+            .filter_map(|file| file.metadata().ok())
+            .map(|metadata| metadata.len())
+            .sum()
+    };
+    let full = data(rocks.directory.path());
+    assert!(full > 64 * (256 << 10), "{full}");
+    let operation = Operation::DeleteRange { keyspace: LOG, start: run(0), end: run(63) };
+    let write = Write { preconditions: vec![], operations: vec![operation] };
+    rocks.commit(&[write], Durability::Sync).expect("a commit succeeds");
+    rocks.reclaim(LOG, &all).expect("space is given back");
+    // RocksDB removes files that nobody reads any more when it is opened again, at the latest.
+    let rocks = rocks.reopen();
+    let left = data(rocks.directory.path());
+    assert!(left < full / 8, "{left} of {full} bytes");
+}

@@ -9,6 +9,7 @@ mod axis;
 mod draw;
 mod grid;
 mod head;
+mod object;
 mod result;
 mod row;
 mod timeline;
@@ -38,6 +39,9 @@ use timeline::{Keep, Timeline};
 /// Bars are on the run's own time; what lies between two lives of the process, or two attempts, is cut out at `┊`.
 /// Bars of replayed traces are drawn with `▒`, of executed ones with `█`, of dropped ones with `░`, of open ones with
 /// `╌`.
+///
+/// With --json, one object: as in `relive runs --json`, and input, events, calls (of the last attempt, by name), outcome (ok,
+/// err, cancelled) and output or error, if it has ended.
 #[derive(Args, Debug)]
 pub(crate) struct Show {
     #[command(flatten)]
@@ -51,6 +55,10 @@ impl Show {
     pub(crate) fn execute(&self, context: &mut Context<'_>) -> Result<Status, Failure> {
         let store = context.store()?;
         let run = context.find(&store, &self.run)?;
+        if context.json {
+            object::object(&store, run, context.out)?;
+            return Ok(Status::Success);
+        }
         let options = ShowOptions { width: context.look.width, color: context.look.color, all: self.all };
         show(store, run, context.out, options)?;
         Ok(Status::Success)

@@ -8,6 +8,23 @@ use crate::stores::{block_on, clock, life, written};
 use crate::{printed, relive, run};
 
 #[test]
+fn a_run_is_one_object_for_programs() {
+    let store = written();
+    let object = |run: &relive::RunId| -> serde_json::Value {
+        serde_json::from_str(&printed(store.path(), &["show", &run.to_string(), "--json"])).unwrap()
+    };
+    let failed = object(&store.failed);
+    assert_eq!(
+        (&failed["state"], &failed["outcome"], &failed["calls"]["fetch"]),
+        (&"failed".into(), &"err".into(), &2.into())
+    );
+    assert!(failed["error"]["message"].is_string() && failed["input"]["publishes"] == true, "{failed}");
+    let waiting = object(&store.waiting);
+    assert_eq!((&waiting["state"], waiting.get("outcome")), (&"unfinished".into(), None));
+    assert_eq!(waiting["events"], printed(store.path(), &["log", &store.waiting.to_string()]).lines().count());
+}
+
+#[test]
 fn runs_are_listed_the_newest_first() {
     let store = written();
     assert_snapshot!(store.redacted(&printed(store.path(), &["runs"])));

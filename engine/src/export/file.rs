@@ -19,7 +19,7 @@ use crate::index::IdRecord;
 /// First bytes of every export.
 const MAGIC: [u8; 8] = *b"RLEXPORT";
 
-/// Version of the file: of its header and of what [`Item`] is. Readers refuse a higher one.
+/// Version of the file: of its header and of its items. Readers refuse a higher one.
 pub const EXPORT_VERSION: u8 = 1;
 
 /// Length of the header.

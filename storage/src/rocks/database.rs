@@ -22,6 +22,8 @@ const LOG_PREFIX_BYTES: usize = 16;
 /// Values from here on go to blob files, so that compaction need not copy them again and again. RocksDB's authors
 /// measured that separation pays from some KiB up; below, a value is better off beside its neighbours.
 const BLOB_BYTES_MIN: u64 = 16 << 10;
+/// Which part of the blob files compaction looks at for what is not used any more, the oldest first: RocksDB's own choice.
+const BLOB_AGE_CUTOFF: &str = "0.25";
 /// What an open may have to replay: a second or two. At 100,000 writes of 300 bytes a second it is filled in 2 s, so
 /// flushes stay large.
 const WAL_BYTES_MAX: u64 = 64 << 20;
@@ -169,8 +171,16 @@ impl Database {
         self.db.flush_cf(family).map_err(|error| failed(&self.path, &error))?;
         let mut options = CompactOptions::default();
         options.set_bottommost_level_compaction(BottommostLevelCompaction::Force);
+        // A blob file goes when nothing in it is used any more: what is used in those of the range moves to new ones. At
+        // other times only the oldest are looked at, so that compaction does not copy large values again and again.
+        let collect = |cutoff: &str| {
+            self.db
+                .set_options_cf(family, &[("blob_garbage_collection_age_cutoff", cutoff)])
+                .map_err(|error| failed(&self.path, &error))
+        };
+        collect("1.0")?;
         self.db.compact_range_cf_opt(family, Some(&range.start), range.end.as_ref(), &options);
-        Ok(())
+        collect(BLOB_AGE_CUTOFF)
     }
 
     fn family(&self, keyspace: Keyspace) -> &ColumnFamily {

@@ -1,0 +1,57 @@
+//! `relive show RUN --json`: a run as one object.
+//!
+//! Invariant: events are counted as they are read; what is kept is how the run began and how it ended.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::sync::Arc;
+
+use relive_engine::error::{Error, ErrorKind};
+use relive_engine::event::Event;
+use relive_engine::id::RunId;
+use relive_engine::inspect::{self, StoredRun};
+use relive_engine::value::Value;
+use relive_storage::Read;
+use serde::Serialize;
+
+use crate::failure::Failure;
+use crate::json::{self, OutcomeObject, RunLine};
+
+/// A run, with how it began and ended.
+#[derive(Serialize)]
+struct RunObject<'a> {
+    #[serde(flatten)]
+    run: RunLine<'a>,
+    input: Option<Value>,
+    events: u64,
+    /// Calls of the last attempt, by name.
+    calls: BTreeMap<String, u64>,
+    #[serde(flatten)]
+    outcome: Option<OutcomeObject<'a>>,
+}
+
+/// Prints a run.
+pub(super) fn object(store: &Arc<dyn Read>, run: RunId, out: &mut (impl Write + ?Sized)) -> Result<(), Failure> {
+    let record = inspect::run(store.as_ref(), run)?
+        .ok_or_else(|| Error::new(ErrorKind::UnknownRun, format!("there is no run {run} in this store")))?;
+    let stored = StoredRun { run, record };
+    let unfinished = inspect::unfinished(store.as_ref(), run)?;
+    let (mut input, mut completed, mut events, mut calls) = (None, None, 0, BTreeMap::new());
+    for logged in inspect::events(Arc::clone(store), run) {
+        events += 1;
+        match logged?.event {
+            Event::TaskStarted(started) => {
+                input.get_or_insert_with(|| started.input.to_value());
+                calls.clear();
+                completed = None;
+            }
+            Event::TraceStarted(started) => *calls.entry(started.name.into_owned()).or_default() += 1,
+            Event::TaskCompleted(ended) => completed = Some(ended),
+            _ => {}
+        }
+    }
+    let outcome = completed.as_ref().map(|completed| OutcomeObject::of_task(&completed.outcome));
+    let run = RunLine::of(&stored, unfinished.as_ref());
+    json::line(out, &RunObject { run, input, events, calls, outcome })?;
+    Ok(())
+}
