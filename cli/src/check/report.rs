@@ -242,7 +242,7 @@ enum FoundObject<'a> {
         attempt: u32,
         events: u64,
         #[serde(flatten)]
-        verdict: VerdictObject<'a>,
+        verdict: Box<VerdictObject<'a>>,
     },
     Not {
         verdict: &'static str,
@@ -255,7 +255,7 @@ impl<'a> Line<'a> {
         let replayed = |replayed: &'a Replayed| FoundObject::Replayed {
             attempt: replayed.attempt,
             events: replayed.event_count,
-            verdict: VerdictObject::of(replayed),
+            verdict: Box::new(VerdictObject::of(replayed)),
         };
         let found = match found {
             Found::Replayed(found) => replayed(found),

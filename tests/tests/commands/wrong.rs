@@ -1,5 +1,7 @@
 //! What cannot be replayed: each told by name, with a status, and never a panic.
 
+#![expect(clippy::unwrap_used, reason = "what is unwrapped outside of tests prepares them")]
+
 use std::path::Path;
 use std::sync::Arc;
 
