@@ -68,6 +68,7 @@ fn a_digest_of_pages_passes() {
 
 #[trace]
 async fn slow(span: u64) -> Result<u64> {
+    #[expect(clippy::disallowed_methods, reason = "tokio's time is virtual here")]
     tokio::time::sleep(Duration::from_secs(span)).await;
     Ok(span)
 }
