@@ -191,12 +191,12 @@ pub(crate) fn replay_all(turn: usize, set_ups: &[SetUp]) -> Option<Outcome> {
 const SEAL: &[u8] = b"relive kit";
 
 fn read<T: DeserializeOwned>(file: &Path) -> Result<T, Error> {
-    let (value, ..) = codec::open(SEAL, &std::fs::read(file)?).map_err(|error| Error::msg(error))?;
+    let (value, ..) = codec::open(SEAL, &std::fs::read(file)?).map_err(Error::msg)?;
     Ok(value)
 }
 
 fn write<T: Serialize>(file: &Path, value: &T) -> Result<(), Error> {
-    let (bytes, _) = codec::seal(SEAL, Chain::default(), value).map_err(|error| Error::msg(error))?;
+    let (bytes, _) = codec::seal(SEAL, Chain::default(), value).map_err(Error::msg)?;
     Ok(std::fs::write(file, bytes)?)
 }
 

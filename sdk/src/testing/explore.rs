@@ -125,8 +125,9 @@ pub(crate) async fn explore(world: &World<'_>, budget: Budget) -> Outcome<Explor
     report.commits = commit_count as u64;
     for point in points(world, &reference, budget.points) {
         for _ in 0..budget.tries {
-            if let Err((finding, own_reference, lived)) = visit(world, &script, &reference, &point).await {
-                return fail(finding, point, Some(own_reference.unwrap_or(reference)), lived);
+            if let Err(parted) = visit(world, &script, &reference, &point).await {
+                let Parted { finding, reference: own, lived } = *parted;
+                return fail(finding, point, Some(own.unwrap_or(reference)), lived);
             }
         }
         report.count(&point);
@@ -154,7 +155,20 @@ fn sample<T>(items: &mut Vec<T>, count: usize, seed: u64) {
     }
 }
 
-type Visited = Result<(), (Finding, Option<Lived>, Lived)>;
+type Visited = Result<(), Box<Parted>>;
+
+/// What a visit found, with a run of its own to compare, if not the case's.
+struct Parted {
+    finding: Finding,
+    reference: Option<Lived>,
+    lived: Lived,
+}
+
+impl Parted {
+    fn of(finding: Finding, lived: Lived) -> Box<Self> {
+        Box::new(Self { finding, reference: None, lived })
+    }
+}
 
 /// Explores one point.
 async fn visit(world: &World<'_>, script: &Script, reference: &Lived, point: &Point) -> Visited {
@@ -164,7 +178,7 @@ async fn visit(world: &World<'_>, script: &Script, reference: &Lived, point: &Po
             let script = variant.script();
             let lived = world.live(&script, From::Nothing, Done::default()).await;
             if let Some(finding) = check(&lived, None, world) {
-                return Err((finding, None, lived));
+                return Err(Parted::of(finding, lived));
             }
             let (_, commit_count) = plan::commits(&lived);
             if commit_count == 0 || matches!(script.order, Order::Late(_)) {
@@ -174,7 +188,7 @@ async fn visit(world: &World<'_>, script: &Script, reference: &Lived, point: &Po
             let mut state = world.seed ^ commit_count as u64;
             let at = entropy::next(&mut state) as usize % commit_count + 1;
             match interrupted(world, &script, &lived, Interruption::After(at)).await {
-                Err((finding, _, resumed)) => Err((finding, Some(lived), resumed)),
+                Err(parted) => Err(Box::new(Parted { reference: Some(lived), ..*parted })),
                 Ok(()) => Ok(()),
             }
         }
@@ -190,7 +204,7 @@ async fn interrupted(world: &World<'_>, script: &Script, reference: &Lived, inte
         Interruption::Cancelled(_) => {
             let lived = world.live(script, From::Nothing, plan::done(Some(interruption), first)).await;
             // What raced with time may come out otherwise: it is a new attempt.
-            return check(&lived, None, world).map_or(Ok(()), |finding| Err((finding, None, lived)));
+            return check(&lived, None, world).map_or(Ok(()), |finding| Err(Parted::of(finding, lived)));
         }
         Interruption::Lost { .. } => {
             let lived = world.live(script, From::Nothing, plan::done(Some(interruption), first)).await;
@@ -201,5 +215,5 @@ async fn interrupted(world: &World<'_>, script: &Script, reference: &Lived, inte
         }
     };
     let lived = world.live(script, From::Left(run, &left), Done::default()).await;
-    check(&lived, Some(reference), world).map_or(Ok(()), |finding| Err((finding, None, lived)))
+    check(&lived, Some(reference), world).map_or(Ok(()), |finding| Err(Parted::of(finding, lived)))
 }

@@ -4,7 +4,6 @@
 //!
 //! Invariant: two lives with the same script, one of them interrupted, do the same if the task is deterministic.
 
-use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::future::{Future, IntoFuture};
 use std::pin::Pin;
@@ -44,8 +43,6 @@ pub(crate) struct World<'a> {
     pub(crate) seed: u64,
     /// A runtime that never runs anything: bodies are polled in its context, and what they spawn stays there.
     pub(crate) decoy: tokio::runtime::Handle,
-    /// Counts lives, so that each draws its own ids.
-    pub(crate) life_count: Cell<u64>,
     /// What must not change when the body is run again.
     pub(crate) watched: Option<Arc<dyn Fn() -> String + Send + Sync>>,
 }
@@ -162,9 +159,8 @@ impl World<'_> {
     }
 
     async fn open(&self, clock: &VirtualClock, stage: &Stage, recorder: &Arc<Recorder>) -> Result<Engine, Error> {
-        let life = self.life_count.get();
-        self.life_count.set(life + 1);
-        let mut state = self.seed ^ life;
+        // Lives that begin alike draw the same ids; those behind an interruption draw others than were drawn before it.
+        let mut state = self.seed ^ (recorder.write_count() as u64) << 32;
         let builder = Engine::builder().strict(true).crashes_max(u32::MAX).shutdown_grace(Duration::ZERO);
         let builder = self.set_ups.iter().fold(builder, |builder, set_up| set_up(builder));
         let builder = builder.clock(clock.clone()).entropy(SeededEntropy::new(entropy::next(&mut state)));

@@ -36,13 +36,31 @@ impl std::fmt::Display for Ended {
 /// A call, for people.
 pub(crate) fn call(name: &str, input: &Payload) -> String {
     let arguments = match input.to_value() {
+        // In the order in which the function takes them.
         Value::Map(entries) => {
-            let entries: Vec<_> = entries.iter().map(|(_, value)| value.excerpt(EXCERPT)).collect();
+            let entries: Vec<_> = entries.into_iter().map(|(_, value)| sorted(value).excerpt(EXCERPT)).collect();
             entries.join(", ")
         }
-        other => other.excerpt(EXCERPT),
+        other => sorted(other).excerpt(EXCERPT),
     };
     format!("{name}({arguments})")
+}
+
+/// A value whose maps are in order: two that are the same to a reader are the same.
+fn value_of(payload: &Payload) -> Value {
+    sorted(payload.to_value())
+}
+
+fn sorted(value: Value) -> Value {
+    match value {
+        Value::List(items) => Value::List(items.into_iter().map(sorted).collect()),
+        Value::Map(entries) => {
+            let mut entries: Vec<_> = entries.into_iter().map(|(key, value)| (sorted(key), sorted(value))).collect();
+            entries.sort_by_cached_key(|(key, _)| key.to_string());
+            Value::Map(entries)
+        }
+        other => other,
+    }
 }
 
 /// What became of a delivery, and what the body did then.
@@ -105,7 +123,7 @@ impl Log {
             Event::TraceCompleted(completed) => {
                 let Some((shown, is_inline)) = calls.get(&completed.trace) else { return };
                 let told = match &completed.outcome {
-                    TraceOutcome::Ok(payload) => format!("{shown} = {}", payload.to_value().excerpt(EXCERPT)),
+                    TraceOutcome::Ok(payload) => format!("{shown} = {}", value_of(payload).excerpt(EXCERPT)),
                     TraceOutcome::Err(record) => {
                         self.has_interrupted |= record.kind == ErrorKind::Interrupted;
                         format!("{shown} failed: {record}")
@@ -119,13 +137,13 @@ impl Log {
             }
             Event::TraceYielded(yielded) => {
                 let Some((shown, is_inline)) = calls.get(&yielded.trace) else { return };
-                let item = yielded.item.to_value().excerpt(EXCERPT);
+                let item = value_of(&yielded.item).excerpt(EXCERPT);
                 let told = format!("{shown} yields item {}: {item}", yielded.index + 1);
                 if *is_inline { self.did(told) } else { self.steps.push(step(told)) }
             }
             Event::TaskCompleted(completed) => {
                 let ended = match &completed.outcome {
-                    TaskOutcome::Ok(payload) => Ended::Ok(payload.to_value()),
+                    TaskOutcome::Ok(payload) => Ended::Ok(value_of(payload)),
                     TaskOutcome::Err(record) => Ended::Failed(record.clone()),
                     _ => Ended::Cancelled,
                 };

@@ -98,6 +98,11 @@ impl Recorder {
         Arc::new(recorder)
     }
 
+    /// How many writes there are.
+    pub(crate) fn write_count(&self) -> usize {
+        self.written.lock().len()
+    }
+
     /// All writes so far.
     pub(crate) fn written(&self) -> Vec<Written> {
         self.written.lock().clone()

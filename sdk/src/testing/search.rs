@@ -177,7 +177,6 @@ where
                 memory: Arc::default(),
                 seed,
                 decoy: self.decoy.handle().clone(),
-                life_count: Cell::new(0),
                 watched: settings.watched.clone(),
             };
             explore(&world, budget).await

@@ -26,12 +26,15 @@ pub struct Stub {
     pub(crate) found: Found,
 }
 
+/// Finds something for recorded arguments.
+pub(crate) type Finds<T> = dyn Fn(&Payload) -> T + Send + Sync;
+
 /// What a stub finds for the recorded arguments.
 #[derive(Clone)]
 pub(crate) enum Found {
-    One(Arc<dyn Fn(&Payload) -> Output + Send + Sync>),
+    One(Arc<Finds<Output>>),
     /// The items of a stream or an iterator; an error is the last.
-    Many(Arc<dyn Fn(&Payload) -> Vec<Output> + Send + Sync>),
+    Many(Arc<Finds<Vec<Output>>>),
 }
 
 impl std::fmt::Debug for Stub {

@@ -24,9 +24,7 @@ fn urls() -> Vec<String> {
 #[relive::test]
 async fn a_week_and_three_retries_pass_at_once() -> Result<()> {
     let engine = TestEngine::builder().stub(fetch_page, |url| Ok(url + "!")).open().await?;
-    let before = std::time::Duration::ZERO;
     assert_eq!(engine.run(collects(urls())).await?, [2, 2]);
-    assert_eq!(before, std::time::Duration::ZERO);
     engine.assert_called("fetch-page", &[r#"{"url":"a"}"#, r#"{"url":"b"}"#]);
     assert_eq!(engine.calls("fetch-page")?[0].output::<String>()?, "b!");
     Ok(())
@@ -100,7 +98,7 @@ async fn an_engine_is_opened_over_what_another_left() -> Result<()> {
 
 #[tokio::test]
 async fn an_ordinary_runtime_will_do() -> Result<()> {
-    let engine = TestEngine::builder().stub(fetch_page, |url| Ok(url)).failing(fetch_page, 0.5).seed(3).open().await?;
+    let engine = TestEngine::builder().stub(fetch_page, Ok).failing(fetch_page, 0.5).seed(3).open().await?;
     assert_eq!(engine.run(collects(urls())).await?, [1, 1]);
     assert_eq!(engine.call_count("fetch-page"), 2);
     Ok(())

@@ -68,6 +68,7 @@ fn a_digest_of_pages_passes() {
 
 #[trace]
 async fn slow(span: u64) -> Result<u64> {
+    #[expect(clippy::disallowed_methods, reason = "tokio's time is virtual here")]
     tokio::time::sleep(Duration::from_secs(span)).await;
     Ok(span)
 }
@@ -268,4 +269,50 @@ fn traces_of_every_form_can_be_stubbed() {
         .cases(20)
         .check();
     assert_eq!(report.cases, 20);
+}
+
+#[trace]
+async fn count(words: std::collections::BTreeMap<String, u32>) -> Result<u32> {
+    Ok(words.values().sum())
+}
+
+#[expect(clippy::disallowed_types, reason = "a map whose order nobody looks at")]
+type Unsorted = std::collections::HashMap<String, u32>;
+
+#[trace]
+async fn count_unsorted(words: Unsorted) -> Result<Unsorted> {
+    Ok(words)
+}
+
+/// Maps in no order, as arguments and as the result: to who reads them they are the same.
+#[task(cache = "off")]
+async fn passes_maps_on(words: Vec<String>) -> Result<Unsorted> {
+    let counted: Unsorted = words.iter().map(|word| (word.clone(), word.len() as u32)).collect();
+    let counted = count_unsorted(counted).await?;
+    count(counted.clone().into_iter().collect()).await?;
+    Ok(counted)
+}
+
+#[test]
+fn maps_in_any_order_pass() {
+    determinism(passes_maps_on).inputs(any::<Vec<String>>()).cases(CASES / 3).check();
+}
+
+#[trace(retries = 4, backoff(first = "1s", jitter = true))]
+async fn flaky(number: u8) -> Result<u8> {
+    Ok(number)
+}
+
+/// An attempt may take a minute, all of them an hour.
+#[task(cache = "off", retries = 3, backoff = "5m", timeout = "1m", deadline = "1h")]
+async fn in_time(number: u8) -> Result<u64> {
+    let found = flaky(number).await?;
+    let slept = slow(u64::from(found)).await?;
+    relive::sleep(Duration::from_secs(u64::from(number) / 4)).await?;
+    Ok(slept + u64::from(found))
+}
+
+#[test]
+fn attempts_with_a_time_limit_pass() {
+    determinism(in_time).inputs(any::<u8>()).failing(flaky, 0.6).cases(CASES / 2).check();
 }
