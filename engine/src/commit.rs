@@ -142,12 +142,12 @@ impl Committer {
             Way::InPlace(place) => {
                 let Submission { write, events, waiter, sync, .. } = submission;
                 self.metrics.commit_queue_depth.increment(1.0);
-                place.0.commit(&[write], &mut vec![(waiter, events)], sync);
+                place.0.commit(&mut vec![write], &mut vec![(waiter, events)], sync);
                 None
             }
         };
         if let Some(submission) = refused {
-            submission.waiter.tell(Err(&"the engine was shut down".to_owned()));
+            submission.waiter.tell(submission.write, Err(&"the engine was shut down".to_owned()));
         }
     }
 
@@ -190,10 +190,11 @@ pub(crate) fn failed(why: &str) -> Error {
 }
 
 impl Waiter {
-    fn tell(self, result: std::result::Result<Outcome, &String>) {
+    /// `write` is what it was: a run gets its memory back.
+    fn tell(self, write: Write, result: std::result::Result<Outcome, &String>) {
         match self {
             Self::Run { mailbox, batch } => match result {
-                Ok(Outcome::Applied) => mailbox.durable(batch),
+                Ok(Outcome::Applied) => mailbox.durable(batch, write.operations),
                 Ok(Outcome::Refused { .. }) => mailbox.refused(),
                 Err(why) => mailbox.failed(why),
             },
@@ -244,8 +245,7 @@ impl Worker {
                 next = if full { None } else { self.receiver.try_recv().ok() };
             }
             if !writes.is_empty() {
-                self.commits.commit(&writes, &mut waiting, sync);
-                writes.clear();
+                self.commits.commit(&mut writes, &mut waiting, sync);
             }
         }
     }
@@ -276,7 +276,7 @@ impl Commits {
         Self { store, durability, on_durable, failure: Arc::default(), clock: SystemClock::default(), metrics }
     }
 
-    fn commit(&self, writes: &[Write], waiting: &mut Vec<(Waiter, Vec<Acknowledged>)>, sync: bool) {
+    fn commit(&self, writes: &mut Vec<Write>, waiting: &mut Vec<(Waiter, Vec<Acknowledged>)>, sync: bool) {
         let durability = if sync { Durability::Sync } else { self.durability };
         if planted(Planted::AcknowledgedEarly) {
             self.acknowledge_early(waiting);
@@ -312,8 +312,8 @@ impl Commits {
                         }
                     }
                 }
-                for ((waiter, _), outcome) in waiting.drain(..).zip(outcomes) {
-                    waiter.tell(Ok(outcome));
+                for (((waiter, _), write), outcome) in waiting.drain(..).zip(writes.drain(..)).zip(outcomes) {
+                    waiter.tell(write, Ok(outcome));
                 }
             }
             Err(why) => {
@@ -321,8 +321,8 @@ impl Commits {
                 if !planted(Planted::NotPoisoned) {
                     self.failure.lock().get_or_insert_with(|| why.clone());
                 }
-                for (waiter, _) in waiting.drain(..) {
-                    waiter.tell(Err(&why));
+                for ((waiter, _), write) in waiting.drain(..).zip(writes.drain(..)) {
+                    waiter.tell(write, Err(&why));
                 }
             }
         }
@@ -336,11 +336,17 @@ impl Commits {
     }
 
     /// A planted fault: a group is written when the next one comes.
-    fn commit_behind(&self, writes: &[Write], waiting: &mut Vec<(Waiter, Vec<Acknowledged>)>, durability: Durability) {
+    fn commit_behind(
+        &self,
+        writes: &mut Vec<Write>,
+        waiting: &mut Vec<(Waiter, Vec<Acknowledged>)>,
+        durability: Durability,
+    ) {
         static BEHIND: Mutex<Vec<Write>> = Mutex::new(Vec::new());
-        let behind = std::mem::replace(&mut *BEHIND.lock(), writes.to_vec());
+        let behind = std::mem::replace(&mut *BEHIND.lock(), writes.clone());
         let _ = self.store.commit(&behind, durability);
         self.acknowledge_early(waiting);
-        waiting.drain(..).for_each(|(waiter, _)| waiter.tell(Ok(Outcome::Applied)));
+        let told = waiting.drain(..).zip(writes.drain(..));
+        told.for_each(|((waiter, _), write)| waiter.tell(write, Ok(Outcome::Applied)));
     }
 }
