@@ -86,11 +86,21 @@ impl std::fmt::Display for CodecError {
 /// # Errors
 /// If the body is larger than 256 MiB.
 pub fn seal<T: Serialize>(key: &[u8], chain: Chain, body: &T) -> Result<(Vec<u8>, Chain), CodecError> {
-    let mut record = Vec::with_capacity(320);
+    seal_into(Vec::with_capacity(320), key, chain, body)
+}
+
+/// As [`seal`], in memory that is there already; what it held is gone.
+pub(crate) fn seal_into<T: Serialize>(
+    mut record: Vec<u8>,
+    key: &[u8],
+    chain: Chain,
+    body: &T,
+) -> Result<(Vec<u8>, Chain), CodecError> {
+    record.clear();
     record.extend_from_slice(&MAGIC);
     record.extend_from_slice(&[FORMAT_VERSION, CODEC_BINCODE]);
     record.extend_from_slice(&[0; HEADER_BYTES - 4]);
-    bincode::serde::encode_into_std_write(body, &mut record, CONFIGURATION)
+    bincode::serde::encode_into_writer(body, Out(&mut record), CONFIGURATION)
         .map_err(|error| CodecError::Damaged(format!("the record cannot be written: {error}")))?;
     let length = record.len() - HEADER_BYTES;
     if length > BODY_BYTES_MAX {
@@ -147,8 +157,7 @@ pub fn open<T: DeserializeOwned>(key: &[u8], record: &[u8]) -> Result<(T, Chain,
 
 /// Writes a user's value for a payload.
 pub(crate) fn write_payload<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Result<(), PayloadError> {
-    bincode::serde::encode_into_std_write(value, out, PAYLOAD_CONFIGURATION)
-        .map(|_| ())
+    bincode::serde::encode_into_writer(value, Out(out), PAYLOAD_CONFIGURATION)
         .map_err(|error| PayloadError::new(format!("bincode cannot write it: {error}")))
 }
 
@@ -168,6 +177,18 @@ pub(crate) fn read_payload_borrowed<'a, T: serde::Deserialize<'a>>(bytes: &'a [u
     let (value, used) = bincode::serde::borrow_decode_from_slice::<InBounds<T>, _>(bytes, PAYLOAD_CONFIGURATION)
         .map_err(|error| PayloadError::new(error.to_string()))?;
     exact(value.0, bytes.len() - used)
+}
+
+/// Where bincode writes. Its own writer for a `Vec` goes through `std::io::Write`, which costs a call and a check per byte
+/// of an id or a hash.
+struct Out<'a>(&'a mut Vec<u8>);
+
+impl bincode::enc::write::Writer for Out<'_> {
+    #[inline(always)]
+    fn write(&mut self, bytes: &[u8]) -> Result<(), bincode::error::EncodeError> {
+        self.0.extend_from_slice(bytes);
+        Ok(())
+    }
 }
 
 /// Covers the key, so that a record at another's place is found out, and all bytes but the checksum itself.

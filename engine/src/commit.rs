@@ -7,6 +7,8 @@
 //! Invariants: nobody is told before the commit returned; the batches of one run become durable in their order; after a
 //! failed commit everyone of its group and everyone after gets the error.
 
+mod gather;
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
@@ -24,6 +26,8 @@ use crate::event::Event;
 use crate::id::{RunId, Sequence};
 use crate::observe::Metrics;
 use crate::run::Mailbox;
+
+use self::gather::{Gather, Half};
 
 /// Largest group: 8 MiB, so that the first waiter of a group does not wait for a long write of others.
 const GROUP_BYTES_MAX: usize = 8 << 20;
@@ -142,12 +146,12 @@ impl Committer {
             Way::InPlace(place) => {
                 let Submission { write, events, waiter, sync, .. } = submission;
                 self.metrics.commit_queue_depth.increment(1.0);
-                place.0.commit(&[write], &mut vec![(waiter, events)], sync);
+                place.0.commit(&mut vec![write], &mut vec![(waiter, events)], sync);
                 None
             }
         };
         if let Some(submission) = refused {
-            submission.waiter.tell(Err(&"the engine was shut down".to_owned()));
+            submission.waiter.tell(submission.write, Err(&"the engine was shut down".to_owned()));
         }
     }
 
@@ -190,10 +194,11 @@ pub(crate) fn failed(why: &str) -> Error {
 }
 
 impl Waiter {
-    fn tell(self, result: std::result::Result<Outcome, &String>) {
+    /// `write` is what it was: a run gets its memory back.
+    fn tell(self, write: Write, result: std::result::Result<Outcome, &String>) {
         match self {
             Self::Run { mailbox, batch } => match result {
-                Ok(Outcome::Applied) => mailbox.durable(batch),
+                Ok(Outcome::Applied) => mailbox.durable(batch, write.operations),
                 Ok(Outcome::Refused { .. }) => mailbox.refused(),
                 Err(why) => mailbox.failed(why),
             },
@@ -221,33 +226,78 @@ struct Worker {
     receiver: Receiver<Message>,
 }
 
+/// Writes that become durable together.
+#[derive(Default)]
+struct Group {
+    writes: Vec<Write>,
+    waiting: Vec<(Waiter, Vec<Acknowledged>)>,
+    bytes: usize,
+    sync: bool,
+    /// Nothing is taken any more behind this group.
+    closing: bool,
+}
+
+impl Group {
+    fn is_full(&self) -> bool {
+        self.closing || self.bytes >= GROUP_BYTES_MAX || self.writes.len() >= GROUP_WRITES_MAX
+    }
+
+    fn take(&mut self, message: Message) {
+        let Message::Submit(submission) = message else {
+            self.closing = true;
+            return;
+        };
+        self.bytes += submission.bytes;
+        self.sync |= submission.sync;
+        self.writes.push(submission.write);
+        self.waiting.push((submission.waiter, submission.events));
+    }
+}
+
 impl Worker {
     fn work(self) {
-        let mut writes = Vec::new();
-        let mut waiting = Vec::new();
-        let mut closing = false;
-        while !closing {
-            let mut bytes = 0;
-            let mut sync = false;
-            let mut next = self.next();
-            closing = next.is_none();
-            while let Some(message) = next {
-                let Message::Submit(submission) = message else {
-                    closing = true;
-                    break;
-                };
-                bytes += submission.bytes;
-                sync |= submission.sync;
-                writes.push(submission.write);
-                waiting.push((submission.waiter, submission.events));
-                let full = bytes >= GROUP_BYTES_MAX || writes.len() >= GROUP_WRITES_MAX;
-                next = if full { None } else { self.receiver.try_recv().ok() };
+        let mut group = Group::default();
+        let mut gather = Gather::default();
+        while !group.closing {
+            (group.bytes, group.sync) = (0, false);
+            match self.next() {
+                Some(message) => group.take(message),
+                None => group.closing = true,
             }
-            if !writes.is_empty() {
-                self.commits.commit(&writes, &mut waiting, sync);
-                writes.clear();
+            self.take_waiting(&mut group);
+            let is_synced = group.sync || self.commits.durability == Durability::Sync;
+            if is_synced
+                && !group.is_full()
+                && let Some(half) = gather.half(group.writes.len())
+            {
+                let first = self.take_within(&mut group, half);
+                if group.writes.len() < gather::WRITES_ENOUGH && !group.is_full() {
+                    let second = self.take_within(&mut group, half);
+                    gather.waited(first, second);
+                }
+            }
+            if !group.writes.is_empty() {
+                self.commits.commit(&mut group.writes, &mut group.waiting, group.sync);
             }
         }
+    }
+
+    /// Takes all that wait.
+    fn take_waiting(&self, group: &mut Group) {
+        while !group.is_full()
+            && let Ok(message) = self.receiver.try_recv()
+        {
+            group.take(message);
+        }
+    }
+
+    /// Takes all that come within this time.
+    fn take_within(&self, group: &mut Group, half: Duration) -> Half {
+        let clock = &self.commits.clock;
+        let (before, began) = (group.writes.len(), clock.elapsed());
+        clock.pause(half);
+        self.take_waiting(group);
+        Half { writes: group.writes.len() - before, took: clock.elapsed().saturating_sub(began) }
     }
 
     /// Waits for a message; `None` when nobody can send any more. A run that works on its own comes back soon after it was
@@ -276,7 +326,7 @@ impl Commits {
         Self { store, durability, on_durable, failure: Arc::default(), clock: SystemClock::default(), metrics }
     }
 
-    fn commit(&self, writes: &[Write], waiting: &mut Vec<(Waiter, Vec<Acknowledged>)>, sync: bool) {
+    fn commit(&self, writes: &mut Vec<Write>, waiting: &mut Vec<(Waiter, Vec<Acknowledged>)>, sync: bool) {
         let durability = if sync { Durability::Sync } else { self.durability };
         if planted(Planted::AcknowledgedEarly) {
             self.acknowledge_early(waiting);
@@ -312,8 +362,8 @@ impl Commits {
                         }
                     }
                 }
-                for ((waiter, _), outcome) in waiting.drain(..).zip(outcomes) {
-                    waiter.tell(Ok(outcome));
+                for (((waiter, _), write), outcome) in waiting.drain(..).zip(writes.drain(..)).zip(outcomes) {
+                    waiter.tell(write, Ok(outcome));
                 }
             }
             Err(why) => {
@@ -321,8 +371,8 @@ impl Commits {
                 if !planted(Planted::NotPoisoned) {
                     self.failure.lock().get_or_insert_with(|| why.clone());
                 }
-                for (waiter, _) in waiting.drain(..) {
-                    waiter.tell(Err(&why));
+                for ((waiter, _), write) in waiting.drain(..).zip(writes.drain(..)) {
+                    waiter.tell(write, Err(&why));
                 }
             }
         }
@@ -336,11 +386,17 @@ impl Commits {
     }
 
     /// A planted fault: a group is written when the next one comes.
-    fn commit_behind(&self, writes: &[Write], waiting: &mut Vec<(Waiter, Vec<Acknowledged>)>, durability: Durability) {
+    fn commit_behind(
+        &self,
+        writes: &mut Vec<Write>,
+        waiting: &mut Vec<(Waiter, Vec<Acknowledged>)>,
+        durability: Durability,
+    ) {
         static BEHIND: Mutex<Vec<Write>> = Mutex::new(Vec::new());
-        let behind = std::mem::replace(&mut *BEHIND.lock(), writes.to_vec());
+        let behind = std::mem::replace(&mut *BEHIND.lock(), writes.clone());
         let _ = self.store.commit(&behind, durability);
         self.acknowledge_early(waiting);
-        waiting.drain(..).for_each(|(waiter, _)| waiter.tell(Ok(Outcome::Applied)));
+        let told = waiting.drain(..).zip(writes.drain(..));
+        told.for_each(|((waiter, _), write)| waiter.tell(write, Ok(Outcome::Applied)));
     }
 }

@@ -46,7 +46,7 @@ pub(crate) async fn replay(engine: &Arc<Inner>, run: RunId, attempt: Attempt) ->
     let mut past = Past::of_attempt(engine.store()?, run, attempt.at)?;
     past.reader.end_before(attempt.end);
     let (shared, body) = recorded(engine, definition, &Arc::default(), past, attempt.at, Dry::Replay)?;
-    let fit = Drive::new(shared, engine.settings.clone(), None).replay(body).await;
+    let fit = Drive::new(shared, Arc::clone(&engine.settings), None).replay(body).await;
     match (fit, engine.store()) {
         (Err(error), Ok(store)) => Err(crate::export::excuse(store.as_ref(), run, error)),
         (fit, _) => fit,
@@ -87,7 +87,7 @@ pub(crate) async fn rehearse(engine: &Arc<Inner>, run: RunId, rerun: Rerun) -> R
     let replay = Replay::fresh(run, task, past.memo, at, Event::TaskStarted(started));
     let shared = share(engine, &Arc::default(), plan, replay, None, (None, Dry::Preview))?;
     let writer = past.reader.into_writer(engine.settings.epoch);
-    Drive::new(shared, engine.settings.clone(), Some((writer, at))).preview(body).await
+    Drive::new(shared, Arc::clone(&engine.settings), Some((writer, at))).preview(body).await
 }
 
 fn definition_of(engine: &Inner, run: RunId) -> Result<&'static TaskDefinition> {

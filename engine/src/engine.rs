@@ -81,7 +81,7 @@ pub(crate) struct Inner {
     store: RwLock<Option<Arc<dyn Read>>>,
     pub(crate) registry: Registry,
     pub(crate) environment: Arc<Environment>,
-    pub(crate) settings: Settings,
+    pub(crate) settings: Arc<Settings>,
     /// A permit per run that may be under way.
     pub(crate) turns: Arc<Semaphore>,
     /// Where runs are spawned.
@@ -133,7 +133,7 @@ impl Engine {
         // On a runtime of one thread, everybody else would wait with the run.
         let has_threads = runtime.runtime_flavor() != tokio::runtime::RuntimeFlavor::CurrentThread;
         let company = has_threads.then(Arc::<Company>::default);
-        let settings = Settings { committer, epoch, acknowledges, strict: options.strict, company };
+        let settings = Arc::new(Settings { committer, epoch, acknowledges, strict: options.strict, company });
         let parts =
             Parts { store, registry, settings, redaction, metrics, cache, runtime, thread, writes: true, in_order };
         let inner = Arc::new(Inner::new(parts, options));
@@ -340,7 +340,7 @@ fn decoy() -> tokio::runtime::Handle {
 struct Parts {
     store: Arc<dyn Read>,
     registry: Registry,
-    settings: Settings,
+    settings: Arc<Settings>,
     redaction: RedactionKey,
     metrics: Arc<Metrics>,
     cache: Arc<Ledger>,
@@ -407,7 +407,7 @@ impl Inner {
             Parts {
                 store,
                 registry,
-                settings,
+                settings: Arc::new(settings),
                 redaction,
                 metrics,
                 cache,

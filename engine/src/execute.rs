@@ -165,32 +165,39 @@ impl Drop for Conclusion {
 }
 
 /// A run from its beginning in this life of the process to its end: attempt after attempt.
+///
+/// What most runs never come to is boxed: each run that is under way holds this future in memory.
 async fn life(engine: &Arc<Inner>, cell: &Arc<RunCell>, beginning: Beginning) -> Result<TaskCompleted> {
     let mut completed = match beginning {
         Beginning::Fresh(fresh) => {
             let (plan, started) = *fresh;
             let writer = LogWriter::new(plan.run, engine.settings.epoch);
-            first_or_next(engine, cell, plan, started, Memo::default(), writer).await?
+            match begin(engine, cell, Box::new(Attempt { plan, started, memo: Memo::default(), writer }))? {
+                Begun::UnderWay { drive, body, turn } => drive.run(body, turn).await?,
+                Begun::Queued(queued) => Box::pin(queued.run(engine, cell)).await?,
+            }
         }
         // Reckoned by the wall clock, as it was decided in another life.
         Beginning::TakenUp { retry_at: Some(due), .. } => {
             let left = until(engine.environment.clock.now(), due);
-            match pause(engine, cell, left).await? {
-                true => engine.cancel_unfinished(cell.run).await?,
-                false => attempt(engine, cell, Cause::Retried, None).await?,
-            }
+            Box::pin(retry(engine, cell, left)).await?
         }
-        Beginning::TakenUp { attempt_at, died, .. } => taken_up(engine, cell, attempt_at, died).await?,
-        Beginning::Attempt(cause, caller) => attempt(engine, cell, cause, caller).await?,
+        Beginning::TakenUp { attempt_at, died, .. } => Box::pin(taken_up(engine, cell, attempt_at, died)).await?,
+        Beginning::Attempt(cause, caller) => Box::pin(attempt(engine, cell, cause, caller)).await?,
     };
     while let Some(due) = completed.retry_at {
         // Decided in this life: whatever the wall clock says by now.
-        completed = match pause(engine, cell, until(completed.at, due)).await? {
-            true => engine.cancel_unfinished(cell.run).await?,
-            false => attempt(engine, cell, Cause::Retried, None).await?,
-        };
+        completed = Box::pin(retry(engine, cell, until(completed.at, due))).await?;
     }
     Ok(completed)
+}
+
+/// The attempt that follows one that failed, once as much time has passed as is left.
+async fn retry(engine: &Arc<Inner>, cell: &Arc<RunCell>, left: Duration) -> Result<TaskCompleted> {
+    match pause(engine, cell, left).await? {
+        true => engine.cancel_unfinished(cell.run).await,
+        false => attempt(engine, cell, Cause::Retried, None).await,
+    }
 }
 
 /// Waits as long as is left until the next attempt. Says whether the run was cancelled instead.
@@ -238,15 +245,33 @@ async fn turn(engine: &Inner, cell: &RunCell) -> Result<Got> {
     .await
 }
 
-/// Begins an attempt that is not in the log yet, and drives it.
-async fn first_or_next(
-    engine: &Arc<Inner>,
-    cell: &Arc<RunCell>,
+/// An attempt that is not in the log yet.
+struct Attempt {
     plan: Plan,
     started: TaskStarted,
     memo: Memo,
     writer: LogWriter,
-) -> Result<TaskCompleted> {
+}
+
+/// An attempt that was begun.
+enum Begun {
+    UnderWay { drive: Box<Drive>, body: BoxedFuture, turn: Turn },
+    Queued(Box<Queued>),
+}
+
+/// An attempt that waits for its turn.
+struct Queued {
+    drive: Box<Drive>,
+    shared: Arc<RunShared>,
+    body: BoxedFuture,
+    writer: LogWriter,
+    at: Sequence,
+    event: Event,
+}
+
+/// Begins an attempt that is not in the log yet: at once, if there is a turn for it.
+fn begin(engine: &Arc<Inner>, cell: &Arc<RunCell>, attempt: Box<Attempt>) -> Result<Begun> {
+    let Attempt { plan, started, memo, writer } = *attempt;
     let body = body(&plan, &started.input)?;
     let (run, at, task) = (plan.run, plan.attempt_at, started.task.clone());
     let span = attempt_span(&plan, &started.cause);
@@ -259,40 +284,57 @@ async fn first_or_next(
             }
         }
     };
-    let permit = Arc::clone(&engine.turns).try_acquire_owned();
-    let replay = match &permit {
-        Ok(_) => Replay::fresh(run, task, memo, at, event.clone()),
-        Err(_) => Replay::new(run, task, memo),
-    };
-    let shared = share(engine, &cell.mailbox, plan, replay, None, (Some(span), Dry::No))?;
-    cell.drive(&shared);
-    let (drive, turn) = match permit {
+    let settings = Arc::clone(&engine.settings);
+    Ok(match Arc::clone(&engine.turns).try_acquire_owned() {
         Ok(permit) => {
-            let drive = Drive::new(Arc::clone(&shared), engine.settings.clone(), Some((writer, at)));
-            (drive.on_started(tell), Turn::held(&engine.turns, permit))
+            let replay = Replay::fresh(run, task, memo, at, event);
+            let shared = share(engine, &cell.mailbox, plan, replay, None, (Some(span), Dry::No))?;
+            cell.drive(&shared);
+            let drive = Drive::new(shared, settings, Some((writer, at))).on_started(tell);
+            Begun::UnderWay { drive, body, turn: Turn::held(&engine.turns, permit) }
         }
         Err(_) => {
-            // No turn yet: durable first, so that the caller need not wait for one.
-            let mut drive = Drive::new(Arc::clone(&shared), engine.settings.clone(), None).on_started(tell);
-            drive.append_first(writer, at, event.clone()).await?;
-            cell.set(CellState::Queued);
-            let turn = match turn(engine, cell).await? {
-                Got::Turn(turn) => turn,
-                Got::Cancelled => {
-                    let completed = drive.cancel_queued().await?;
-                    engine.release_children(cell.run);
-                    return Ok(completed);
-                }
-            };
-            cell.set(CellState::Running);
-            let batch = Batch { first: at, epoch: engine.settings.epoch, settled: false, events: vec![event] };
+            let replay = Replay::new(run, task, memo);
+            let shared = share(engine, &cell.mailbox, plan, replay, None, (Some(span), Dry::No))?;
+            cell.drive(&shared);
+            let drive = Drive::new(Arc::clone(&shared), settings, None).on_started(tell);
+            Begun::Queued(Box::new(Queued { drive, shared, body, writer, at, event }))
+        }
+    })
+}
+
+/// Begins an attempt that is not in the log yet, and drives it.
+async fn first_or_next(engine: &Arc<Inner>, cell: &Arc<RunCell>, attempt: Box<Attempt>) -> Result<TaskCompleted> {
+    match begin(engine, cell, attempt)? {
+        Begun::UnderWay { drive, body, turn } => drive.run(body, turn).await,
+        Begun::Queued(queued) => queued.run(engine, cell).await,
+    }
+}
+
+impl Queued {
+    /// Durable first, so that the caller need not wait for a turn; then the turn is waited for.
+    async fn run(self, engine: &Arc<Inner>, cell: &Arc<RunCell>) -> Result<TaskCompleted> {
+        let Self { mut drive, shared, body, writer, at, event } = self;
+        drive.append_first(writer, at, event.clone()).await?;
+        cell.set(CellState::Queued);
+        let turn = match turn(engine, cell).await? {
+            Got::Turn(turn) => turn,
+            Got::Cancelled => {
+                let completed = drive.cancel_queued().await?;
+                engine.release_children(cell.run);
+                return Ok(completed);
+            }
+        };
+        cell.set(CellState::Running);
+        let batch = Batch { first: at, epoch: engine.settings.epoch, settled: false, events: vec![event] };
+        {
             let mut state = shared.state.lock();
             state.replay.feed(batch);
             state.replay.end_history();
-            (drive, turn)
         }
-    };
-    drive.run(body, turn).await
+        drop(shared);
+        drive.run(body, turn).await
+    }
 }
 
 /// Takes an attempt up where its log ends.
@@ -318,7 +360,7 @@ async fn taken_up(
     let past = Past::of_attempt(engine.store()?, cell.run, attempt_at)?;
     let (shared, body) = recorded(engine, definition, &cell.mailbox, past, attempt_at, Dry::No)?;
     cell.drive(&shared);
-    let drive = Drive::new(shared, engine.settings.clone(), None);
+    let drive = Drive::new(shared, Arc::clone(&engine.settings), None);
     match drive.run(body, turn).await {
         Err(error) if error.kind() == ErrorKind::Diverged && definition.policy.new_attempt_on_divergence => {
             tracing::warn!(run = %cell.run, %error, "the run diverged, and goes on as a new attempt");
@@ -347,7 +389,7 @@ async fn attempt(
     let definition = definition(engine, cell)?;
     let (plan, started, past) = next_attempt(engine, cell.run, definition, cause, caller)?;
     let writer = past.reader.into_writer(engine.settings.epoch);
-    first_or_next(engine, cell, plan, started, past.memo, writer).await
+    first_or_next(engine, cell, Box::new(Attempt { plan, started, memo: past.memo, writer })).await
 }
 
 /// What a new attempt begins with.
@@ -420,7 +462,7 @@ pub(crate) fn share(
         plan,
         environment: Arc::clone(&engine.environment),
         engine: Arc::downgrade(engine),
-        settings: engine.settings.clone(),
+        settings: Arc::clone(&engine.settings),
         mailbox: Arc::clone(mailbox),
         replay,
         reader,

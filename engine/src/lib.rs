@@ -16,6 +16,7 @@ pub mod error;
 pub mod event;
 mod execute;
 pub mod export;
+mod few;
 mod follows;
 pub mod fork;
 pub mod handle;

@@ -25,10 +25,37 @@ const RECORD_BYTES: usize = 1 << 20;
 const EVENT_BYTES: usize = 128;
 
 pub(crate) fn key(run: RunId, first: Sequence) -> Vec<u8> {
-    let mut key = Vec::with_capacity(24);
+    key_in(Vec::with_capacity(24), run, first)
+}
+
+/// As [`key`], in memory that is there already.
+fn key_in(mut key: Vec<u8>, run: RunId, first: Sequence) -> Vec<u8> {
+    key.clear();
     key.extend_from_slice(run.as_bytes());
     key.extend_from_slice(&first.0.to_be_bytes());
     key
+}
+
+/// Memory that a record was in: for the run's next one.
+#[derive(Debug, Default)]
+pub(crate) struct Spare {
+    key: Vec<u8>,
+    value: Vec<u8>,
+}
+
+/// Largest record whose memory a run keeps: 4 KiB, as most are smaller, and as many runs may wait at once.
+const SPARE_BYTES_MAX: usize = 4 << 10;
+
+impl Spare {
+    /// The memory of a write that is over: for its operations, and for a record.
+    pub(crate) fn of(mut operations: Vec<Operation>) -> (Vec<Operation>, Self) {
+        let spare = match operations.pop() {
+            Some(Operation::Put { key, value, .. }) if value.capacity() <= SPARE_BYTES_MAX => Self { key, value },
+            _ => Self::default(),
+        };
+        operations.clear();
+        (operations, spare)
+    }
 }
 
 /// Appends to one log. There is one writer per run.
@@ -51,6 +78,20 @@ impl LogWriter {
     /// If one event is larger than a record can be (256 MiB). The log is as it was.
     pub fn append(&mut self, first: Sequence, events: Vec<Event>, settled: bool) -> Result<(Vec<Operation>, usize)> {
         let mut operations = Vec::with_capacity(1);
+        let bytes = self.append_to(&mut operations, Spare::default(), first, events, settled)?;
+        Ok((operations, bytes))
+    }
+
+    /// As [`LogWriter::append`], behind other operations; the first record is written into memory that is there already.
+    pub(crate) fn append_to(
+        &mut self,
+        operations: &mut Vec<Operation>,
+        spare: Spare,
+        first: Sequence,
+        events: Vec<Event>,
+        settled: bool,
+    ) -> Result<usize> {
+        let mut spare = Some(spare);
         let mut bytes = 0;
         let mut chain = self.chain;
         let mut from = first;
@@ -60,9 +101,10 @@ impl LogWriter {
             let last = behind.is_none();
             rest = behind;
             let batch = Batch { first: from, epoch: self.epoch, settled: settled && last, events: batch };
-            let key = key(self.run, from);
+            let Spare { key, value } = spare.take().unwrap_or_default();
+            let key = key_in(key, self.run, from);
             from.0 += batch.events.len() as u64;
-            let (value, own) = codec::seal(&key, chain, &batch).map_err(|error| {
+            let (value, own) = codec::seal_into(value, &key, chain, &batch).map_err(|error| {
                 Error::new(ErrorKind::Payload, format!("run {} at event {}: {error}", self.run, batch.first))
             })?;
             chain = own;
@@ -70,7 +112,7 @@ impl LogWriter {
             operations.push(Operation::Put { keyspace: LOG, key, value });
         }
         self.chain = chain;
-        Ok((operations, bytes))
+        Ok(bytes)
     }
 }
 

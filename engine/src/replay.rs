@@ -26,6 +26,7 @@ use rustc_hash::FxHashMap;
 
 use crate::divergence::{Divergence, Side};
 use crate::event::{Batch, Event, TaskCompleted, TraceCompleted, TraceOutcome, TraceStarted, TraceYielded};
+use crate::few::Few;
 use crate::id::{CodeHash, InputHash, RunId, Sequence};
 use crate::payload::Payload;
 
@@ -64,7 +65,7 @@ pub enum Decision {
     /// The run is live: wait for an effect and tell [`Replay::completed`] or [`Replay::yielded`].
     Wait,
     /// The attempt is over. Nothing follows.
-    Finished(TaskCompleted),
+    Finished(Box<TaskCompleted>),
 }
 
 /// Why a run cannot go on from its log. The log is as it was.
@@ -109,7 +110,7 @@ pub struct Replay {
     unexpected: Vec<Side>,
     next_sequence: u64,
     started_count: u64,
-    open: FxHashMap<TraceIndex, Open>,
+    open: Few<TraceIndex, Open>,
     /// Traces that await a delivery, by the position of their start. Only while there is history.
     by_sequence: FxHashMap<Sequence, TraceIndex>,
     /// Iterators that are not at their end.
@@ -118,6 +119,8 @@ pub struct Replay {
     names: FxHashMap<Cow<'static, str>, u32>,
     /// The traces and tasks that the body called, by `names`, with the code they have now.
     used: Vec<Called>,
+    /// The number of the name that was called last.
+    last_used: u32,
     edited: bool,
     /// Children whose results were handed over since this was last asked: their calls and results.
     children: Vec<(TraceStarted, Payload)>,
@@ -210,12 +213,13 @@ impl Replay {
             unexpected: Vec::new(),
             next_sequence: 0,
             started_count: 0,
-            open: FxHashMap::default(),
+            open: Few::default(),
             by_sequence: FxHashMap::default(),
             iterators: FxHashMap::default(),
             occurrences: FxHashMap::default(),
             names: FxHashMap::default(),
             used: Vec::new(),
+            last_used: 0,
             edited: false,
             children: Vec::new(),
             child_failed: false,
@@ -342,7 +346,7 @@ impl Replay {
                 };
                 self.next()
             }
-            Phase::Over(completed) => Ok(Decision::Finished(completed.as_ref().clone())),
+            Phase::Over(completed) => Ok(Decision::Finished(completed.clone())),
         }
     }
 

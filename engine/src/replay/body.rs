@@ -54,16 +54,21 @@ impl Replay {
     /// # Errors
     /// The call, if more of the log must be fed to answer.
     pub fn start(&mut self, mut call: TraceStarted, at_most_once: bool) -> Result<Started, Box<TraceStarted>> {
-        let key = self.key(&call);
-        call.occurrence = key.map_or(0, |key| self.occurrences.get(&key).copied().unwrap_or(0));
-        let logged = match &mut self.expected {
-            Some(expected) => match expected.take(&call) {
-                Ok(logged) => logged,
-                Err(NeedHistory) => return Err(Box::new(call)),
-            },
-            None => None,
+        let logged = if self.expected.is_some() {
+            let key = self.key(&call);
+            call.occurrence = key.map_or(0, |key| self.occurrences.get(&key).copied().unwrap_or(0));
+            let logged = match self.expected.as_mut().map(|expected| expected.take(&call)) {
+                Some(Ok(logged)) => logged,
+                Some(Err(NeedHistory)) => return Err(Box::new(call)),
+                None => None,
+            };
+            self.count(&call);
+            logged
+        } else {
+            // Nothing more is to be fed, so it is counted at once.
+            call.occurrence = self.count(&call);
+            None
         };
-        self.count(&call);
         let hit = if self.memo.is_empty() { None } else { self.remembered(Scope::default(), &call, at_most_once) };
         let (form, occurrence, is_live) = (call.form, call.occurrence, self.is_live());
         let index = TraceIndex(self.started_count);
@@ -370,20 +375,30 @@ impl Replay {
         Some((*self.names.get(&call.name)?, call.input_hash))
     }
 
-    fn count(&mut self, call: &TraceStarted) {
+    /// Counts a call; gives how many equal ones came before.
+    fn count(&mut self, call: &TraceStarted) -> u32 {
         let name = self.note_used(&call.name, call.code, call.child.is_some());
-        *self.occurrences.entry((name, call.input_hash)).or_insert(0) += u32::from(!planted(Planted::ReusedOccurrence));
+        let count = self.occurrences.entry((name, call.input_hash)).or_insert(0);
+        let before = *count;
+        *count += u32::from(!planted(Planted::ReusedOccurrence));
+        before
     }
 
     /// The number of a call's name. What effects call is used by the run, too.
     #[expect(clippy::ptr_arg, reason = "a name that the program holds is cloned without a copy")]
     pub(super) fn note_used(&mut self, name: &Cow<'static, str>, code: CodeHash, is_task: bool) -> u32 {
+        // Most calls are of the same trace as the one before.
+        if self.used.get(self.last_used as usize).is_some_and(|last| last.name == *name) {
+            return self.last_used;
+        }
         if let Some(number) = self.names.get(name) {
+            self.last_used = *number;
             return *number;
         }
         let next = self.names.len() as u32;
         self.used.push(Called { name: name.clone(), code, is_task });
         self.names.insert(name.clone(), next);
+        self.last_used = next;
         next
     }
 

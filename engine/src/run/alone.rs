@@ -45,9 +45,15 @@ impl Company {
         Present(Arc::clone(self))
     }
 
-    /// The time, for [`Company::waited`].
-    pub(crate) fn now(&self) -> Duration {
-        self.clock.elapsed()
+    /// Whether there is one run under way.
+    pub(crate) fn is_alone(&self) -> bool {
+        self.run_count.load(Ordering::Relaxed) <= 1
+    }
+
+    /// The time, for [`Company::waited`]; `None` in company, where nobody stays awake and so nobody needs to know how long
+    /// a sync takes.
+    pub(crate) fn now(&self) -> Option<Duration> {
+        self.is_alone().then(|| self.clock.elapsed())
     }
 
     /// A batch was durable this long after it was submitted.
@@ -60,7 +66,7 @@ impl Company {
     /// Stays awake for news about this batch, if that is likely to come soon. Says whether it came.
     pub(crate) fn stay_awake(&self, mailbox: &Mailbox, batch: u64) -> bool {
         let expected = Duration::from_micros(self.sync_micros.load(Ordering::Relaxed));
-        if expected > AWAKE_MAX || self.run_count.load(Ordering::Relaxed) > 1 {
+        if expected > AWAKE_MAX || !self.is_alone() {
             return false;
         }
         let began = self.clock.elapsed();

@@ -16,7 +16,7 @@ use crate::event::Event;
 use crate::id::Epoch;
 use crate::id::Sequence;
 use crate::index::Used;
-use crate::log::LogWriter;
+use crate::log::{LogWriter, Spare};
 use crate::replay::{Called, Replay};
 
 use super::drive::Settings;
@@ -32,7 +32,7 @@ const ITEM_BYTES: usize = 48;
 /// The end of a run's log.
 pub(crate) struct Appender {
     pub(crate) plan: Plan,
-    settings: Settings,
+    settings: Arc<Settings>,
     mailbox: Arc<Mailbox>,
     /// `None` until the log is read.
     writer: Option<LogWriter>,
@@ -40,8 +40,8 @@ pub(crate) struct Appender {
     submitted: Sequence,
     /// Behind the last event that is known to be durable.
     durable: Sequence,
-    /// What is not durable yet: its end, its size, and when it was submitted.
-    in_flight: VecDeque<(Sequence, usize, Duration)>,
+    /// What is not durable yet: its end, its size, and when it was submitted, if the run was alone then.
+    in_flight: VecDeque<(Sequence, usize, Option<Duration>)>,
     in_flight_bytes: usize,
     /// The end of a write that may be refused, until it is durable: nothing is to be written behind it before.
     refusable: Option<Sequence>,
@@ -51,6 +51,8 @@ pub(crate) struct Appender {
     held_bytes: usize,
     /// To be written with the next record.
     operations: Vec<Operation>,
+    /// Memory of a batch that is durable.
+    spare: Vec<Operation>,
     /// The next record is synced, whatever the durability.
     sync: bool,
     /// What the results of children depend on; `None` if that is not known of one.
@@ -59,7 +61,7 @@ pub(crate) struct Appender {
 
 impl Appender {
     /// An end that is not known yet.
-    pub(crate) fn new(plan: Plan, settings: Settings, mailbox: Arc<Mailbox>) -> Self {
+    pub(crate) fn new(plan: Plan, settings: Arc<Settings>, mailbox: Arc<Mailbox>) -> Self {
         Self {
             plan,
             settings,
@@ -74,6 +76,7 @@ impl Appender {
             held_first: Sequence(0),
             held_bytes: 0,
             operations: Vec::new(),
+            spare: Vec::new(),
             sync: false,
             child_uses: Some(Vec::new()),
         }
@@ -189,9 +192,10 @@ impl Appender {
         let (first, events) = (self.held_first, std::mem::take(&mut self.held));
         self.held_bytes = 0;
         let end = Sequence(first.0 + events.len() as u64);
+        let (operations, spare) = Spare::of(std::mem::take(&mut self.spare));
         let mut write = match events.first() {
             Some(Event::TaskStarted(started)) => self.plan.beginning(started, first)?,
-            _ => Write::default(),
+            _ => Write { preconditions: Vec::new(), operations },
         };
         if let Some(Event::TaskCompleted(completed)) = events.last() {
             write.operations.extend(self.plan.completion(completed, uses)?);
@@ -203,9 +207,9 @@ impl Appender {
         } else {
             Vec::new()
         };
-        let (operations, bytes) = writer.append(first, events, settled)?;
-        write.operations.extend(operations);
-        let now = self.settings.company.as_ref().map_or(Duration::ZERO, |company| company.now());
+        // The log's record goes last: its memory is what comes back.
+        let bytes = writer.append_to(&mut write.operations, spare, first, events, settled)?;
+        let now = self.settings.company.as_ref().and_then(|company| company.now());
         self.in_flight.push_back((end, bytes, now));
         self.in_flight_bytes += bytes;
         self.submitted = end;
@@ -216,6 +220,13 @@ impl Appender {
         let sync = std::mem::take(&mut self.sync);
         self.settings.committer.submit(Submission { write, bytes, events: acknowledged, waiter, sync });
         Ok(())
+    }
+
+    /// Takes memory back, for the next batch.
+    pub(crate) fn reuse(&mut self, spare: Vec<Operation>) {
+        if self.spare.capacity() == 0 {
+            self.spare = spare;
+        }
     }
 
     /// Notes how much is durable by now.
@@ -239,7 +250,7 @@ impl Appender {
         {
             self.in_flight_bytes -= bytes;
             self.in_flight.pop_front();
-            if let Some(company) = &self.settings.company {
+            if let (Some(company), Some(submitted)) = (&self.settings.company, submitted) {
                 company.waited(submitted);
             }
         }

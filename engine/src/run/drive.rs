@@ -16,7 +16,6 @@ use std::sync::atomic::Ordering;
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
-use relive_storage::planted::{Planted, planted};
 use rustc_hash::FxHashMap;
 use tokio::task::coop::Unconstrained;
 
@@ -32,7 +31,7 @@ use crate::replay::{Decision, ReplayError, TraceIndex};
 use super::alone::Company;
 use super::iterator::LogCursor;
 use super::mailbox::{Received, Stop};
-use super::poll::{Polled, Progress, bury, drop_quietly, poll_body, wake_body};
+use super::poll::{Polled, Ready, bury, drop_quietly, poll_body, wake_body};
 use super::shared::{BodyWaker, BoxedFuture, RunShared, RunState};
 use super::turn::Turn;
 
@@ -45,7 +44,6 @@ const AHEAD_BYTES_MAX: usize = 1 << 20;
 const DECISIONS_PER_TURN: u32 = 512;
 
 /// What a run's loop takes from its engine.
-#[derive(Clone)]
 pub(crate) struct Settings {
     pub(crate) committer: Committer,
     pub(crate) epoch: Epoch,
@@ -71,7 +69,7 @@ pub(crate) enum Dry {
 /// Drives one attempt to its end.
 pub(crate) struct Drive {
     shared: Arc<RunShared>,
-    settings: Settings,
+    settings: Arc<Settings>,
     body: Option<Unconstrained<BoxedFuture>>,
     body_waker: Waker,
     /// Told once, when the first batch is durable.
@@ -79,7 +77,7 @@ pub(crate) struct Drive {
     /// Starts that are not durable yet, and behind which position they are.
     waiting: VecDeque<(Sequence, TraceIndex)>,
     /// What effects came to, in the order in which it will be delivered.
-    ready: VecDeque<(TraceIndex, Progress)>,
+    ready: VecDeque<Ready>,
     /// Children that the body dropped, once that is durable.
     released: VecDeque<(Sequence, RunId)>,
     /// Where earlier attempts' streams are read.
@@ -88,6 +86,7 @@ pub(crate) struct Drive {
     woken: VecDeque<TraceIndex>,
     /// How often strangers woke the body since it was looked into.
     stranger_count: u64,
+    decision_count: u32,
     turn: Turn,
     alarm: Option<Alarm>,
     is_live: bool,
@@ -112,12 +111,16 @@ pub(crate) struct Fit {
 
 impl Drive {
     /// An attempt whose log is continued by `writer` at this position, or read first.
-    pub(crate) fn new(shared: Arc<RunShared>, settings: Settings, writer: Option<(LogWriter, Sequence)>) -> Self {
+    pub(crate) fn new(
+        shared: Arc<RunShared>,
+        settings: Arc<Settings>,
+        writer: Option<(LogWriter, Sequence)>,
+    ) -> Box<Self> {
         if let Some((writer, at)) = writer {
             shared.state.lock().appender.continue_with(writer, at);
-            shared.mailbox.durable(at.0);
+            shared.mailbox.durable(at.0, Vec::new());
         }
-        Self {
+        Box::new(Self {
             body_waker: Waker::from(Arc::new(BodyWaker(Arc::clone(&shared)))),
             dry: shared.dry,
             shared,
@@ -130,16 +133,17 @@ impl Drive {
             cursors: FxHashMap::default(),
             woken: VecDeque::new(),
             stranger_count: 0,
+            decision_count: 0,
             turn: Turn::none(),
             alarm: None,
             is_live: false,
             previewed: Vec::new(),
             stuck: None,
-        }
+        })
     }
 
     /// Is told when the attempt's first batch is durable.
-    pub(crate) fn on_started(mut self, tell: impl FnOnce() + Send + 'static) -> Self {
+    pub(crate) fn on_started(mut self: Box<Self>, tell: impl FnOnce() + Send + 'static) -> Box<Self> {
         self.on_started = Some(Box::new(tell));
         self
     }
@@ -156,7 +160,7 @@ impl Drive {
     }
 
     /// Cancels a run that waits for its turn: before its body was polled in this life of the process.
-    pub(crate) async fn cancel_queued(mut self) -> Result<TaskCompleted> {
+    pub(crate) async fn cancel_queued(mut self: Box<Self>) -> Result<TaskCompleted> {
         let completed = self.imposed(TaskOutcome::Cancelled, None);
         {
             let mut state = self.shared.state.lock();
@@ -171,20 +175,20 @@ impl Drive {
     }
 
     /// Replays as far as the log goes: no effect, no write.
-    pub(crate) async fn replay(mut self, body: BoxedFuture) -> Result<Fit> {
+    pub(crate) async fn replay(mut self: Box<Self>, body: BoxedFuture) -> Result<Fit> {
         let completed = self.run_to_end(body).await?;
         let (end, next) = self.shared.state.lock().replay.take_pending();
         Ok(Fit { completed, end, next, stuck: self.stuck })
     }
 
     /// Runs a new attempt as far as earlier ones know: no effect, no write. Gives the events that it would append.
-    pub(crate) async fn preview(mut self, body: BoxedFuture) -> Result<Vec<(Sequence, Event)>> {
+    pub(crate) async fn preview(mut self: Box<Self>, body: BoxedFuture) -> Result<Vec<(Sequence, Event)>> {
         self.run_to_end(body).await?;
         Ok(self.previewed)
     }
 
     /// Runs to the end. An error says why the run did not get there; its log is good to go on from.
-    pub(crate) async fn run(mut self, body: BoxedFuture, turn: Turn) -> Result<TaskCompleted> {
+    pub(crate) async fn run(mut self: Box<Self>, body: BoxedFuture, turn: Turn) -> Result<TaskCompleted> {
         let run = self.shared.run;
         self.turn = turn;
         // Only a dry loop stops before the end.
@@ -214,70 +218,82 @@ impl Drive {
         drop_quietly(&self.shared, self.body.take());
         let traces = std::mem::take(&mut self.shared.state.lock().traces);
         drop_quietly(&self.shared, traces);
-        bury(&self.shared);
-        self.shared.state.lock().store = None;
+        bury(&self.shared).store = None;
         result
     }
 
+    // What is rare is boxed, and what is decided without waiting is decided in `advance`: a run that waits holds this
+    // future in memory, and whoever polls it reads it.
     async fn steps(&mut self) -> Result<Option<TaskCompleted>> {
-        for decisions in 1u32.. {
-            if decisions.is_multiple_of(DECISIONS_PER_TURN) {
-                tokio::task::yield_now().await;
-                if self.shared.mailbox.is_aborted() {
-                    return Err(closed(self.shared.run));
+        loop {
+            let waited = match self.advance()? {
+                Pause::Stop => return Ok(None),
+                Pause::Finished(completed) => {
+                    if self.dry == Dry::No {
+                        self.all_durable().await?;
+                    }
+                    return Ok(Some(*completed));
                 }
+                Pause::Turn => {
+                    tokio::task::yield_now().await;
+                    if self.shared.mailbox.is_aborted() {
+                        return Err(closed(self.shared.run));
+                    }
+                    Waited::Delivered
+                }
+                Pause::Recall { index, at } => {
+                    if self.dry == Dry::No && self.keep_up().await? {
+                        Waited::Ended(Box::new(Imposed { outcome: TaskOutcome::Cancelled, may_retry: false }))
+                    } else {
+                        self.recall(index, at)?;
+                        Waited::Delivered
+                    }
+                }
+                Pause::Wait => self.wait().await?,
+                Pause::Impose(imposed) => Waited::Ended(imposed),
+            };
+            if let Waited::Ended(imposed) = waited {
+                return Box::pin(self.impose(*imposed)).await.map(Some);
+            }
+        }
+    }
+
+    /// Does what is decided, until there is something to wait for.
+    fn advance(&mut self) -> Result<Pause> {
+        loop {
+            self.decision_count = self.decision_count.wrapping_add(1);
+            if self.decision_count.is_multiple_of(DECISIONS_PER_TURN) {
+                return Ok(Pause::Turn);
             }
             let decision = self.shared.state.lock().replay.next();
             match decision.map_err(|error| self.shared.replay_error(error))? {
                 Decision::NeedHistory => self.shared.read(&mut self.shared.state.lock())?,
                 Decision::Poll { wake } => match self.step(wake)? {
                     Stepped::On => {}
-                    Stepped::Stop => return Ok(None),
-                    Stepped::Failed(record) => return self.impose(TaskOutcome::Err(record), true).await.map(Some),
+                    Stepped::Stop => return Ok(Pause::Stop),
+                    Stepped::Failed(record) => {
+                        let outcome = TaskOutcome::Err(*record);
+                        return Ok(Pause::Impose(Box::new(Imposed { outcome, may_retry: true })));
+                    }
                 },
                 Decision::Wait if self.dry == Dry::Replay => {
                     if self.shared.state.lock().awaited_count == 0 {
                         self.stuck = Some("the task waits for something that is not a trace".to_owned());
                     }
-                    return Ok(None);
+                    return Ok(Pause::Stop);
                 }
-                Decision::Append | Decision::Recall { .. } if self.dry == Dry::Replay => return Ok(None),
-                Decision::Wait if self.dry == Dry::Preview => return Ok(None),
+                Decision::Append | Decision::Recall { .. } if self.dry == Dry::Replay => return Ok(Pause::Stop),
+                Decision::Wait if self.dry == Dry::Preview => return Ok(Pause::Stop),
                 Decision::Append if self.dry == Dry::Preview => {
                     let (first, events) = self.shared.state.lock().replay.take_pending();
                     self.previewed.extend((first.0..).map(Sequence).zip(events));
                 }
                 Decision::Append => self.append()?,
-                Decision::Recall { index, at } => {
-                    if self.dry == Dry::No && self.keep_up().await? {
-                        return self.impose(TaskOutcome::Cancelled, false).await.map(Some);
-                    }
-                    self.recall(index, at)?;
-                }
-                Decision::Wait => match self.wait().await? {
-                    Waited::Ready(index, progress) => {
-                        self.deliver(index, progress);
-                        if planted(Planted::TwoAtOnce)
-                            && let Some((index, progress)) = self.ready.pop_front()
-                        {
-                            self.deliver(index, progress);
-                        }
-                    }
-                    Waited::Cancelled => return self.impose(TaskOutcome::Cancelled, false).await.map(Some),
-                    Waited::Foreign(record) => return self.impose(TaskOutcome::Err(record), false).await.map(Some),
-                    Waited::TimedOut(record, retries) => {
-                        return self.impose(TaskOutcome::Err(record), retries).await.map(Some);
-                    }
-                },
-                Decision::Finished(completed) => {
-                    if self.dry == Dry::No {
-                        self.all_durable().await?;
-                    }
-                    return Ok(Some(completed));
-                }
+                Decision::Recall { index, at } => return Ok(Pause::Recall { index, at }),
+                Decision::Wait => return Ok(Pause::Wait),
+                Decision::Finished(completed) => return Ok(Pause::Finished(completed)),
             }
         }
-        unreachable!("the loop ends by returning")
     }
 
     /// Hands a result over, if there is one to, and polls the body until it rests.
@@ -287,8 +303,7 @@ impl Drive {
         }
         let Some(body) = &mut self.body else { return Ok(Stepped::On) };
         let mut polled = poll_body(&self.shared, body, &self.body_waker);
-        bury(&self.shared);
-        let mut guard = self.shared.state.lock();
+        let mut guard = bury(&self.shared);
         let state = &mut *guard;
         if state.fatal.is_none() && state.replay.needs_more() {
             // Only an iterator's step is read in parts: the rest is needed to compare.
@@ -306,7 +321,7 @@ impl Drive {
         if let Some(error) = state.fatal.take() {
             // An await of something foreign is the run's failure; what the log or the types brought about is not.
             return if is_live && is_foreign(&error) && self.dry == Dry::No {
-                Ok(Stepped::Failed(error.to_record()))
+                Ok(Stepped::Failed(Box::new(error.to_record())))
             } else {
                 Err(error)
             };
@@ -325,7 +340,7 @@ impl Drive {
                 self.stuck = Some(record.message);
                 return Ok(Stepped::Stop);
             }
-            Polled::Foreign(record) if is_live => return Ok(Stepped::Failed(record)),
+            Polled::Foreign(record) if is_live => return Ok(Stepped::Failed(Box::new(record))),
             // The log says that it did something else: compared below.
             Polled::Foreign(record) => Some(Err(record)),
         };
@@ -381,7 +396,8 @@ impl Drive {
     }
 
     /// Ends the attempt from outside the body, between two steps, and waits until that is durable.
-    async fn impose(&mut self, outcome: TaskOutcome, may_retry: bool) -> Result<TaskCompleted> {
+    async fn impose(&mut self, imposed: Imposed) -> Result<TaskCompleted> {
+        let Imposed { outcome, may_retry } = imposed;
         let at = self.shared.environment.clock.now();
         let retry_at = {
             let state = self.shared.state.lock();
@@ -446,15 +462,19 @@ impl Drive {
         state.appender.note(received.durable, received.failure.as_ref())?;
         let is_first = state.appender.durable() > before;
         drop(state);
+        self.tell_started(is_first);
+        Ok(())
+    }
+
+    fn tell_started(&mut self, is_first: bool) {
         if is_first && let Some(tell) = self.on_started.take() {
             tell();
         }
-        Ok(())
     }
 
     /// Waits on this thread for the disk, if that is all there is to do. Says whether there is news.
     fn stays_awake(&self) -> bool {
-        let Some(company) = &self.settings.company else { return false };
+        let Some(company) = self.settings.company.as_ref().filter(|company| company.is_alone()) else { return false };
         let submitted = {
             let state = self.shared.state.lock();
             if state.appender.is_durable() {
@@ -493,7 +513,30 @@ enum Stepped {
     /// A dry loop has come as far as it may.
     Stop,
     /// The body did what a task must not do, while live.
-    Failed(ErrorRecord),
+    Failed(Box<ErrorRecord>),
+}
+
+/// What the loop waits for.
+enum Pause {
+    /// The next delivery.
+    Wait,
+    /// The runtime had no turn for long.
+    Turn,
+    /// The disk, before an earlier attempt's event is handed over.
+    Recall { index: TraceIndex, at: Sequence },
+    /// The end that the engine imposes.
+    Impose(Box<Imposed>),
+    /// Nothing any more: the attempt is over.
+    Finished(Box<TaskCompleted>),
+    /// Nothing any more: a dry loop has come as far as it may.
+    Stop,
+}
+
+/// An end of the attempt that comes from outside its body.
+struct Imposed {
+    outcome: TaskOutcome,
+    /// Whether another attempt may follow by itself.
+    may_retry: bool,
 }
 
 /// The engine was shut down before the run ended.

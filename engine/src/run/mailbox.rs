@@ -7,6 +7,7 @@
 use std::task::Waker;
 
 use parking_lot::{Condvar, Mutex};
+use relive_storage::Operation;
 
 use crate::event::SignalReceived;
 use crate::replay::TraceIndex;
@@ -52,6 +53,8 @@ struct Letters {
     failure: Option<BatchFailure>,
     /// The attempt is over: nothing more becomes durable.
     over: bool,
+    /// Memory of a batch that is durable, for the next one.
+    spare: Vec<Operation>,
 }
 
 /// What the loop found.
@@ -64,6 +67,8 @@ pub(crate) struct Received {
     pub(crate) cancelled: bool,
     pub(crate) stop: Option<Stop>,
     pub(crate) failure: Option<BatchFailure>,
+    /// Memory of a batch that is durable, for the next one.
+    pub(crate) spare: Vec<Operation>,
 }
 
 /// Letters to one run.
@@ -87,11 +92,15 @@ impl Mailbox {
         }
     }
 
-    /// All events before this position are durable.
-    pub(crate) fn durable(&self, end: u64) {
+    /// All events before this position are durable. The memory of the batch that ends there goes back to the run: freed by
+    /// the committer's thread, it would cost both threads more than writing it did.
+    pub(crate) fn durable(&self, end: u64, spare: Vec<Operation>) {
         let mut passed = Vec::new();
         self.post(|letters| {
             letters.durable = letters.durable.max(end);
+            if letters.spare.is_empty() {
+                letters.spare = spare;
+            }
             if !letters.barriers.is_empty() {
                 let durable = letters.durable;
                 passed = letters.barriers.extract_if(.., |(end, _)| *end <= durable).collect();
@@ -167,6 +176,7 @@ impl Mailbox {
             cancelled: letters.cancelled,
             stop: letters.stop,
             failure: letters.failure.clone(),
+            spare: std::mem::take(&mut letters.spare),
         }
     }
 
@@ -184,6 +194,7 @@ impl Mailbox {
             cancelled: letters.cancelled,
             stop: letters.stop,
             failure: letters.failure.clone(),
+            spare: Vec::new(),
         }
     }
 
@@ -260,7 +271,7 @@ mod tests {
     #[test]
     fn nobody_waits_for_an_attempt_that_is_over() {
         let mailbox = Arc::new(Mailbox::default());
-        mailbox.durable(3);
+        mailbox.durable(3, Vec::new());
         let waiting = {
             let mailbox = Arc::clone(&mailbox);
             std::thread::spawn(move || mailbox.block_until(5))

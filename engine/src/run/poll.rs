@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context as TaskContext, Poll, Waker};
 
+use parking_lot::MutexGuard;
 use tokio::task::coop::Unconstrained;
 
 use crate::error::ErrorKind;
@@ -18,9 +19,9 @@ use crate::event::{ErrorRecord, TraceCompleted, TraceOutcome};
 use crate::payload::Payload;
 use crate::replay::TraceIndex;
 
-use super::context::{self, Context};
+use super::context::{self, Context, EffectContext};
 use super::effect;
-use super::shared::{BoxedFuture, EffectWaker, Output, RunShared, Work};
+use super::shared::{BoxedFuture, EffectWaker, Output, RunShared, RunState, Work};
 use super::source::{Source, Sourced};
 use super::trace::{Unwind, micros};
 
@@ -106,11 +107,18 @@ pub(super) fn wake_body(shared: &Arc<RunShared>, index: TraceIndex) {
     waker.wake();
 }
 
-/// Drops what the body dropped, outside its poll.
-pub(super) fn bury(shared: &RunShared) {
-    let graveyard = std::mem::take(&mut shared.state.lock().graveyard);
-    for work in graveyard {
-        drop_quietly(shared, work);
+/// Drops what the body dropped, outside its poll. Gives the run's lock, as whoever calls this needs it next.
+pub(super) fn bury(shared: &RunShared) -> MutexGuard<'_, RunState> {
+    loop {
+        let mut state = shared.state.lock();
+        if state.graveyard.is_empty() {
+            return state;
+        }
+        let graveyard = std::mem::take(&mut state.graveyard);
+        drop(state);
+        for work in graveyard {
+            drop_quietly(shared, work);
+        }
     }
 }
 
@@ -127,18 +135,58 @@ pub(super) enum Progress {
     Item(Payload),
 }
 
-/// Polls an effect once; says what it came to, if to anything.
-pub(super) fn poll_effect(shared: &Arc<RunShared>, index: TraceIndex) -> Option<Progress> {
+/// Something to hand over to the body.
+pub(super) struct Ready {
+    pub(super) index: TraceIndex,
+    pub(super) progress: Progress,
+    pub(super) context: Arc<EffectContext>,
+    /// Whether it did something, rather than wait.
+    pub(super) is_work: bool,
+}
+
+/// Why an effect is polled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Why {
+    /// Its start is durable: it may begin.
+    MayBegin,
+    /// The body took the item before. A source that has yet to begin waits for its start to be durable.
+    ItemTaken,
+    /// It was woken. A waker that an earlier attempt's effect left somewhere begins nothing.
+    Woken,
+}
+
+/// Polls an effect once; says what it came to, if to anything. `Err` if it may not be polled.
+pub(super) fn poll_effect(shared: &Arc<RunShared>, index: TraceIndex, why: Why) -> Result<Option<Ready>, ()> {
+    let mut state = shared.state.lock();
+    let slot = state.traces.get_mut(&index).ok_or(())?;
+    let may_be_polled = match why {
+        Why::MayBegin => true,
+        Why::ItemTaken => slot.may_begin,
+        Why::Woken => slot.waker.is_some(),
+    };
+    if !may_be_polled {
+        return Err(());
+    }
+    slot.may_begin |= why == Why::MayBegin;
+    let is_work = slot.is_work();
+    Ok(poll_slot(shared, state, index).map(|(progress, context)| Ready { index, progress, context, is_work }))
+}
+
+fn poll_slot(
+    shared: &Arc<RunShared>,
+    mut state: MutexGuard<'_, RunState>,
+    index: TraceIndex,
+) -> Option<(Progress, Arc<EffectContext>)> {
     let clock = &shared.environment.clock;
     let (work, context, definition, waker, (started_at, since), handed_on, begins) = {
-        let mut state = shared.state.lock();
         let state = &mut *state;
         let slot = state.traces.get_mut(&index)?;
         let is_stream = matches!(slot.work, Work::Unopened(_) | Work::Source(_));
         if is_stream && (slot.is_item_out || !state.replay.wants_item(index)) {
             return None;
         }
-        let handed_on = matches!(slot.work, Work::Unopened(_)).then(|| state.replay.handed_on(index));
+        // Boxed: a hasher is large, and only a stream that begins needs it.
+        let handed_on = matches!(slot.work, Work::Unopened(_)).then(|| Box::new(state.replay.handed_on(index)));
         let work = slot.work.take();
         if work.is_none() {
             return None;
@@ -154,6 +202,7 @@ pub(super) fn poll_effect(shared: &Arc<RunShared>, index: TraceIndex) -> Option<
         });
         (work, Arc::clone(&slot.context), slot.definition, Arc::clone(waker), began, handed_on, begins)
     };
+    drop(state);
     if begins {
         context.effect_begins(definition.name);
     }
@@ -197,7 +246,7 @@ pub(super) fn poll_effect(shared: &Arc<RunShared>, index: TraceIndex) -> Option<
                 (None, Some(rest)) => state.graveyard.push(rest),
                 (_, None) => {}
             }
-            return Some(Progress::Item(item));
+            return Some((Progress::Item(item), context));
         }
         Sourced::End(output) => output,
     };
@@ -213,7 +262,7 @@ pub(super) fn poll_effect(shared: &Arc<RunShared>, index: TraceIndex) -> Option<
         state.running_count -= 1;
     }
     let trace = state.replay.awaited(index)?;
-    Some(Progress::Completed(TraceCompleted {
+    let completed = TraceCompleted {
         trace,
         outcome: match output {
             Ok(payload) => TraceOutcome::Ok(payload),
@@ -223,14 +272,15 @@ pub(super) fn poll_effect(shared: &Arc<RunShared>, index: TraceIndex) -> Option<
         started_at,
         duration_micros: micros(clock.elapsed().saturating_sub(since)),
         repeats: None,
-    }))
+    };
+    Some((Progress::Completed(completed), context))
 }
 
 /// Polls what a trace does. `Err` gives it back, pending; `Ok` what it came to, and what is left of it.
 fn poll_work(
     work: Work,
     definition: &'static crate::definition::TraceDefinition,
-    handed_on: Option<crate::replay::HandedOn>,
+    handed_on: Option<Box<crate::replay::HandedOn>>,
     cx: &mut TaskContext<'_>,
 ) -> Result<(Sourced, Work), Work> {
     let mut source = match work {
@@ -242,7 +292,7 @@ fn poll_work(
             };
         }
         Work::Unopened(make) => {
-            Box::new(Source::open(definition.name, make, handed_on.unwrap_or_default(), definition.policy.resumes))
+            Box::new(Source::open(definition.name, make, *handed_on.unwrap_or_default(), definition.policy.resumes))
         }
         Work::Source(source) => source,
     };

@@ -23,6 +23,7 @@ use crate::engine::Inner;
 use crate::entropy::Entropy;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{ErrorRecord, Event};
+use crate::few::Few;
 use crate::id::{RunId, Sequence, Timestamp};
 use crate::log::{self, LogReader};
 use crate::observe::Metrics;
@@ -98,7 +99,7 @@ pub(crate) struct RunState {
     pub(crate) reader: Option<LogReader>,
     /// Where earlier attempts are read from; `None` after a shutdown.
     pub(crate) store: Option<Arc<dyn Read>>,
-    pub(crate) traces: FxHashMap<TraceIndex, TraceSlot>,
+    pub(crate) traces: Few<TraceIndex, TraceSlot>,
     /// Started since the last append.
     pub(crate) new_starts: Vec<TraceIndex>,
     /// Streams whose item was taken: their sources may go on.
@@ -179,7 +180,7 @@ pub(crate) struct Parts {
     pub(crate) plan: Plan,
     pub(crate) environment: Arc<Environment>,
     pub(crate) engine: Weak<Inner>,
-    pub(crate) settings: Settings,
+    pub(crate) settings: Arc<Settings>,
     pub(crate) mailbox: Arc<Mailbox>,
     pub(crate) replay: Replay,
     pub(crate) reader: Option<LogReader>,
@@ -204,7 +205,7 @@ impl RunShared {
                 appender,
                 reader: parts.reader,
                 store: Some(parts.store),
-                traces: FxHashMap::default(),
+                traces: Few::default(),
                 new_starts: Vec::new(),
                 hungry: Vec::new(),
                 awaited_count: 0,
@@ -257,7 +258,7 @@ impl RunShared {
                     let at = reader.position();
                     let epoch = state.appender.epoch();
                     state.appender.continue_with(reader.into_writer(epoch), at);
-                    self.mailbox.durable(at.0);
+                    self.mailbox.durable(at.0, Vec::new());
                 }
             }
         }

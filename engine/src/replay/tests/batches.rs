@@ -23,7 +23,7 @@ fn several_steps_may_stand_in_one_batch() {
     assert_eq!(poll(&mut replay), Some(b));
     assert_eq!(taken(&mut replay, b), Some(6));
     replay.polled(Some(finish(7))).unwrap();
-    assert_eq!(replay.next(), Ok(Decision::Finished(finish(7))));
+    assert_eq!(replay.next(), Ok(Decision::Finished(Box::new(finish(7)))));
 }
 
 #[test]
@@ -92,7 +92,7 @@ fn a_step_that_the_log_ends_in_may_be_finished_otherwise() {
     start(&mut replay, call("a", 1));
     replay.polled(Some(finish(3))).unwrap();
     assert_eq!(append(&mut replay), [Event::TaskCompleted(finish(3))]);
-    assert_eq!(replay.next(), Ok(Decision::Finished(finish(3))));
+    assert_eq!(replay.next(), Ok(Decision::Finished(Box::new(finish(3)))));
 }
 
 #[test]
@@ -128,7 +128,7 @@ fn an_imposed_end_may_follow_a_beginning_that_was_never_polled() {
     let end = || Event::TaskCompleted(cancelled.clone());
     for log in [vec![(false, vec![task_started()]), (true, vec![end()])], vec![(true, vec![task_started(), end()])]] {
         let mut replay = cut_history(log);
-        assert_eq!(replay.next(), Ok(Decision::Finished(cancelled.clone())));
+        assert_eq!(replay.next(), Ok(Decision::Finished(Box::new(cancelled.clone()))));
     }
 }
 
@@ -141,7 +141,7 @@ fn an_imposed_end_forgets_what_the_body_did_since_its_last_step() {
     replay.impose(failed.clone());
     let (first, events) = replay.take_pending();
     assert_eq!((first, events), (Sequence(0), vec![task_started(), Event::TaskCompleted(failed.clone())]));
-    assert_eq!(replay.next(), Ok(Decision::Finished(failed)));
+    assert_eq!(replay.next(), Ok(Decision::Finished(Box::new(failed))));
 }
 
 #[test]

@@ -53,7 +53,7 @@ fn plain_functions_are_answered_in_the_step_that_calls_them() {
     taken(&mut replay, a);
     assert_eq!(ok(start(&mut replay, plain(6)).recorded), Some(7));
     replay.polled(Some(finish(7))).unwrap();
-    assert_eq!(replay.next(), Ok(Decision::Finished(finish(7))));
+    assert_eq!(replay.next(), Ok(Decision::Finished(Box::new(finish(7)))));
 }
 
 #[test]

@@ -54,7 +54,7 @@ fn an_iterator_may_be_held_over_steps() {
     assert_eq!(next(&mut replay, 1), Some(11));
     assert!(matches!(replay.answer(Sequence(1)), Ok(Some(Answer::End(TraceOutcome::Ok(_))))));
     replay.polled(Some(finish(9))).unwrap();
-    assert_eq!(replay.next(), Ok(Decision::Finished(finish(9))));
+    assert_eq!(replay.next(), Ok(Decision::Finished(Box::new(finish(9)))));
 }
 
 #[test]

@@ -18,7 +18,7 @@ fn a_fresh_run_appends_each_step_as_one_batch() {
     replay.polled(Some(finish(6))).unwrap();
     assert_eq!(replay.next(), Ok(Decision::Append));
     assert_eq!(replay.take_pending(), (Sequence(2), vec![completed(1, 5), Event::TaskCompleted(finish(6))]));
-    assert_eq!(replay.next(), Ok(Decision::Finished(finish(6))));
+    assert_eq!(replay.next(), Ok(Decision::Finished(Box::new(finish(6)))));
 }
 
 #[test]
@@ -32,7 +32,7 @@ fn a_finished_log_replays_to_its_result_and_appends_nothing() {
     assert_eq!(poll(&mut replay), Some(a.index));
     assert_eq!(taken(&mut replay, a.index), Some(5));
     replay.polled(Some(finish(6))).unwrap();
-    assert_eq!(replay.next(), Ok(Decision::Finished(finish(6))));
+    assert_eq!(replay.next(), Ok(Decision::Finished(Box::new(finish(6)))));
 }
 
 #[test]
@@ -104,7 +104,7 @@ fn an_end_that_the_engine_imposed_needs_no_body_that_finishes() {
     poll(&mut replay);
     start(&mut replay, call("a", 1));
     replay.polled(None).unwrap();
-    assert_eq!(replay.next(), Ok(Decision::Finished(cancelled)));
+    assert_eq!(replay.next(), Ok(Decision::Finished(Box::new(cancelled))));
 }
 
 #[test]

@@ -87,7 +87,7 @@ fn a_stream_replays_item_by_item_to_its_end() {
     assert_eq!(poll(&mut replay), Some(s));
     assert_eq!(taken(&mut replay, s), Some(0));
     replay.polled(Some(finish(2))).unwrap();
-    assert_eq!(replay.next(), Ok(Decision::Finished(finish(2))));
+    assert_eq!(replay.next(), Ok(Decision::Finished(Box::new(finish(2)))));
     assert!(replay.take_pending().1.is_empty());
 }
 

@@ -2,8 +2,6 @@
 //!
 //! Invariant: each is one delivery, and begins a step.
 
-use std::sync::Arc;
-
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, TraceCompleted, TraceOutcome, TraceYielded};
 use crate::id::Sequence;
@@ -11,14 +9,17 @@ use crate::log::LogReader;
 use crate::replay::TraceIndex;
 
 use super::super::iterator::LogCursor;
-use super::super::poll::Progress;
+use super::super::poll::{Progress, Ready};
 use super::{Drive, closed};
 
 impl Drive {
     /// Hands over what an effect came to.
-    pub(super) fn deliver(&mut self, index: TraceIndex, progress: Progress) {
+    pub(super) fn deliver(&mut self, ready: Ready) {
+        let Ready { index, progress, context, is_work } = ready;
         if let Progress::Completed(completed) = &progress {
-            self.observe(index, completed);
+            // Whoever watches is told with the run's lock free.
+            let micros = is_work.then_some(completed.duration_micros);
+            context.effect_ended(&completed.outcome, completed.tries, micros);
         }
         let mut state = self.shared.state.lock();
         let state = &mut *state;
@@ -41,15 +42,6 @@ impl Drive {
                 let yielded = TraceYielded { trace, index: number, item, repeats: None };
                 state.replay.yielded(index, yielded, None);
             }
-        }
-    }
-
-    /// Tells whoever watches what an effect came to, with the run's lock free.
-    fn observe(&self, index: TraceIndex, completed: &TraceCompleted) {
-        let found = self.shared.state.lock().traces.get(&index).map(|slot| (Arc::clone(&slot.context), slot.is_work()));
-        if let Some((context, is_work)) = found {
-            let micros = is_work.then_some(completed.duration_micros);
-            context.effect_ended(&completed.outcome, completed.tries, micros);
         }
     }
 

@@ -16,29 +16,56 @@ use std::task::{Context as TaskContext, Poll};
 use relive_storage::Operation;
 use relive_storage::planted::{Planted, planted};
 
-use crate::error::{ErrorKind, Result, storage_error};
-use crate::event::{ErrorRecord, Event, TraceOutcome};
+use crate::error::{Error, ErrorKind, Result, storage_error};
+use crate::event::{ErrorRecord, Event, TaskOutcome, TraceOutcome};
 use crate::id::Sequence;
 use crate::index;
 use crate::replay::TraceIndex;
 
-use super::super::mailbox::{Letter, Stop};
-use super::super::poll::{Polled, Progress, bury, poll_body, poll_effect};
+use super::super::mailbox::{Letter, Received, Stop};
+use super::super::poll::{Polled, Progress, Why, bury, poll_body, poll_effect};
 use super::super::shared::{RunState, Work};
 use super::super::wait;
-use super::{AHEAD_BYTES_MAX, Drive, closed, release, until};
+use super::{AHEAD_BYTES_MAX, Drive, Imposed, closed, release, until};
 
 /// Rounds of effects that wake each other before the runtime gets the thread back.
 const ROUNDS_MAX: u32 = 64;
 
 /// What ended a wait.
 pub(super) enum Waited {
-    Ready(TraceIndex, Progress),
-    Cancelled,
-    /// The body did what a task must not do.
-    Foreign(ErrorRecord),
-    /// The attempt took too long; and whether another may follow.
-    TimedOut(ErrorRecord, bool),
+    /// Something was handed over to the body.
+    Delivered,
+    /// The attempt ends, from outside its body.
+    Ended(Box<Imposed>),
+}
+
+impl Waited {
+    fn cancelled() -> Self {
+        Self::Ended(Box::new(Imposed { outcome: TaskOutcome::Cancelled, may_retry: false }))
+    }
+
+    /// The body did what a task must not do, or (`may_retry`) took too long.
+    fn failed(record: ErrorRecord, may_retry: bool) -> Self {
+        Self::Ended(Box::new(Imposed { outcome: TaskOutcome::Err(record), may_retry }))
+    }
+}
+
+/// How the run stands when it is looked at.
+struct Seen {
+    fatal: Option<Error>,
+    /// Behind the last durable event.
+    durable: Sequence,
+    /// Whether a source may go on.
+    is_hungry: bool,
+}
+
+/// What is left when all that could be done was done.
+struct Rest {
+    /// Something was done: there may be more to do.
+    progressed: bool,
+    is_running: bool,
+    is_durable: bool,
+    idle: Poll<Result<Waited>>,
 }
 
 /// When the attempt has taken too long.
@@ -53,7 +80,7 @@ impl Drive {
     pub(super) async fn wait(&mut self) -> Result<Waited> {
         if !self.is_live {
             if self.keep_up().await? {
-                return Ok(Waited::Cancelled);
+                return Ok(Waited::cancelled());
             }
             self.go_live()?;
         }
@@ -77,7 +104,10 @@ impl Drive {
             self.waiting.push_front((end, index));
         }
         self.released.extend(state.released.drain(..).map(|child| (end, child)));
-        let letters = match &state.store {
+        // Who signals a run looks for it in the store first. As long as nothing of it is there, nobody can have; what comes
+        // from here on, the mailbox tells.
+        let is_stored = state.appender.durable() > Sequence(0);
+        let letters = match state.store.as_ref().filter(|_| is_stored) {
             Some(store) => index::inbox(store.as_ref(), self.shared.run)?,
             None => Vec::new(),
         };
@@ -131,130 +161,90 @@ impl Drive {
 
     fn poll_wait(&mut self, cx: &mut TaskContext<'_>) -> Poll<Result<Waited>> {
         for _ in 0..ROUNDS_MAX {
-            let received = self.shared.mailbox.receive(cx.waker());
-            self.note(&received)?;
-            if received.stop == Some(Stop::Abort) {
+            let mut received = self.shared.mailbox.receive(cx.waker());
+            let stop = received.stop;
+            let seen = self.see(&mut received)?;
+            if stop == Some(Stop::Abort) {
                 return Poll::Ready(Err(closed(self.shared.run)));
             }
-            if let Some(error) = self.shared.state.lock().fatal.take() {
+            if let Some(error) = seen.fatal {
                 return Poll::Ready(match error.kind() {
-                    ErrorKind::ForeignAwait => Ok(Waited::Foreign(error.to_record())),
+                    ErrorKind::ForeignAwait => Ok(Waited::failed(error.to_record(), false)),
                     _ => Err(error),
                 });
             }
             if received.cancelled {
-                return Poll::Ready(Ok(Waited::Cancelled));
+                return Poll::Ready(Ok(Waited::cancelled()));
             }
             if let Some(alarm) = &mut self.alarm
                 && alarm.future.as_mut().poll(cx).is_ready()
             {
                 let retries = alarm.retries;
-                return Poll::Ready(Ok(Waited::TimedOut(self.out_of_time(retries), retries)));
+                return Poll::Ready(Ok(Waited::failed(self.out_of_time(retries), retries)));
             }
             let mut progressed = received.stranger_count > 0 || !received.signals.is_empty();
             self.signalled(received.signals, false)?;
             // What needs the processor needs the run's turn.
-            for index in received.woken {
-                self.woken.push_back(index);
-            }
+            self.woken.extend(received.woken);
             self.stranger_count += received.stranger_count;
-            if self.has_work() && self.turn.poll_take(cx).is_pending() {
+            if self.has_work(&seen) && self.turn.poll_take(cx).is_pending() {
                 return Poll::Pending;
             }
             if std::mem::take(&mut self.stranger_count) > 0
                 && let Some(record) = self.stranger()
             {
-                return Poll::Ready(Ok(Waited::Foreign(record)));
+                return Poll::Ready(Ok(Waited::failed(record, false)));
             }
-            let durable = self.release_and_flush(received.stop)?;
-            if received.stop.is_none() {
-                while let Some((end, index)) = self.waiting.front().copied()
-                    && (end <= durable || planted(Planted::NoBarrier))
-                {
-                    self.waiting.pop_front();
-                    if let Some(slot) = self.shared.state.lock().traces.get_mut(&index) {
-                        slot.may_begin = true;
-                    }
-                    self.poll_effect(index);
-                    progressed = true;
-                }
-                let hungry = std::mem::take(&mut self.shared.state.lock().hungry);
-                for index in hungry {
-                    // Where all items so far are from the log or an earlier attempt, the source has yet to begin: it still
-                    // waits for its start to be durable.
-                    if self.shared.state.lock().traces.get(&index).is_none_or(|slot| !slot.may_begin) {
-                        continue;
-                    }
-                    self.poll_effect(index);
-                    progressed = true;
-                }
+            self.release_durable(seen.durable, stop);
+            progressed |= self.poll_effects(&seen, stop);
+            if !self.ready.is_empty()
+                && let Some(waited) = self.deliver_next()
+            {
+                return Poll::Ready(Ok(waited));
             }
-            while let Some(index) = self.woken.pop_front() {
-                // A waker that an earlier attempt's effect left somewhere begins nothing.
-                if self.shared.state.lock().traces.get(&index).is_none_or(|slot| slot.waker.is_none()) {
-                    continue;
-                }
-                self.poll_effect(index);
-                progressed = true;
-            }
-            if !self.shared.state.lock().appender.is_ahead(AHEAD_BYTES_MAX) {
-                while let Some((index, progress)) = self.ready.pop_front() {
-                    // An effect that woke the body by another way than its result is found out before the result hides it.
-                    if self.shared.mailbox.take_strangers() > 0
-                        && let Some(record) = self.stranger()
-                    {
-                        return Poll::Ready(Ok(Waited::Foreign(record)));
-                    }
-                    if self.is_wanted(index, &progress) {
-                        return Poll::Ready(Ok(Waited::Ready(index, progress)));
-                    }
-                }
-            }
-            if self.shared.state.lock().replay.pending_count() > 0 {
-                // An effect on another thread called a trace meanwhile.
-                let mut state = self.shared.state.lock();
-                self.shared.append_aside(&mut state, false)?;
-                progressed = true;
-            }
-            if progressed {
+            let rest = self.rest(progressed, stop)?;
+            if rest.progressed {
                 continue;
             }
-            {
-                let mut state = self.shared.state.lock();
-                let RunState { replay, appender, .. } = &mut *state;
-                appender.flush(replay)?;
-            }
-            let idle = self.idle(received.stop);
-            if idle.is_pending() {
-                let is_running = self.shared.state.lock().running_count > 0;
-                if !is_running && self.stays_awake() {
+            if rest.idle.is_pending() && !rest.is_running {
+                if self.stays_awake() {
                     continue;
                 }
-                if !is_running && self.waiting.is_empty() && self.shared.state.lock().appender.is_durable() {
+                if self.waiting.is_empty() && rest.is_durable {
                     self.turn.give_back();
                 }
             }
-            return idle;
+            return rest.idle;
         }
         // Effects that keep waking each other must not keep the thread.
         cx.waker().wake_by_ref();
         Poll::Pending
     }
 
-    /// Whether there is something to poll or to deliver.
-    fn has_work(&self) -> bool {
-        let state = self.shared.state.lock();
+    /// Takes note of what was received, and looks how the run stands.
+    fn see(&mut self, received: &mut Received) -> Result<Seen> {
+        let mut state = self.shared.state.lock();
+        let before = state.appender.durable();
+        state.appender.reuse(std::mem::take(&mut received.spare));
+        state.appender.note(received.durable, received.failure.as_ref())?;
         let durable = state.appender.durable();
+        let seen = Seen { fatal: state.fatal.take(), durable, is_hungry: !state.hungry.is_empty() };
+        drop(state);
+        self.tell_started(durable > before);
+        Ok(seen)
+    }
+
+    /// Whether there is something to poll or to deliver.
+    fn has_work(&self, seen: &Seen) -> bool {
         self.stranger_count > 0
             || !self.ready.is_empty()
             || !self.woken.is_empty()
-            || !state.hungry.is_empty()
-            || self.waiting.front().is_some_and(|(end, _)| *end <= durable)
+            || seen.is_hungry
+            || self.waiting.front().is_some_and(|(end, _)| *end <= seen.durable)
     }
 
-    /// Children that were dropped, durably, are let go. Gives how much is durable.
-    fn release_and_flush(&mut self, stop: Option<Stop>) -> Result<Sequence> {
-        let durable = self.shared.state.lock().appender.durable();
+    /// Children that were dropped, durably, are let go.
+    fn release_durable(&mut self, durable: Sequence, stop: Option<Stop>) {
         while let Some((end, child)) = self.released.front().copied()
             && end <= durable
         {
@@ -263,7 +253,71 @@ impl Drive {
                 release(&self.shared, child);
             }
         }
-        Ok(durable)
+    }
+
+    /// Polls effects that may begin, that may go on, and that were woken. Says whether there were any.
+    fn poll_effects(&mut self, seen: &Seen, stop: Option<Stop>) -> bool {
+        let mut progressed = false;
+        if stop.is_none() {
+            while let Some((end, index)) = self.waiting.front().copied()
+                && (end <= seen.durable || planted(Planted::NoBarrier))
+            {
+                self.waiting.pop_front();
+                self.poll_effect(index, Why::MayBegin);
+                progressed = true;
+            }
+            if seen.is_hungry {
+                let hungry = std::mem::take(&mut self.shared.state.lock().hungry);
+                for index in hungry {
+                    progressed |= self.poll_effect(index, Why::ItemTaken);
+                }
+            }
+        }
+        while let Some(index) = self.woken.pop_front() {
+            progressed |= self.poll_effect(index, Why::Woken);
+        }
+        progressed
+    }
+
+    /// Hands over the first thing that the body still wants, unless the run is too far ahead of the disk.
+    fn deliver_next(&mut self) -> Option<Waited> {
+        if self.shared.state.lock().appender.is_ahead(AHEAD_BYTES_MAX) {
+            return None;
+        }
+        while let Some(ready) = self.ready.pop_front() {
+            // An effect that woke the body by another way than its result is found out before the result hides it.
+            if self.shared.mailbox.take_strangers() > 0
+                && let Some(record) = self.stranger()
+            {
+                return Some(Waited::failed(record, false));
+            }
+            if self.is_wanted(ready.index, &ready.progress) {
+                self.deliver(ready);
+                if planted(Planted::TwoAtOnce)
+                    && let Some(ready) = self.ready.pop_front()
+                {
+                    self.deliver(ready);
+                }
+                return Some(Waited::Delivered);
+            }
+        }
+        None
+    }
+
+    /// Appends what came beside the steps; if nothing else happened either, there is nothing to do for now.
+    fn rest(&self, progressed: bool, stop: Option<Stop>) -> Result<Rest> {
+        let mut guard = self.shared.state.lock();
+        let state = &mut *guard;
+        // An effect on another thread may have called a trace meanwhile.
+        let came_beside = state.replay.pending_count() > 0;
+        if came_beside {
+            self.shared.append_aside(state, false)?;
+        } else if !progressed {
+            state.appender.flush(&state.replay)?;
+        }
+        let (is_running, is_durable) = (state.running_count > 0, state.appender.is_durable());
+        let idle = if progressed || came_beside { Poll::Pending } else { self.idle(state, stop) };
+        Ok(Rest { progressed: progressed || came_beside, is_running, is_durable, idle })
     }
 
     /// Whether the body still awaits this. Of signals: whether this one is still to be had.
@@ -305,29 +359,31 @@ impl Drive {
     }
 
     /// Nothing to do for now: or for ever?
-    fn idle(&self, stop: Option<Stop>) -> Poll<Result<Waited>> {
-        let state = self.shared.state.lock();
+    fn idle(&self, state: &RunState, stop: Option<Stop>) -> Poll<Result<Waited>> {
         if stop == Some(Stop::Drain) && state.running_count == 0 && self.ready.is_empty() && state.appender.is_durable()
         {
             return Poll::Ready(Err(closed(self.shared.run)));
         }
         if state.awaited_count == 0 && self.ready.is_empty() {
-            return Poll::Ready(Ok(Waited::Foreign(ErrorRecord::new(
+            let why = ErrorRecord::new(
                 ErrorKind::ForeignAwait,
                 format!(
                     "task {} waits for something that is not a trace, and no trace is under way: put what it awaits into a \
                      trace",
                     state.appender.plan.definition.name
                 ),
-            ))));
+            );
+            return Poll::Ready(Ok(Waited::failed(why, false)));
         }
         Poll::Pending
     }
 
-    fn poll_effect(&mut self, index: TraceIndex) {
-        if let Some(progress) = poll_effect(&self.shared, index) {
-            self.ready.push_back((index, progress));
-        }
+    /// Says whether it could be polled.
+    fn poll_effect(&mut self, index: TraceIndex, why: Why) -> bool {
+        let polled = poll_effect(&self.shared, index, why);
+        let was_polled = polled.is_ok();
+        self.ready.extend(polled.ok().flatten());
+        was_polled
     }
 
     /// Somebody who is not this run woke the body. Strict: that fails the run. Lenient: the body is polled once, and may
@@ -349,8 +405,7 @@ impl Drive {
         tracing::warn!(run = %self.shared.run, "{why}");
         let body = self.body.as_mut()?;
         let polled = poll_body(&self.shared, body, &self.body_waker);
-        bury(&self.shared);
-        let moved = !matches!(polled, Polled::Rests) || self.shared.state.lock().replay.is_dirty();
+        let moved = bury(&self.shared).replay.is_dirty() || !matches!(polled, Polled::Rests);
         moved.then(|| ErrorRecord::new(ErrorKind::ForeignAwait, why))
     }
 }
