@@ -84,7 +84,7 @@ mod tests {
         let mut state = 1u32;
         for value in 0..2000u32 {
             state = state.wrapping_mul(747_796_405).wrapping_add(2_891_336_453);
-            let (key, is_removal) = ((state >> 16) % 5, (state >> 24) % 2 == 0);
+            let (key, is_removal) = ((state >> 16) % 5, (state >> 24).is_multiple_of(2));
             if is_removal {
                 assert_eq!(few.remove(&key), model.remove(&key));
             } else {
