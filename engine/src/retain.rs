@@ -63,16 +63,47 @@ struct Newest {
 pub(crate) fn retain(inner: &Arc<Inner>, rule: &Retention) -> Result<Retained> {
     let needed = Needed::of(&inner.store()?)?;
     let newest = newest(inner, rule)?;
-    let (mut retained, mut range, mut deleted) = (Retained::default(), KeyRange::all(), Deleted::default());
+    let (mut retained, mut deleted) = (Retained::default(), Deleted::default());
+    loop {
+        let before = retained.deleted_count;
+        pass(inner, rule, &needed, &newest, &mut retained, &mut deleted)?;
+        // A child is younger than who called it, but for the milliseconds of its id and clocks that go back: then it is found
+        // too early, and goes with the next pass.
+        if retained.deleted_count == before {
+            break;
+        }
+    }
+    if let Some(range) = deleted.range().filter(|_| !rule.dry) {
+        sweep_ids(inner)?;
+        for keyspace in [LOG, index::RUNS] {
+            inner.settings.committer.reclaim(keyspace, &range)?;
+        }
+    }
+    Ok(retained)
+}
+
+/// Looks at all runs once, the oldest first: who called a run is gone when it is looked at.
+fn pass(
+    inner: &Arc<Inner>,
+    rule: &Retention,
+    needed: &Needed,
+    newest: &FxHashMap<String, Newest>,
+    retained: &mut Retained,
+    deleted: &mut Deleted,
+) -> Result<()> {
+    (retained.kept_count, retained.needed_count) = (0, 0);
+    let mut range = KeyRange::all();
     let limit = PageLimit { row_count: RUNS_PER_PAGE, ..PageLimit::default() };
     loop {
         inner.check_open()?;
-        // The oldest first: who called a run is older than it is, and gone when it is looked at.
         let page = inner.store()?.scan(index::RUNS, &range, Order::Ascending, limit).map_err(storage_error)?;
         for row in &page.rows {
             let run = index::run_of(index::RUNS, &row.key)?;
+            if deleted.remembered.contains(&run) {
+                continue;
+            }
             let record: RunRecord = index::open(index::RUNS, &row.key, &row.value)?;
-            if !goes(inner, rule, run, &record, &newest, &deleted)? {
+            if !goes(inner, rule, run, &record, newest, deleted)? {
                 retained.kept_count += 1;
             } else if needed.contains(run) {
                 (retained.kept_count, retained.needed_count) = (retained.kept_count + 1, retained.needed_count + 1);
@@ -85,16 +116,9 @@ pub(crate) fn retain(inner: &Arc<Inner>, rule: &Retention) -> Result<Retained> {
         }
         match page.rows.last() {
             Some(last) if page.more => range.start = after(&last.key),
-            _ => break,
+            _ => return Ok(()),
         }
     }
-    if let Some(range) = deleted.range().filter(|_| !rule.dry) {
-        sweep_ids(inner)?;
-        for keyspace in [LOG, index::RUNS] {
-            inner.settings.committer.reclaim(keyspace, &range)?;
-        }
-    }
-    Ok(retained)
 }
 
 /// What is gone: for those that it called, and for the space that is given back.
@@ -108,8 +132,8 @@ struct Deleted {
 
 impl Deleted {
     fn add(&mut self, run: RunId, dry: bool) {
-        self.first.get_or_insert(run);
-        self.last = Some(run);
+        self.first = Some(self.first.map_or(run, |first| first.min(run)));
+        self.last = self.last.max(Some(run));
         if dry {
             self.remembered.insert(run);
         }

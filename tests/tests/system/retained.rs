@@ -136,3 +136,21 @@ async fn a_rule_is_about_tasks_states_and_the_newest() -> relive::Result<()> {
     is_whole(&store);
     engine.shutdown().await
 }
+
+#[tokio::test]
+async fn a_child_whose_id_sorts_before_its_parents_goes_with_it() -> relive::Result<()> {
+    // Ids of one millisecond are in no order: of so many trees, some have the child first.
+    let (store, probe) = (MemoryStore::new(), opened(&["b"]));
+    let engine = open(&store, &probe).await;
+    for number in 0..40 {
+        let label = format!("child {number}");
+        probe.open(&label);
+        guard(engine.run(parent(label, "b".to_owned()))).await?;
+    }
+    let all = rows(&store, RUNS).len() as u64;
+    let count = |dry| Retention { dry, ..Retention::default() };
+    assert_eq!((deleted(&engine, count(true)).await, deleted(&engine, count(false)).await), (all, all));
+    assert_eq!(rows(&store, LOG), []);
+    is_whole(&store);
+    engine.shutdown().await
+}
