@@ -40,8 +40,11 @@ fn imported(file: &[u8], store: &MemoryStore) -> Result<Imported> {
     export::read(&mut Cursor::new(file), store)
 }
 
+/// Rows by keyspace and key.
+type Rows = BTreeMap<(&'static str, Vec<u8>), Vec<u8>>;
+
 /// All rows of a store.
-fn rows(store: &MemoryStore) -> Result<BTreeMap<(&'static str, Vec<u8>), Vec<u8>>> {
+fn rows(store: &MemoryStore) -> Result<Rows> {
     let mut rows = BTreeMap::new();
     for known in SCHEMA.keyspaces {
         let page = store.scan(known.keyspace, &KeyRange::all(), Order::Ascending, PageLimit::default())?;
@@ -131,7 +134,7 @@ fn a_file_that_lacks_or_changes_one_byte_is_refused_and_nothing_is_written() -> 
     let longer = refused(&[file.as_slice(), b"x"].concat())?;
     assert!(longer.to_string().contains("something behind its end"), "{longer}");
 
-    let mut newer = file.clone();
+    let mut newer = file;
     newer[8] = EXPORT_VERSION + 1;
     let error = refused(&newer)?;
     assert_eq!(error.kind(), ErrorKind::NewerFormat);
