@@ -58,6 +58,12 @@ fn a_record_of_any_bytes_is_a_value_or_an_error() {
 fn a_record_that_is_nearly_right_is_a_value_or_an_error() {
     hostile::record(&body());
     run(4000, nearly(body()), hostile::record);
+    // A batch of no events, found by the fuzzer: its last event has no position.
+    hostile::record(&[&[1; 24][..], &[0; 5]].concat());
+    // The last position there is.
+    hostile::record(
+        &[&[1; 16][..], &[0xff; 8], &[0xfd, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 1, 0]].concat(),
+    );
 }
 
 #[test]

@@ -163,12 +163,8 @@ fn run(part: &Part, common: &Common) -> relive::Result<bool> {
     let clean = match part {
         Part::Kill(kill) => kill.run(seed, &directory, Cut::Kill)?,
         Part::Power(kill) => kill.power(seed, &directory)?,
-        Part::Calls(calls) => {
-            calls.run(seed, &directory, |options| torture::kills(options, |report| progress(report)))?
-        }
-        Part::Errors(calls) => {
-            calls.run(seed, &directory, |options| torture::errors(options, |report| progress(report)))?
-        }
+        Part::Calls(calls) => calls.run(seed, &directory, |options| torture::kills(options, progress))?,
+        Part::Errors(calls) => calls.run(seed, &directory, |options| torture::errors(options, progress))?,
         Part::Corruption(corruption) => corruption.run(seed, &directory)?,
         Part::Laws => {
             let (count, broken) = torture::laws()?;
@@ -179,7 +175,7 @@ fn run(part: &Part, common: &Common) -> relive::Result<bool> {
         #[cfg(feature = "planted-faults")]
         Part::Planted { only } => {
             let program = std::env::current_exe()?;
-            let found = torture::planted(&program, seed, only.as_deref(), |found| result(found))?;
+            let found = torture::planted(&program, seed, only.as_deref(), result)?;
             found.iter().all(torture::Found::is_right) && !found.is_empty()
         }
         Part::Child(_) => true,
@@ -230,7 +226,7 @@ impl Kill {
             tamper: None,
             sabotage: None,
         };
-        torture::run(&options, |report| progress(report))
+        torture::run(&options, progress)
     }
 }
 
