@@ -3,7 +3,7 @@
 # How long the first build takes: RocksDB is compiled from source, once.
 FIRST_BUILD = about 15 minutes on two cores
 
-.PHONY: demo test bench torture setup
+.PHONY: demo test bench torture planted fuzz setup
 
 # A research pipeline is killed with SIGKILL part-way, started again, and goes on where it was.
 demo: setup
@@ -20,9 +20,27 @@ bench: setup
 	$(if $(PEERS),CARGO_TARGET_DIR="$(PEERS_DIR)" cargo build --release --manifest-path benches/peers/Cargo.toml)
 	cargo run --release -p relive-benches -- $(if $(PEERS),--peers "$(PEERS_DIR)/release/relive-peers")
 
-# Kills it as often (KILLS=5000) or for as long (SECONDS=600) as asked.
+# Every part of the fault campaign, shortly; or one part: kill, power, calls, errors, corruption, laws. How far it goes is in
+# ARGS, as `torture PART --help` says; of kill and power also KILLS=5000 or SECONDS=600.
+TORTURE_PART = $(or $(PART),$(if $(KILLS)$(SECONDS),kill))
 torture: setup
-	cargo run -p relive-tests --bin torture -- $(if $(SECONDS),--seconds $(SECONDS),--kills $(or $(KILLS),300))
+	cargo run -p relive-tests --bin torture -- $(TORTURE_PART) $(if $(SECONDS),--seconds $(SECONDS),$(if $(KILLS),--kills $(KILLS))) $(ARGS)
+
+# Plants bugs in Relive, one after the other, and sees that the campaign finds each.
+planted: setup
+	cargo run -p relive-tests --features planted-faults --bin torture -- planted
+
+# Hostile bytes, guided by coverage: TARGET=record, payload or id, for SECONDS. What it finds of interest it keeps in the
+# corpus, which later runs begin with.
+FUZZ_DIR = $(or $(CARGO_TARGET_DIR),target)/fuzz
+FUZZ_FLAGS = -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
+	-Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
+	-Cllvm-args=-sanitizer-coverage-trace-compares
+fuzz: setup
+	mkdir -p "$(FUZZ_DIR)/corpus/$(or $(TARGET),record)"
+	RUSTFLAGS="$(FUZZ_FLAGS)" CARGO_TARGET_DIR="$(FUZZ_DIR)" cargo run --release --manifest-path tests/fuzz/Cargo.toml \
+		--target $$(rustc -vV | sed -n 's/^host: //p') --bin $(or $(TARGET),record) -- \
+		-max_total_time=$(or $(SECONDS),60) -rss_limit_mb=1024 "$(FUZZ_DIR)/corpus/$(or $(TARGET),record)"
 
 # What a build needs besides Rust: installed where that can be done without asking, else named.
 setup: export FIRST_BUILD := $(FIRST_BUILD)

@@ -194,7 +194,7 @@ impl LogReader {
     /// # Errors
     /// If the store cannot be read, or no record can hold it.
     pub fn starting_at(store: Arc<dyn Read>, run: RunId, at: Sequence) -> Result<Self> {
-        let range = KeyRange { start: key(run, Sequence(0)), end: Some(key(run, Sequence(at.0 + 1))) };
+        let range = KeyRange { start: key(run, Sequence(0)), end: Some(key(run, Sequence(at.0.saturating_add(1)))) };
         let limit = PageLimit { row_count: 1, ..PageLimit::default() };
         let page = store.scan(LOG, &range, Order::Descending, limit).map_err(storage_error)?;
         let first = page.rows.first().and_then(|row| position(&row.key)).ok_or_else(|| {
@@ -251,8 +251,11 @@ impl LogReader {
         if batch.first != self.next || batch.events.is_empty() {
             return Err(self.corrupt("the record holds other events than its key says"));
         }
+        let Some(next) = self.next.0.checked_add(batch.events.len() as u64) else {
+            return Err(self.corrupt("the record holds more events than there are positions"));
+        };
         self.chain = Some(own);
-        self.next.0 += batch.events.len() as u64;
+        self.next.0 = next;
         Ok(Some(batch))
     }
 
@@ -312,8 +315,15 @@ pub fn last_event(store: &dyn Read, run: RunId) -> Result<Option<(Sequence, Even
     let Some(row) = page.rows.into_iter().next() else { return Ok(None) };
     let (mut batch, ..) = codec::open::<Batch>(&row.key, &row.value)
         .map_err(|error| Error::new(error.kind(), format!("run {run}, last record: {error}")))?;
-    let at = Sequence(batch.first.0 + batch.events.len() as u64 - 1);
-    Ok(batch.events.pop().map(|event| (at, event)))
+    let last = batch.events.pop();
+    let at = batch.first.0.checked_add(batch.events.len() as u64).filter(|_| position(&row.key) == Some(batch.first));
+    match (at, last) {
+        (Some(at), Some(event)) => Ok(Some((Sequence(at), event))),
+        _ => {
+            let why = format!("run {run}, last record: it holds other events than its key says");
+            Err(Error::new(ErrorKind::Corrupt, why))
+        }
+    }
 }
 
 #[cfg(test)]
@@ -382,6 +392,25 @@ mod tests {
         let missing = event_at(Arc::clone(&store), RUN, Sequence(4)).unwrap_err();
         assert_eq!(missing.kind(), ErrorKind::Corrupt);
         assert_eq!(last_event(store.as_ref(), RUN).unwrap(), Some((Sequence(3), signal("3"))));
+    }
+
+    #[test]
+    fn a_record_of_no_events_or_of_another_place_is_damage() {
+        // Where the record is, what it says, and how many events it holds.
+        for (place, first, count) in [(0, 0, 0), (0, 1, 1), (u64::MAX - 1, u64::MAX - 1, 2)] {
+            let store = MemoryStore::new();
+            let key = key(RUN, Sequence(place));
+            let events = vec![signal("a"); count];
+            let batch = Batch { first: Sequence(first), epoch: Epoch(1), settled: true, events };
+            let (value, _) = codec::seal(&key, Chain::default(), &batch).unwrap();
+            let operations = vec![Operation::Put { keyspace: LOG, key, value }];
+            store.commit(&[Write { preconditions: Vec::new(), operations }], Durability::Buffered).unwrap();
+            if count < 2 {
+                assert_eq!(last_event(&store, RUN).unwrap_err().kind(), ErrorKind::Corrupt);
+            }
+            let reader = LogReader::starting_at(Arc::new(store), RUN, Sequence(place));
+            assert_eq!(reader.unwrap().next_batch().unwrap_err().kind(), ErrorKind::Corrupt);
+        }
     }
 
     #[test]

@@ -15,5 +15,6 @@
 
 pub mod edits;
 pub mod exported;
+pub mod hostile;
 pub mod manual_clock;
 pub mod torture;

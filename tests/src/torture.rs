@@ -23,6 +23,8 @@ mod life;
 mod memory;
 mod oracle;
 mod pipe;
+#[cfg(feature = "planted-faults")]
+mod planted;
 mod power;
 mod program;
 mod report;
@@ -36,6 +38,8 @@ pub use corruption::{CorruptionOptions, CorruptionReport, corruption};
 pub use laws::laws;
 pub use oracle::{History, Life, RunExpectation, Verdict, Violation, check};
 pub use pipe::{AcknowledgedLine, Line};
+#[cfg(feature = "planted-faults")]
+pub use planted::{Found, planted};
 pub use power::can_cut_power;
 pub use program::Program;
 pub use report::Report;

@@ -69,7 +69,18 @@ impl RocksReader {
 fn open(directory: &Path) -> Result<Database, Error> {
     let path = directory::database(directory);
     let open = || guard::check(directory, &path).and_then(|()| Database::open_to_read(&path));
-    (1..OPEN_TRIES).fold(open(), |opened, _| opened.or_else(|_| open()))
+    let mut opened = open();
+    for _ in 1..OPEN_TRIES {
+        let Err(before) = &opened else { break };
+        let again = open();
+        // The same again is no work of an owner's.
+        let is_same = again.as_ref().is_err_and(|error| error.to_string() == before.to_string());
+        opened = again;
+        if is_same {
+            break;
+        }
+    }
+    opened
 }
 
 impl Read for RocksReader {

@@ -47,6 +47,13 @@ enum Part {
     Corruption(Corruption),
     /// Chosen moments: clocks that jump, callers that go away, edits, shutdowns.
     Laws,
+    /// Plants faults, and sees that the other parts find each. Prints a table.
+    #[cfg(feature = "planted-faults")]
+    Planted {
+        /// Only this one.
+        #[arg(long)]
+        only: Option<String>,
+    },
     #[command(hide = true)]
     Child(Child),
 }
@@ -65,6 +72,9 @@ struct Kill {
     /// Children at once.
     #[arg(long, default_value_t = 2)]
     jobs: u32,
+    /// Of power cuts: on a store in memory that forgets what was not synced, as where no power can be cut.
+    #[arg(long)]
+    in_memory: bool,
 }
 
 #[derive(Clone, Debug, Args)]
@@ -113,8 +123,8 @@ struct Child {
 fn all() -> [Part; 6] {
     [
         Part::Laws,
-        Part::Kill(Kill { kills: 300, seconds: None, runs: 50, jobs: 2 }),
-        Part::Power(Kill { kills: 50, seconds: None, runs: 50, jobs: 2 }),
+        Part::Kill(Kill { kills: 300, seconds: None, runs: 50, jobs: 2, in_memory: false }),
+        Part::Power(Kill { kills: 50, seconds: None, runs: 50, jobs: 2, in_memory: false }),
         Part::Calls(Calls { every: 11, runs: 1 }),
         Part::Errors(Calls { every: 11, runs: 1 }),
         Part::Corruption(Corruption { log_every: 499, others: 4, run_every: 7, hang: 60 }),
@@ -153,18 +163,20 @@ fn run(part: &Part, common: &Common) -> relive::Result<bool> {
     let clean = match part {
         Part::Kill(kill) => kill.run(seed, &directory, Cut::Kill)?,
         Part::Power(kill) => kill.power(seed, &directory)?,
-        Part::Calls(calls) => {
-            calls.run(seed, &directory, |options| torture::kills(options, |report| progress(report)))?
-        }
-        Part::Errors(calls) => {
-            calls.run(seed, &directory, |options| torture::errors(options, |report| progress(report)))?
-        }
+        Part::Calls(calls) => calls.run(seed, &directory, |options| torture::kills(options, progress))?,
+        Part::Errors(calls) => calls.run(seed, &directory, |options| torture::errors(options, progress))?,
         Part::Corruption(corruption) => corruption.run(seed, &directory)?,
         Part::Laws => {
             let (count, broken) = torture::laws()?;
             broken.iter().for_each(|law| result(&format!("laws: violation: {law}")));
             result(&format!("laws: laws={count} broken={}", broken.len()));
             broken.is_empty()
+        }
+        #[cfg(feature = "planted-faults")]
+        Part::Planted { only } => {
+            let program = std::env::current_exe()?;
+            let found = torture::planted(&program, seed, only.as_deref(), result)?;
+            found.iter().all(torture::Found::is_right) && !found.is_empty()
         }
         Part::Child(_) => true,
     };
@@ -190,8 +202,9 @@ impl Kill {
 
     /// Power cuts, and a control: without syncs they must lose something, else they show nothing.
     fn power(&self, seed: u64, directory: &Path) -> relive::Result<bool> {
-        if let Err(why) = torture::can_cut_power(directory) {
-            say(&format!("power: no power can be cut here ({why}): a store in memory stands in"));
+        let able = if self.in_memory { Err("asked for".to_owned()) } else { torture::can_cut_power(directory) };
+        if let Err(why) = able {
+            result(&format!("power: no power is cut ({why}): a store in memory stands in"));
             return self.run(seed, directory, Cut::Memory);
         }
         let control = Self { kills: 20, seconds: None, ..self.clone() };
@@ -213,7 +226,7 @@ impl Kill {
             tamper: None,
             sabotage: None,
         };
-        torture::run(&options, |report| progress(report))
+        torture::run(&options, progress)
     }
 }
 
@@ -222,7 +235,7 @@ fn told(report: &Report, part: &str) -> relive::Result<bool> {
     let (kills, opening) = (report.kills, report.kills_while_opening);
     say(&format!("torture: {opening} of {kills} kills before the first word; {} directories", report.directories));
     if let Some(first) = report.violations.first() {
-        say(&format!("torture: {} violations, the first: {first}", report.violations.len()));
+        result(&format!("{part}: violation: {first} (the first of {})", report.violations.len()));
     }
     result(&format!("{part}: {report}"));
     Ok(report.is_clean())

@@ -12,6 +12,7 @@ use relive::{Durability, Engine, Error, ErrorKind};
 use relive_storage::Store;
 use tokio::runtime::{Builder, Runtime};
 
+use super::life::SILENCE_MAX;
 use super::pipe::{AcknowledgedLine, Line, Pipe};
 use super::task::{Input, torture_run};
 use super::witness::{Witness, tick};
@@ -43,12 +44,24 @@ pub fn child(options: &ChildOptions) -> relive::Result<()> {
     runtime(options)?.block_on(live(options, None, Pipe::stdout()?))
 }
 
-/// The same in this process, on a store that forgets in a crash what was not synced; the lines go to a file.
+/// The same in this process, on a store that forgets in a crash what was not synced; the lines go to a file. `None` if it
+/// takes too long.
 ///
 /// # Errors
-/// As of [`child`]; also when the store fails.
-pub(super) fn child_on(options: &ChildOptions, store: Arc<dyn Store>, pipe: &Path) -> relive::Result<()> {
-    runtime(options)?.block_on(live(options, Some(store), Pipe::file(pipe)?))
+/// If the pipe or the runtime cannot be made; what came of the life is in the value.
+pub(super) fn child_on(
+    options: &ChildOptions,
+    store: Arc<dyn Store>,
+    pipe: &Path,
+) -> relive::Result<Option<relive::Result<()>>> {
+    let runtime = runtime(options)?;
+    let life = live(options, Some(store), Pipe::file(pipe)?);
+    let ended = runtime.block_on(async { tokio::time::timeout(SILENCE_MAX, life).await });
+    if ended.is_err() {
+        // What hangs must not hang this, too. Else it is waited for, so that nothing is told after it was read.
+        runtime.shutdown_background();
+    }
+    Ok(ended.ok())
 }
 
 fn runtime(options: &ChildOptions) -> relive::Result<Runtime> {

@@ -22,7 +22,7 @@ use super::power::call;
 use super::witness::decoded;
 
 /// Silence of a child after which it counts as hung: 60 s. Its slowest effect takes milliseconds.
-const SILENCE_MAX: Duration = Duration::from_secs(60);
+pub(super) const SILENCE_MAX: Duration = Duration::from_secs(60);
 
 /// When a child is ended.
 #[derive(Clone, Copy, Debug)]

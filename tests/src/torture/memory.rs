@@ -43,7 +43,7 @@ pub(super) fn lives(
         let pipe = root.join(format!("pipe-{life:04}"));
         let witness = root.join(format!("witness-{life:04}"));
         let options = ChildOptions { witness: witness.clone(), ..options.clone() };
-        let ended = child_on(&options, Arc::new(store.clone()), &pipe);
+        let ended = child_on(&options, Arc::new(store.clone()), &pipe)?;
         let witness = if witness.exists() { decoded(&std::fs::read(&witness)?)? } else { Vec::new() };
         let pipe: Vec<Line> = decoded(&std::fs::read(&pipe)?)?;
         let done = pipe.last() == Some(&Line::Done);
@@ -52,9 +52,13 @@ pub(super) fn lives(
         if done {
             return Ok((cuts, Arc::new(store)));
         }
-        cuts += 1;
-        if !cuts_this {
-            let why = ended.err().map_or_else(|| "it ended".to_owned(), |error| error.to_string());
+        cuts += u64::from(ended.is_some());
+        if !cuts_this || ended.is_none() {
+            let why = match ended {
+                None => "the child fell silent".to_owned(),
+                Some(Err(error)) => error.to_string(),
+                Some(Ok(())) => "the child ended".to_owned(),
+            };
             found.push(Violation::Child { life, why });
             return Ok((cuts, Arc::new(store)));
         }

@@ -69,6 +69,8 @@ pub enum Violation {
     Repeated { life: usize, label: String, key: String },
     /// An effect began twice in one life of the process.
     BegunTwice { life: usize, label: String, key: String },
+    /// An effect began before the start of its trace was acknowledged.
+    BegunEarly { life: usize, label: String, key: String },
     /// Effects of one label began under more keys than the log holds starts.
     Unrecorded { label: String, keys: usize, starts: usize },
     /// One id named two runs.
@@ -117,6 +119,9 @@ impl fmt::Display for Violation {
             Self::BegunTwice { life, label, key } => {
                 write!(f, "life {life}: the effect of {label} (key {key}) began twice")
             }
+            Self::BegunEarly { life, label, key } => {
+                write!(f, "life {life}: the effect of {label} (key {key}) began before its start was acknowledged")
+            }
             Self::Unrecorded { label, keys, starts } => {
                 write!(f, "effects of {label} began under {keys} idempotency keys; the log holds {starts} starts")
             }
@@ -141,6 +146,8 @@ struct Acknowledged<'a> {
     completed: BTreeMap<String, Moment>,
     /// When it was acknowledged that a trace was dropped, by its label.
     dropped: BTreeMap<String, Moment>,
+    /// When it was first acknowledged that a trace started, by its label.
+    started: BTreeMap<String, Moment>,
 }
 
 /// Judges a directory.
@@ -168,6 +175,9 @@ fn acknowledged<'a>(history: &'a History, violations: &mut Vec<Violation>) -> Ac
                 && before != event
             {
                 violations.push(Violation::AcknowledgedTwice { run: *run, sequence: *sequence });
+            }
+            if let Some(label) = label_of(event) {
+                all.started.entry(label).or_insert((life, *tick));
             }
             let Event::TraceCompleted(completed) = event else { continue };
             if let Some(key) = key_of(completed) {
@@ -201,6 +211,10 @@ fn check_logs(history: &History, acknowledged: &Acknowledged<'_>, violations: &m
 }
 
 fn check_effects(history: &History, acknowledged: &Acknowledged<'_>, violations: &mut Vec<Violation>) {
+    let mut starts: BTreeMap<String, usize> = BTreeMap::new();
+    for label in history.logs.values().flatten().filter_map(|(_, event)| label_of(event)) {
+        *starts.entry(label).or_default() += 1;
+    }
     let mut keys: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for (life, lines) in history.lives.iter().enumerate() {
         let mut begun = BTreeSet::new();
@@ -209,15 +223,17 @@ fn check_effects(history: &History, acknowledged: &Acknowledged<'_>, violations:
             if over.into_iter().flatten().any(|over| *over < (life, *tick)) {
                 violations.push(Violation::Repeated { life, label: label.clone(), key: key.clone() });
             }
+            // Of equal calls, which start is whose effect's is not known.
+            if starts.get(label) == Some(&1)
+                && acknowledged.started.get(label).is_some_and(|start| start.0 == life && start.1 > *tick)
+            {
+                violations.push(Violation::BegunEarly { life, label: label.clone(), key: key.clone() });
+            }
             if !begun.insert(key) {
                 violations.push(Violation::BegunTwice { life, label: label.clone(), key: key.clone() });
             }
             keys.entry(label).or_default().insert(key);
         }
-    }
-    let mut starts: BTreeMap<String, usize> = BTreeMap::new();
-    for label in history.logs.values().flatten().filter_map(|(_, event)| label_of(event)) {
-        *starts.entry(label).or_default() += 1;
     }
     for (label, keys) in keys {
         let (keys, starts) = (keys.len(), starts.get(label).copied().unwrap_or(0));

@@ -11,8 +11,8 @@ use super::CorruptionOptions;
 use super::base::{Base, is_log};
 use crate::torture::chance::Chance;
 
-/// So many bytes and lengths at both ends of a file are always taken: headers and footers.
-const ENDS: usize = 8;
+/// So many bytes and lengths at both ends of a file are always taken: headers and footers. Fewer in a short sweep.
+const ENDS_MAX: usize = 8;
 
 /// One case.
 #[derive(Clone, Debug)]
@@ -80,13 +80,14 @@ impl fmt::Display for Case {
 pub(super) fn cases(base: &Base, options: &CorruptionOptions) -> relive::Result<Vec<Case>> {
     let mut chance = Chance::new(options.seed);
     let mut cases = Vec::new();
+    let ends = ENDS_MAX.min(2 * options.other_count);
     for (file, bytes) in base.files()? {
         let every = if is_log(&file) { options.log_every } else { bytes / options.other_count.max(1) };
         let every = every.max(1);
         // Not always the same ones of those between; and both ends, where headers and footers are.
         let first = usize::try_from(chance.below(every as u64)).unwrap_or(0);
         let mut places: Vec<usize> = (first..bytes).step_by(every).collect();
-        places.extend((0..ENDS.min(bytes)).chain(bytes.saturating_sub(ENDS)..bytes));
+        places.extend((0..ends.min(bytes)).chain(bytes.saturating_sub(ends)..bytes));
         places.sort_unstable();
         places.dedup();
         for byte in &places {

@@ -1,0 +1,4 @@
+//! The targets, a binary each: `record`, `payload`, `id`. What they do stands in `tests/src/hostile.rs`.
+
+#[path = "../../src/hostile.rs"]
+pub mod hostile;
