@@ -47,7 +47,7 @@ pub(crate) fn measure(setting: &Setting) -> Result<Vec<Figure>, Failure> {
         Ok::<_, Failure>(reopened)
     })?;
     Ok(vec![
-        Figure::of("cache_hit_us", "cache hit, µs", &fresh).bound(Bound::AtMost(20.0)),
+        Figure::of("cache_hit_us", "cache hit, µs", &fresh).bound(Bound::AtMost(10.0)),
         Figure::new("cache_hit_p99_us", "  its 99th percentile, µs", fresh.quantile(0.99)),
         Figure::of("cache_hit_reopened_us", "cache hit after a restart, µs", &reopened),
         Figure::of("cache_miss_us", "cache miss: a run of one trace, start to durable end, µs", &missed),

@@ -18,13 +18,16 @@ mod report;
 mod samples;
 mod sequential;
 mod setting;
+mod start;
 mod stream;
 mod throughput;
+mod wide;
 
 pub use long::replay;
 pub use meter::Others;
 pub use report::{Bound, Figure, json_line, table};
 pub use setting::{Failure, Setting, Sizes};
+pub use start::first;
 
 /// A part of the benchmark: what one `--only` runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +40,10 @@ pub enum Part {
     Sequential,
     /// A thousand runs at once, beside large synced batches of RocksDB.
     Throughput,
+    /// One run that calls thousands of traces at once.
+    Wide,
+    /// A process to its first result; an open of a store with many finished runs.
+    Start,
     /// A long run taken up again.
     Replay,
     /// Long finished runs, replayed by a process that only reads.
@@ -48,8 +55,17 @@ pub enum Part {
 impl Part {
     /// All, in the order in which they run.
     // What memory takes comes first: no other part has left anything in it.
-    pub const ALL: [Self; 7] =
-        [Self::Stream, Self::Many, Self::Sequential, Self::Throughput, Self::Replay, Self::Long, Self::Cache];
+    pub const ALL: [Self; 9] = [
+        Self::Stream,
+        Self::Many,
+        Self::Sequential,
+        Self::Throughput,
+        Self::Wide,
+        Self::Start,
+        Self::Replay,
+        Self::Long,
+        Self::Cache,
+    ];
 
     /// Measures it.
     ///
@@ -61,9 +77,17 @@ impl Part {
             Self::Many => many::measure(setting),
             Self::Sequential => sequential::measure(setting),
             Self::Throughput => throughput::measure(setting),
+            Self::Wide => wide::measure(setting),
+            Self::Start => start::measure(setting),
             Self::Replay => replay::measure(setting),
             Self::Long => long::measure(setting),
             Self::Cache => cache::measure(setting),
         }
     }
+}
+
+/// What belongs to this list and takes hours: said, so that nobody takes it for measured.
+pub fn not_measured() -> Vec<Figure> {
+    let why = "a store that grows to 10 GB: not measured here, as that takes hours and the disk's space";
+    vec![Figure::absent("growth_10gb", why)]
 }

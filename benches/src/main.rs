@@ -32,6 +32,9 @@ struct Arguments {
     /// The program that measures other engines (built from benches/peers): compares with them, too
     #[arg(long, value_name = "PROGRAM")]
     peers: Option<PathBuf>,
+    /// Make one result in the store in --dir; for the benchmark's own use
+    #[arg(long, hide = true)]
+    first: bool,
     /// Replay this run of the store in --dir; for the benchmark's own use
     #[arg(long, value_name = "RUN", hide = true)]
     replay: Option<RunId>,
@@ -43,6 +46,8 @@ enum Name {
     Many,
     Sequential,
     Throughput,
+    Wide,
+    Start,
     Replay,
     Long,
     Cache,
@@ -55,6 +60,8 @@ impl From<Name> for Part {
             Name::Many => Self::Many,
             Name::Sequential => Self::Sequential,
             Name::Throughput => Self::Throughput,
+            Name::Wide => Self::Wide,
+            Name::Start => Self::Start,
             Name::Replay => Self::Replay,
             Name::Long => Self::Long,
             Name::Cache => Self::Cache,
@@ -74,6 +81,9 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<(), Failure> {
+    if arguments.first {
+        return relive_benches::first(&arguments.dir);
+    }
     if let Some(run) = arguments.replay {
         writeln!(std::io::stdout(), "{}", relive_benches::replay(&arguments.dir, run)?)?;
         return Ok(());
@@ -102,6 +112,9 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
             }
             None => peers::absent("not measured without --peers"),
         });
+    }
+    if chosen.is_empty() {
+        figures.extend(relive_benches::not_measured());
     }
     if let Some(core_count) = others.and_then(|others| others.core_count()) {
         figures.push(Figure::new("others_cores", "processors that were busy with other programs", core_count));

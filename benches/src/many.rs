@@ -55,5 +55,5 @@ pub(crate) fn measure(setting: &Setting) -> Result<Vec<Figure>, Failure> {
         close(engine, &store).await
     })?;
     let what = format!("{count} runs under way at once: most resident memory, MiB");
-    Ok(vec![Figure::new("many_runs_peak_mib", what, peak.mib()?).bound(Bound::AtMost(1024.0))])
+    Ok(vec![Figure::new("many_runs_peak_mib", what, peak.mib()?).bound(Bound::AtMost(300.0))])
 }

@@ -57,6 +57,50 @@ impl Used {
     }
 }
 
+/// Processor time of this process's threads so far, by what they do, µs.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct ByThread {
+    /// The runtime's threads: runs, their effects, and who started them.
+    pub(crate) workers: f64,
+    /// The committer's.
+    pub(crate) committer: f64,
+    /// RocksDB's own: flushes and compactions.
+    pub(crate) rocksdb: f64,
+}
+
+impl ByThread {
+    /// Up to now; of threads that still live. Nothing where Linux does not tell.
+    pub(crate) fn so_far() -> Self {
+        let mut all = Self::default();
+        for task in std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten() {
+            let read = |name| std::fs::read_to_string(task.path().join(name)).unwrap_or_default();
+            // Its first field is the time on a processor, in ns.
+            let spent = read("schedstat").split_whitespace().next().and_then(|field| field.parse::<f64>().ok());
+            let micros = spent.unwrap_or_default() / 1000.0;
+            match read("comm").trim() {
+                "relive-commit" => all.committer += micros,
+                name if name.starts_with("tokio") => all.workers += micros,
+                name if name.starts_with("rocksdb") => all.rocksdb += micros,
+                _ => {}
+            }
+        }
+        all
+    }
+
+    /// What Relive itself takes: all but RocksDB's own threads.
+    pub(crate) fn relive(self) -> f64 {
+        self.workers + self.committer
+    }
+
+    pub(crate) fn since(self, earlier: Self) -> Self {
+        Self {
+            workers: self.workers - earlier.workers,
+            committer: self.committer - earlier.committer,
+            rocksdb: self.rocksdb - earlier.rocksdb,
+        }
+    }
+}
+
 /// How often the threads of this process that still live have gone to sleep.
 fn sleep_count() -> Option<i64> {
     let mut count = 0;

@@ -77,7 +77,7 @@ pub(crate) fn measure(setting: &Setting) -> Result<Vec<Figure>, Failure> {
     }
     let what = format!("replay of {event_count} events, per s");
     Ok(vec![
-        Figure::of("replay_events_per_s", what, &rates).bound(Bound::AtLeast(500_000.0)),
+        Figure::of("replay_events_per_s", what, &rates).bound(Bound::AtLeast(1_000_000.0)),
         Figure::new("replay_events", "  events in its log", event_count as f64),
     ])
 }

@@ -81,7 +81,7 @@ pub(crate) fn measure(setting: &Setting) -> Result<Vec<Figure>, Failure> {
         Figure::of("trace_us", "Relive: one durable trace after another, µs", relive),
         Figure::new("sequential_vs_rocksdb", "Relive / RocksDB alone (spread: of rounds)", ratio)
             .spread_of(&ratios)
-            .bound(Bound::AtMost(1.3)),
+            .bound(Bound::AtMost(1.1)),
     ])
 }
 

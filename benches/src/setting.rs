@@ -43,6 +43,16 @@ pub struct Sizes {
     pub slice: Duration,
     /// How many of them follow one another without a pause.
     pub slice_count: u32,
+    /// Traces that one run calls at once.
+    pub traces_at_once: u32,
+    /// How often it is run.
+    pub wide_rounds: u32,
+    /// Processes that are started.
+    pub starts: u32,
+    /// Finished runs in the store that is opened.
+    pub finished_runs: u32,
+    /// How often it is opened.
+    pub opens: u32,
     /// Traces of the run that is replayed.
     pub replay_traces: u32,
     /// How often it is.
@@ -69,7 +79,12 @@ impl Sizes {
             bare: Duration::from_secs(1),
             warm_up: Duration::from_secs(1),
             slice: Duration::from_millis(100),
-            slice_count: 50,
+            slice_count: 100,
+            traces_at_once: 10_000,
+            wide_rounds: 7,
+            starts: 20,
+            finished_runs: 1_000_000,
+            opens: 7,
             replay_traces: 100_000,
             replay_rounds: 7,
             // 1,000, 100,000 and 1,000,000 events.
@@ -91,6 +106,11 @@ impl Sizes {
             warm_up: Duration::from_millis(50),
             slice: Duration::from_millis(50),
             slice_count: 5,
+            traces_at_once: 100,
+            wide_rounds: 2,
+            starts: 2,
+            finished_runs: 1000,
+            opens: 2,
             replay_traces: 500,
             replay_rounds: 3,
             long_traces: [49, 99, 499],

@@ -13,7 +13,7 @@ use relive::{Engine, task, trace};
 use tokio::task::JoinSet;
 
 use crate::bare::Rocks;
-use crate::meter::{Used, now, pass};
+use crate::meter::{ByThread, Used, now, pass};
 use crate::samples::Samples;
 use crate::sequential::record_bytes;
 use crate::setting::{close, open, open_store};
@@ -70,16 +70,21 @@ pub(crate) fn measure(setting: &Setting) -> Result<Vec<Figure>, Failure> {
     let measured = runtime.block_on(relive(setting, &store))?;
     bare.extend(batches(&mut rocks, sizes.bare)?);
 
-    let Measured { rates, used, wall, trace_count, latencies } = measured;
+    let Measured { rates, used, by_thread, wall, trace_count, latencies } = measured;
     let per_trace = |count: i64| count as f64 / trace_count.max(1) as f64;
+    let micros_per_trace = |micros: f64| micros / trace_count.max(1) as f64;
     let mean = trace_count as f64 / wall.as_secs_f64();
     let cores = used.cpu_us as f64 / 1e6 / wall.as_secs_f64();
     let what =
         format!("{} runs at once: durable traces per s, mean of {:.1} s", sizes.runs_at_once, wall.as_secs_f64());
     Ok(vec![
-        Figure::new("throughput_traces_per_s", what, mean).bound(Bound::AtLeast(100_000.0)),
+        Figure::new("throughput_traces_per_s", what, mean).bound(Bound::AtLeast(250_000.0)),
         Figure::of("throughput_slices_per_s", format!("  in slices of {} ms", sizes.slice.as_millis()), &rates),
-        Figure::new("cpu_us_per_trace", "  processor time per trace, all threads, µs", per_trace(used.cpu_us)),
+        Figure::new("cpu_us_per_trace", "  processor time per trace, all threads, µs", per_trace(used.cpu_us))
+            .bound(Bound::AtMost(7.0)),
+        Figure::new("cpu_us_workers", "    the runtime's threads", micros_per_trace(by_thread.workers)),
+        Figure::new("cpu_us_committer", "    the committer's thread", micros_per_trace(by_thread.committer)),
+        Figure::new("cpu_us_rocksdb", "    RocksDB's own threads", micros_per_trace(by_thread.rocksdb)),
         Figure::new("sleeps_per_trace", "  threads gone to sleep, per trace", per_trace(used.sleep_count)),
         Figure::new("cores_used", "  processors used", cores),
         Figure::of("p50_us", "  one durable trace under this load, µs", &latencies),
@@ -88,14 +93,18 @@ pub(crate) fn measure(setting: &Setting) -> Result<Vec<Figure>, Failure> {
             "  its 99th percentile, µs (a sync that other writers delay shows here)",
             latencies.quantile(0.99),
         ),
+        Figure::new("p99_vs_p50", "  the one / the other", latencies.quantile(0.99) / latencies.median())
+            .bound(Bound::AtMost(3.0)),
         Figure::of("rocksdb_batch_records_per_s", "RocksDB alone: records per s in synced batches of 1,000", &bare),
-        Figure::new("throughput_vs_rocksdb_records", "Relive's traces / these records", mean / bare.median()),
+        Figure::new("throughput_vs_rocksdb_records", "Relive's traces / these records", mean / bare.median())
+            .bound(Bound::AtLeast(0.5)),
     ])
 }
 
 struct Measured {
     rates: Samples,
     used: Used,
+    by_thread: ByThread,
     wall: Duration,
     trace_count: u64,
     latencies: Samples,
@@ -122,6 +131,7 @@ async fn relive(setting: &Setting, store: &Arc<relive_storage::RocksStore>) -> R
     pass(sizes.warm_up).await;
     latencies.0.lock().clear();
     let (began, used_before, done_before) = (now(), Used::so_far()?, done.load(Ordering::Relaxed));
+    let threads_before = ByThread::so_far();
     let mut rates = Samples::default();
     let mut slice = (began, done_before);
     for _ in 0..sizes.slice_count {
@@ -131,13 +141,14 @@ async fn relive(setting: &Setting, store: &Arc<relive_storage::RocksStore>) -> R
         slice = here;
     }
     let used = Used::so_far()?.since(used_before);
+    let by_thread = ByThread::so_far().since(threads_before);
     let latencies = Samples::micros(std::mem::take(&mut *latencies.0.lock()));
     stop.store(true, Ordering::Relaxed);
     while let Some(client) = clients.join_next().await {
         client??;
     }
     close(engine, store).await?;
-    Ok(Measured { rates, used, wall: slice.0 - began, trace_count: slice.1 - done_before, latencies })
+    Ok(Measured { rates, used, by_thread, wall: slice.0 - began, trace_count: slice.1 - done_before, latencies })
 }
 
 /// Records per second, one sample per batch.

@@ -2,13 +2,19 @@
 
 use std::process::Command;
 
-const KEYS: [&str; 6] = [
+const KEYS: [&str; 12] = [
     "sequential_vs_rocksdb",
     "throughput_traces_per_s",
+    "throughput_vs_rocksdb_records",
     "cpu_us_per_trace",
+    "wide_growth",
+    "first_result_ms",
+    "first_result_existing_ms",
+    "open_ms_1m_finished",
     "replay_events_per_s",
     "replayer_longest_events_per_s",
     "cache_hit_us",
+    "cache_miss_us",
 ];
 
 #[test]

@@ -39,14 +39,6 @@ impl Default for SystemClock {
     }
 }
 
-impl SystemClock {
-    /// Keeps this thread from doing anything for about so long.
-    #[expect(clippy::disallowed_methods, reason = "the one place where a thread waits for a time")]
-    pub(crate) fn pause(&self, span: Duration) {
-        std::thread::sleep(span);
-    }
-}
-
 impl Clock for SystemClock {
     #[expect(clippy::disallowed_methods, reason = "the one place that reads the wall clock")]
     fn now(&self) -> Timestamp {

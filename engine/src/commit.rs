@@ -7,8 +7,6 @@
 //! Invariants: nobody is told before the commit returned; the batches of one run become durable in their order; after a
 //! failed commit everyone of its group and everyone after gets the error.
 
-mod gather;
-
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
@@ -26,8 +24,6 @@ use crate::event::Event;
 use crate::id::{RunId, Sequence};
 use crate::observe::Metrics;
 use crate::run::Mailbox;
-
-use self::gather::{Gather, Half};
 
 /// Largest group: 8 MiB, so that the first waiter of a group does not wait for a long write of others.
 const GROUP_BYTES_MAX: usize = 8 << 20;
@@ -226,78 +222,32 @@ struct Worker {
     receiver: Receiver<Message>,
 }
 
-/// Writes that become durable together.
-#[derive(Default)]
-struct Group {
-    writes: Vec<Write>,
-    waiting: Vec<(Waiter, Vec<Acknowledged>)>,
-    bytes: usize,
-    sync: bool,
-    /// Nothing is taken any more behind this group.
-    closing: bool,
-}
-
-impl Group {
-    fn is_full(&self) -> bool {
-        self.closing || self.bytes >= GROUP_BYTES_MAX || self.writes.len() >= GROUP_WRITES_MAX
-    }
-
-    fn take(&mut self, message: Message) {
-        let Message::Submit(submission) = message else {
-            self.closing = true;
-            return;
-        };
-        self.bytes += submission.bytes;
-        self.sync |= submission.sync;
-        self.writes.push(submission.write);
-        self.waiting.push((submission.waiter, submission.events));
-    }
-}
-
 impl Worker {
     fn work(self) {
-        let mut group = Group::default();
-        let mut gather = Gather::default();
-        while !group.closing {
-            (group.bytes, group.sync) = (0, false);
-            match self.next() {
-                Some(message) => group.take(message),
-                None => group.closing = true,
+        let mut writes = Vec::new();
+        let mut waiting = Vec::new();
+        let mut closing = false;
+        while !closing {
+            let mut bytes = 0;
+            let mut sync = false;
+            let mut next = self.next();
+            closing = next.is_none();
+            while let Some(message) = next {
+                let Message::Submit(submission) = message else {
+                    closing = true;
+                    break;
+                };
+                bytes += submission.bytes;
+                sync |= submission.sync;
+                writes.push(submission.write);
+                waiting.push((submission.waiter, submission.events));
+                let full = bytes >= GROUP_BYTES_MAX || writes.len() >= GROUP_WRITES_MAX;
+                next = if full { None } else { self.receiver.try_recv().ok() };
             }
-            self.take_waiting(&mut group);
-            let is_synced = group.sync || self.commits.durability == Durability::Sync;
-            if is_synced
-                && !group.is_full()
-                && let Some(half) = gather.half(group.writes.len())
-            {
-                let first = self.take_within(&mut group, half);
-                if group.writes.len() < gather::WRITES_ENOUGH && !group.is_full() {
-                    let second = self.take_within(&mut group, half);
-                    gather.waited(first, second);
-                }
-            }
-            if !group.writes.is_empty() {
-                self.commits.commit(&mut group.writes, &mut group.waiting, group.sync);
+            if !writes.is_empty() {
+                self.commits.commit(&mut writes, &mut waiting, sync);
             }
         }
-    }
-
-    /// Takes all that wait.
-    fn take_waiting(&self, group: &mut Group) {
-        while !group.is_full()
-            && let Ok(message) = self.receiver.try_recv()
-        {
-            group.take(message);
-        }
-    }
-
-    /// Takes all that come within this time.
-    fn take_within(&self, group: &mut Group, half: Duration) -> Half {
-        let clock = &self.commits.clock;
-        let (before, began) = (group.writes.len(), clock.elapsed());
-        clock.pause(half);
-        self.take_waiting(group);
-        Half { writes: group.writes.len() - before, took: clock.elapsed().saturating_sub(began) }
     }
 
     /// Waits for a message; `None` when nobody can send any more. A run that works on its own comes back soon after it was
