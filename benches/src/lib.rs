@@ -18,6 +18,7 @@ mod report;
 mod samples;
 mod sequential;
 mod setting;
+mod sleepers;
 mod start;
 mod stream;
 mod throughput;
@@ -34,6 +35,8 @@ pub use start::first;
 pub enum Part {
     /// A long stream, live and replayed, and the memory that takes.
     Stream,
+    /// A million runs that sleep, and the memory that takes.
+    Sleepers,
     /// Many runs under way that wait, and the memory that takes.
     Many,
     /// One durable trace after the other, beside the disk's sync and RocksDB's synced put.
@@ -55,8 +58,9 @@ pub enum Part {
 impl Part {
     /// All, in the order in which they run.
     // What memory takes comes first: no other part has left anything in it.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Stream,
+        Self::Sleepers,
         Self::Many,
         Self::Sequential,
         Self::Throughput,
@@ -74,6 +78,7 @@ impl Part {
     pub fn measure(self, setting: &Setting) -> Result<Vec<Figure>, Failure> {
         match self {
             Self::Stream => stream::measure(setting),
+            Self::Sleepers => sleepers::measure(setting),
             Self::Many => many::measure(setting),
             Self::Sequential => sequential::measure(setting),
             Self::Throughput => throughput::measure(setting),

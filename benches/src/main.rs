@@ -44,6 +44,7 @@ struct Arguments {
 enum Name {
     Stream,
     Many,
+    Sleepers,
     Sequential,
     Throughput,
     Wide,
@@ -58,6 +59,7 @@ impl From<Name> for Part {
         match name {
             Name::Stream => Self::Stream,
             Name::Many => Self::Many,
+            Name::Sleepers => Self::Sleepers,
             Name::Sequential => Self::Sequential,
             Name::Throughput => Self::Throughput,
             Name::Wide => Self::Wide,

@@ -45,6 +45,11 @@ impl Peak {
     }
 }
 
+/// What of this process is in memory now, MiB.
+pub(crate) fn resident_mib() -> Result<f64, Failure> {
+    Ok(resident_kib()? as f64 / 1024.0)
+}
+
 /// What of this process is in memory, KiB.
 fn resident_kib() -> Result<u64, Failure> {
     let status = std::fs::read_to_string("/proc/self/status")

@@ -63,6 +63,8 @@ pub struct Sizes {
     pub stream_items: u64,
     /// Runs that wait at once in `many`.
     pub waiting_runs: u32,
+    /// Runs that sleep at once in `sleepers`.
+    pub sleeping_runs: u32,
     /// Distinct inputs in the cache.
     pub cache_inputs: u32,
     /// Calls that miss it, one after the other.
@@ -91,6 +93,7 @@ impl Sizes {
             long_traces: [499, 49_999, 499_999],
             stream_items: 10_000_000,
             waiting_runs: 10_000,
+            sleeping_runs: 1_000_000,
             cache_inputs: 5000,
             cache_misses: 500,
         }
@@ -116,6 +119,7 @@ impl Sizes {
             long_traces: [49, 99, 499],
             stream_items: 20_000,
             waiting_runs: 100,
+            sleeping_runs: 10_000,
             cache_inputs: 100,
             cache_misses: 20,
         }

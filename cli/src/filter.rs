@@ -168,7 +168,7 @@ impl Selection {
             RunState::Unfinished => inspect::unfinished(self.store.as_ref(), stored.run)?,
             _ => None,
         };
-        let is_parked = unfinished.as_ref().is_some_and(|unfinished| unfinished.parked);
+        let is_parked = unfinished.as_ref().is_some_and(|unfinished| unfinished.is_parked());
         if filter.status == Some(Status::Parked) && !is_parked || !self.has_input(&stored)? {
             return Ok(None);
         }

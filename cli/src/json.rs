@@ -73,7 +73,7 @@ impl<'a> RunLine<'a> {
             duration_us: record.finished_at.map(|finished_at| between(record.started_at, finished_at)),
             attempts: record.attempts,
             retry_at: unfinished.and_then(|unfinished| unfinished.retry_at).map(rfc_3339),
-            parked: unfinished.is_some_and(|unfinished| unfinished.parked),
+            parked: unfinished.is_some_and(|unfinished| unfinished.is_parked()),
             parent: record.parent.map(|parent| parent.to_string()),
             tags: Tags(&record.tags),
         }

@@ -62,7 +62,7 @@ fn table(
     widths.head(look, out)?;
     for selected in measured.into_iter().map(Ok).chain(runs) {
         let Selected { stored, unfinished } = selected?;
-        widths.line(&stored, unfinished.is_some_and(|unfinished| unfinished.parked), look, out)?;
+        widths.line(&stored, unfinished.is_some_and(|unfinished| unfinished.is_parked()), look, out)?;
     }
     Ok(())
 }

@@ -152,7 +152,7 @@ impl Inner {
     }
 
     /// A call does not wait for its child any more: if nobody does, the child is cancelled.
-    pub(crate) fn release_child(&self, child: RunId) {
+    pub(crate) fn release_child(self: &Arc<Self>, child: RunId) {
         let run = match self.known_child(child) {
             Ok(Some(run)) => run,
             Ok(None) => return,
@@ -163,17 +163,24 @@ impl Inner {
         };
         let cell = self.runs.lock().get(&run).cloned();
         if let Some(cell) = cell {
-            cell.release(child);
+            self.release(&cell, child);
+        }
+    }
+
+    fn release(self: &Arc<Self>, cell: &Arc<RunCell>, call: RunId) {
+        cell.release(call);
+        if let Err(error) = self.tend(cell) {
+            tracing::warn!(run = %cell.run, %error, "a child run that sleeps cannot be woken to be cancelled");
         }
     }
 
     /// A parent ended without its body: all that it called is let go.
-    pub(crate) fn release_children(&self, parent: RunId) {
+    pub(crate) fn release_children(self: &Arc<Self>, parent: RunId) {
         let cells: Vec<_> = self.runs.lock().values().cloned().collect();
         for cell in cells {
             let of_parent = |(call, by): (&RunId, &RunId)| (*by == parent).then_some(*call);
             let calls: Vec<_> = cell.holders.lock().calls.iter().filter_map(of_parent).collect();
-            calls.into_iter().for_each(|call| cell.release(call));
+            calls.into_iter().for_each(|call| self.release(&cell, call));
         }
     }
 

@@ -16,8 +16,9 @@ use crate::payload::{InBounds, PAYLOAD_BYTES_LIMIT, PayloadError, exact, explain
 /// First bytes of every record.
 const MAGIC: [u8; 2] = *b"RL";
 
-/// Version of the envelope and of what is in it. Readers refuse a higher one.
-pub const FORMAT_VERSION: u8 = 1;
+/// Version of the envelope and of what is in it. Readers refuse a higher one. What version 1 wrote is read as it is: 2 adds
+/// a variant to where an unfinished run stands, and those of 1 have its bytes.
+pub const FORMAT_VERSION: u8 = 2;
 
 /// bincode 2, variable integers, little endian.
 const CODEC_BINCODE: u8 = 1;
@@ -138,7 +139,7 @@ pub fn open<T: DeserializeOwned>(key: &[u8], record: &[u8]) -> Result<(T, Chain,
     if header[2] > FORMAT_VERSION {
         return Err(CodecError::Newer { version: header[2] });
     }
-    if header[2] != FORMAT_VERSION {
+    if header[2] == 0 {
         return damaged("the record's version never existed");
     }
     if header[3] != CODEC_BINCODE {

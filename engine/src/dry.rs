@@ -45,7 +45,7 @@ pub(crate) async fn replay(engine: &Arc<Inner>, run: RunId, attempt: Attempt) ->
     let definition = definition_of(engine, run)?;
     let mut past = Past::of_attempt(engine.store()?, run, attempt.at)?;
     past.reader.end_before(attempt.end);
-    let (shared, body) = recorded(engine, definition, &Arc::default(), past, attempt.at, Dry::Replay)?;
+    let (shared, body) = recorded(engine, definition, &Arc::default(), past, attempt.at, Dry::Replay, None)?;
     let fit = Drive::new(shared, Arc::clone(&engine.settings), None).replay(body).await;
     match (fit, engine.store()) {
         (Err(error), Ok(store)) => Err(crate::export::excuse(store.as_ref(), run, error)),
@@ -85,7 +85,7 @@ pub(crate) async fn rehearse(engine: &Arc<Inner>, run: RunId, rerun: Rerun) -> R
     let body = body(&plan, &started.input)?;
     let (task, at) = (started.task.clone(), plan.attempt_at);
     let replay = Replay::fresh(run, task, past.memo, at, Event::TaskStarted(started));
-    let shared = share(engine, &Arc::default(), plan, replay, None, (None, Dry::Preview))?;
+    let shared = share(engine, &Arc::default(), plan, replay, None, (None, Dry::Preview), None)?;
     let writer = past.reader.into_writer(engine.settings.epoch);
     Drive::new(shared, Arc::clone(&engine.settings), Some((writer, at))).preview(body).await
 }

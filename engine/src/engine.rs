@@ -21,7 +21,7 @@ use crate::commit::{Commits, Committer, CommitterThread};
 use crate::definition::{Registry, TaskDefinition};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, Parent, Rerun, TaskCompleted, TaskOutcome};
-use crate::handle::{Cancellation, CellState, Handle, RunCell, RunStatus, Target};
+use crate::handle::{Cancellation, CellState, Handle, Held, RunCell, RunStatus, Target};
 use crate::id::{Epoch, RunId, Sequence};
 use crate::log::last_event;
 use crate::observe::Metrics;
@@ -30,7 +30,8 @@ use crate::payload::Payload;
 use crate::payload::redact::{RedactionKey, redaction_key};
 use crate::replayer::Replayer;
 use crate::reserve::Reservations;
-use crate::run::{Company, Environment, Settings, Stop};
+use crate::run::{Company, Environment, Settings, Stop, closed};
+use crate::sleepers::Sleepers;
 
 /// A call of a task.
 pub struct Request {
@@ -77,6 +78,8 @@ impl Drop for Owner {
 }
 
 pub(crate) struct Inner {
+    /// Itself, for those who hold runs.
+    own: Weak<Self>,
     /// `None` once it is closed.
     store: RwLock<Option<Arc<dyn Read>>>,
     pub(crate) registry: Registry,
@@ -87,6 +90,8 @@ pub(crate) struct Inner {
     /// Where runs are spawned.
     pub(crate) runtime: tokio::runtime::Handle,
     pub(crate) runs: Mutex<FxHashMap<RunId, Arc<RunCell>>>,
+    /// Those that only wait for a time, and are not in memory until then.
+    pub(crate) sleepers: Arc<Sleepers>,
     pub(crate) reservations: Reservations,
     /// Which runs each run waits for.
     pub(crate) waits: Mutex<FxHashMap<RunId, Vec<RunId>>>,
@@ -133,12 +138,20 @@ impl Engine {
         // On a runtime of one thread, everybody else would wait with the run.
         let has_threads = runtime.runtime_flavor() != tokio::runtime::RuntimeFlavor::CurrentThread;
         let company = has_threads.then(Arc::<Company>::default);
-        let settings = Arc::new(Settings { committer, epoch, acknowledges, strict: options.strict, company });
+        let settings = Arc::new(Settings {
+            committer,
+            epoch,
+            acknowledges,
+            strict: options.strict,
+            sleep_out_after: options.sleep_out_after,
+            company,
+        });
         let parts =
             Parts { store, registry, settings, redaction, metrics, cache, runtime, thread, writes: true, in_order };
-        let inner = Arc::new(Inner::new(parts, options));
+        let inner = Inner::new(parts, options);
         let engine = Self(Arc::new(Owner(Arc::clone(&inner))));
         crate::recover::take_up(&inner, in_order)?;
+        crate::execute::spawn_watch(&inner);
         Ok(engine)
     }
 
@@ -183,6 +196,7 @@ impl Engine {
                 matches!(cell.state(), CellState::Waiting(_))
             };
             if !waits {
+                inner.tend(cell.cell())?;
                 match cell.ended().await {
                     Ok(outcome) if *outcome == TaskOutcome::Cancelled => return Ok(Cancellation::Cancelled),
                     Ok(_) => return Ok(Cancellation::AlreadyEnded),
@@ -354,10 +368,12 @@ struct Parts {
 }
 
 impl Inner {
-    fn new(parts: Parts, options: Options) -> Self {
+    fn new(parts: Parts, options: Options) -> Arc<Self> {
         let Parts { store, registry, settings, redaction, metrics, cache, runtime, thread, writes, in_order } = parts;
         let (alive, ended) = mpsc::channel(1);
-        Self {
+        Arc::new_cyclic(|own| Self {
+            own: Weak::clone(own),
+            sleepers: Arc::new(Sleepers::new(Arc::clone(&metrics))),
             store: RwLock::new(Some(store)),
             registry,
             environment: Arc::new(Environment {
@@ -388,11 +404,11 @@ impl Inner {
             crashes_max: options.crashes_max,
             takes_up: options.takes_up,
             marks_end: options.takes_up || in_order,
-        }
+        })
     }
 
     /// Of a store that is only read: nothing is started, and what is written is refused.
-    pub(crate) fn reading(store: Arc<dyn Read>, registry: Registry, options: Options) -> Result<Self> {
+    pub(crate) fn reading(store: Arc<dyn Read>, registry: Registry, options: Options) -> Result<Arc<Self>> {
         let runtime = tokio::runtime::Handle::try_current().map_err(|_| {
             Error::new(ErrorKind::Unsupported, "runs are replayed inside a tokio runtime: effects would be tasks there")
         })?;
@@ -401,8 +417,14 @@ impl Inner {
         // A store without a key holds nothing that was hashed with one: any will do.
         let (redaction, _) = redaction_key(store.as_ref(), options.entropy.as_ref())?;
         let committer = Committer::closed(Arc::clone(&metrics));
-        let settings =
-            Settings { committer, epoch: Epoch(0), acknowledges: false, strict: options.strict, company: None };
+        let settings = Settings {
+            committer,
+            epoch: Epoch(0),
+            acknowledges: false,
+            strict: options.strict,
+            sleep_out_after: Duration::MAX,
+            company: None,
+        };
         Ok(Self::new(
             Parts {
                 store,
@@ -439,22 +461,47 @@ impl Inner {
     fn close(&self, stop: Stop) {
         self.closed.store(true, Ordering::Release);
         self.alive.lock().take();
+        self.sleepers.close();
+        let mut asleep = Vec::new();
         for cell in self.runs.lock().values() {
             cell.mailbox.stop(stop);
+            if cell.is_asleep() {
+                asleep.push(Arc::clone(cell));
+            }
         }
+        // Nobody drives them: whoever waits for them is told here.
+        for cell in asleep {
+            cell.set(CellState::Stopped(Arc::new(closed(cell.run))));
+        }
+    }
+
+    /// A cell that somebody holds. Under the lock of the runs, where it is found; or before its run is spawned.
+    pub(crate) fn held(&self, cell: &Arc<RunCell>) -> Held {
+        Held::new(cell, &self.own)
+    }
+
+    /// A cell that was found elsewhere than among the runs. `None` if its run sleeps and has let it go meanwhile.
+    pub(crate) fn hold(&self, cell: &Arc<RunCell>) -> Option<Held> {
+        let runs = self.runs.lock();
+        let is_known = runs.get(&cell.run).is_some_and(|known| Arc::ptr_eq(known, cell));
+        (is_known || !cell.is_asleep()).then(|| self.held(cell))
     }
 
     pub(crate) fn handle(&self, run: RunId) -> Result<Handle> {
         if let Some(cell) = self.runs.lock().get(&run) {
-            return Ok(Handle { run, target: Target::Live(Arc::clone(cell)) });
+            return Ok(Handle { run, target: Target::Live(self.held(cell)) });
         }
         match last_event(self.store()?.as_ref(), run)? {
             Some((_, Event::TaskCompleted(TaskCompleted { outcome, retry_at: None, .. }))) => {
                 Ok(Handle { run, target: Target::Done(Arc::new(outcome)) })
             }
-            Some(_) => {
-                Err(Error::new(ErrorKind::Closed, format!("run {run} is unfinished, and this engine has stopped it")))
-            }
+            Some(_) => match self.known(run)? {
+                Some(cell) => Ok(Handle { run, target: Target::Live(cell) }),
+                None => {
+                    let why = format!("run {run} is unfinished, and this engine has stopped it");
+                    Err(Error::new(ErrorKind::Closed, why))
+                }
+            },
             None => Err(Error::new(ErrorKind::UnknownRun, format!("there is no run {run} in this store"))),
         }
     }

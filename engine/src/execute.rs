@@ -10,10 +10,12 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::task::JoinHandle;
 use tracing::{Instrument, Span};
 
+use crate::asleep::Woken;
+use crate::cache::CallKey;
 use crate::definition::TaskDefinition;
 use crate::engine::Inner;
 use crate::error::{Error, ErrorKind, Result, payload_error};
@@ -26,7 +28,10 @@ use crate::observe::spans;
 use crate::past::Past;
 use crate::payload::{Payload, PayloadError};
 use crate::replay::{Memo, Replay};
-use crate::run::{BoxedFuture, Drive, Dry, Mailbox, Output, Parts, Plan, RunShared, Turn, closed, until};
+use crate::run::{
+    Anchor, BoxedFuture, Drive, Dry, Ended, Mailbox, Output, Parts, Plan, Rest, RunShared, Turn, closed, elapsed_of,
+    until,
+};
 
 /// How a run's task begins.
 pub(crate) enum Beginning {
@@ -41,6 +46,13 @@ pub(crate) enum Beginning {
         /// If that life did not end in order: what the run has to count.
         died: Option<Box<UnfinishedRecord>>,
     },
+    /// It slept, in this life of the process.
+    Woken {
+        /// When it was due, by elapsed time in microseconds.
+        due: i64,
+        /// Its turn, if it was woken as it is due.
+        permit: Option<OwnedSemaphorePermit>,
+    },
     /// A new attempt, for this reason; and whose body it is for, if somebody's.
     Attempt(Cause, Option<Parent>),
 }
@@ -50,7 +62,7 @@ pub(crate) fn spawn(
     inner: &Arc<Inner>,
     cell: &Arc<RunCell>,
     beginning: Beginning,
-    key: Option<[u8; 32]>,
+    key: Option<CallKey>,
     alive: mpsc::Sender<()>,
 ) {
     let (engine, cell) = (Arc::clone(inner), Arc::clone(cell));
@@ -60,13 +72,20 @@ pub(crate) fn spawn(
     let span = spans::run(cell.run, &cell.task);
     let conclusion = Conclusion { engine, cell, key, alive: Some(alive) };
     let whole = async move {
-        let result = life(&conclusion.engine, &conclusion.cell, beginning).await;
-        if let Ok(completed) = &result {
+        let result = life(&conclusion.engine, &conclusion.cell, beginning, key).await;
+        if let Ok(Some(completed)) = &result {
             spans::ended(&Span::current(), &completed.outcome);
         }
         conclusion.is(result);
     };
     inner.runtime.spawn(whole.instrument(span));
+}
+
+/// Spawns what wakes the runs that sleep.
+pub(crate) fn spawn_watch(inner: &Arc<Inner>) {
+    let Some(alive) = inner.alive.lock().clone() else { return };
+    let (clock, turns) = (Arc::clone(&inner.environment.clock), Arc::clone(&inner.turns));
+    inner.runtime.spawn(crate::asleep::watch(Arc::downgrade(inner), clock, turns, alive));
 }
 
 /// An effect on a task of its own. Dropping it ends the task.
@@ -114,14 +133,18 @@ impl Drop for Spawned {
 struct Conclusion {
     engine: Arc<Inner>,
     cell: Arc<RunCell>,
-    key: Option<[u8; 32]>,
+    key: Option<CallKey>,
     /// Dropped last: who waits for all runs finds everything told.
     alive: Option<mpsc::Sender<()>>,
 }
 
 impl Conclusion {
-    fn is(mut self, result: Result<TaskCompleted>) {
-        self.tell(result);
+    /// `None`: it sleeps, and whoever asks is told so already.
+    fn is(mut self, result: Result<Option<TaskCompleted>>) {
+        match result.transpose() {
+            Some(result) => self.tell(result),
+            None => self.alive = None,
+        }
     }
 
     fn tell(&mut self, result: Result<TaskCompleted>) {
@@ -164,48 +187,137 @@ impl Drop for Conclusion {
     }
 }
 
-/// A run from its beginning in this life of the process to its end: attempt after attempt.
+/// A run from its beginning in this life of the process to its end: attempt after attempt. `None`: it was put to sleep.
 ///
 /// What most runs never come to is boxed: each run that is under way holds this future in memory.
-async fn life(engine: &Arc<Inner>, cell: &Arc<RunCell>, beginning: Beginning) -> Result<TaskCompleted> {
-    let mut completed = match beginning {
+async fn life(
+    engine: &Arc<Inner>,
+    cell: &Arc<RunCell>,
+    beginning: Beginning,
+    key: Option<CallKey>,
+) -> Result<Option<TaskCompleted>> {
+    let mut ended = match beginning {
         Beginning::Fresh(fresh) => {
             let (plan, started) = *fresh;
             let writer = LogWriter::new(plan.run, engine.settings.epoch);
-            match begin(engine, cell, Box::new(Attempt { plan, started, memo: Memo::default(), writer }))? {
-                Begun::UnderWay { drive, body, turn } => drive.run(body, turn).await?,
-                Begun::Queued(queued) => Box::pin(queued.run(engine, cell)).await?,
+            match begin(engine, cell, Box::new(Attempt { plan, started, memo: Memo::default(), writer }), None)? {
+                Begun::UnderWay { drive, body, turn } => drive.run(body, turn).await?.into(),
+                Begun::Queued(queued) => Box::pin(queued.run(engine, cell)).await?.into(),
             }
         }
         // Reckoned by the wall clock, as it was decided in another life.
         Beginning::TakenUp { retry_at: Some(due), .. } => {
             let left = until(engine.environment.clock.now(), due);
-            Box::pin(retry(engine, cell, left)).await?
+            Box::pin(between(engine, cell, left, key)).await?
         }
         Beginning::TakenUp { attempt_at, died, .. } => Box::pin(taken_up(engine, cell, attempt_at, died)).await?,
-        Beginning::Attempt(cause, caller) => Box::pin(attempt(engine, cell, cause, caller)).await?,
+        Beginning::Woken { due, permit } => Box::pin(woken(engine, cell, due, permit, key)).await?,
+        Beginning::Attempt(cause, caller) => Box::pin(attempt(engine, cell, cause, caller, None)).await?.into(),
     };
-    while let Some(due) = completed.retry_at {
-        // Decided in this life: whatever the wall clock says by now.
-        completed = Box::pin(retry(engine, cell, until(completed.at, due))).await?;
+    loop {
+        ended = match ended {
+            Next::Ended(completed) => match completed.retry_at {
+                // Decided in this life: whatever the wall clock says by now.
+                Some(due) => Box::pin(between(engine, cell, until(completed.at, due), key)).await?,
+                None => return Ok(Some(completed)),
+            },
+            Next::Rests(rest) => match Box::pin(engine.fall_asleep(cell, key, rest)).await? {
+                Some(woken) => Box::pin(goes_on(engine, cell, woken, None)).await?,
+                None => return Ok(None),
+            },
+            Next::Sleeps => return Ok(None),
+        };
     }
-    Ok(completed)
 }
 
-/// The attempt that follows one that failed, once as much time has passed as is left.
-async fn retry(engine: &Arc<Inner>, cell: &Arc<RunCell>, left: Duration) -> Result<TaskCompleted> {
-    match pause(engine, cell, left).await? {
-        true => engine.cancel_unfinished(cell.run).await,
-        false => attempt(engine, cell, Cause::Retried, None).await,
+/// Where a run has come to.
+enum Next {
+    /// An attempt is over.
+    Ended(TaskCompleted),
+    /// It could be put to sleep.
+    Rests(Rest),
+    /// It was put to sleep.
+    Sleeps,
+}
+
+impl From<Ended> for Next {
+    fn from(ended: Ended) -> Self {
+        match ended {
+            Ended::Completed(completed) => Self::Ended(completed),
+            Ended::Rests(rest) => Self::Rests(rest),
+        }
     }
 }
 
-/// Waits as long as is left until the next attempt. Says whether the run was cancelled instead.
-async fn pause(engine: &Inner, cell: &RunCell, left: Duration) -> Result<bool> {
+/// Between two attempts: waits until the next is due, asleep if that is long.
+async fn between(engine: &Arc<Inner>, cell: &Arc<RunCell>, left: Duration, key: Option<CallKey>) -> Result<Next> {
+    let due = engine.environment.clock.elapsed().saturating_add(left);
+    next_attempt_at(engine, cell, due, key, None).await
+}
+
+async fn next_attempt_at(
+    engine: &Arc<Inner>,
+    cell: &Arc<RunCell>,
+    due: Duration,
+    key: Option<CallKey>,
+    permit: Option<OwnedSemaphorePermit>,
+) -> Result<Next> {
+    let sleep_out_after = engine.settings.sleep_out_after;
+    let left = due.saturating_sub(engine.environment.clock.elapsed());
+    if sleep_out_after < Duration::MAX && left > sleep_out_after && engine.sleeps_between(cell, key, due)? {
+        return Ok(Next::Sleeps);
+    }
+    match pause(engine, cell, due).await? {
+        true => Ok(Next::Ended(engine.cancel_unfinished(cell.run).await?)),
+        false => Ok(attempt(engine, cell, Cause::Retried, None, permit).await?.into()),
+    }
+}
+
+/// Goes on where a run was put to sleep.
+async fn woken(
+    engine: &Arc<Inner>,
+    cell: &Arc<RunCell>,
+    due: i64,
+    permit: Option<OwnedSemaphorePermit>,
+    key: Option<CallKey>,
+) -> Result<Next> {
+    let woken = engine.woken(cell.run, due)?;
+    if woken.record.retry_at.is_some() {
+        return next_attempt_at(engine, cell, elapsed_of(due), key, permit).await;
+    }
+    goes_on(engine, cell, woken, permit).await
+}
+
+/// Takes up an attempt that slept, or was about to.
+async fn goes_on(
+    engine: &Arc<Inner>,
+    cell: &Arc<RunCell>,
+    woken: Woken,
+    permit: Option<OwnedSemaphorePermit>,
+) -> Result<Next> {
+    cell.set(CellState::Queued);
+    let permit = permit.map(|permit| Turn::held(&engine.turns, permit));
+    let turn = match permit {
+        // Cancelled, it needs no body.
+        Some(turn) if !cell.mailbox.is_called() => turn,
+        _ => match turn(engine, cell).await? {
+            Got::Turn(turn) => turn,
+            Got::Cancelled => return Ok(Next::Ended(engine.cancel_unfinished(cell.run).await?)),
+        },
+    };
+    cell.set(CellState::Running);
+    let attempt_at = woken.record.attempt_at;
+    let anchor = engine.gets_up(cell.run, woken).await?;
+    in_its_turn(engine, cell, attempt_at, anchor, turn).await
+}
+
+/// Waits until the next attempt is due, by elapsed time. Says whether the run was cancelled instead.
+async fn pause(engine: &Inner, cell: &RunCell, due: Duration) -> Result<bool> {
     // Not queued: it waits for a time, and for nobody's turn.
     cell.set(CellState::Running);
     let clock = &engine.environment.clock;
-    let mut alarm = clock.sleep_until(clock.elapsed().saturating_add(left));
+    let is_due = clock.elapsed() >= due;
+    let mut alarm = clock.sleep_until(due);
     poll_fn(|cx| {
         let received = cell.mailbox.look(cx.waker());
         if received.stop.is_some() {
@@ -214,7 +326,7 @@ async fn pause(engine: &Inner, cell: &RunCell, left: Duration) -> Result<bool> {
         if received.cancelled {
             return Poll::Ready(Ok(true));
         }
-        if left == Duration::ZERO {
+        if is_due {
             return Poll::Ready(Ok(false));
         }
         alarm.as_mut().poll(cx).map(|()| Ok(false))
@@ -270,7 +382,12 @@ struct Queued {
 }
 
 /// Begins an attempt that is not in the log yet: at once, if there is a turn for it.
-fn begin(engine: &Arc<Inner>, cell: &Arc<RunCell>, attempt: Box<Attempt>) -> Result<Begun> {
+fn begin(
+    engine: &Arc<Inner>,
+    cell: &Arc<RunCell>,
+    attempt: Box<Attempt>,
+    permit: Option<OwnedSemaphorePermit>,
+) -> Result<Begun> {
     let Attempt { plan, started, memo, writer } = *attempt;
     let body = body(&plan, &started.input)?;
     let (run, at, task) = (plan.run, plan.attempt_at, started.task.clone());
@@ -285,17 +402,17 @@ fn begin(engine: &Arc<Inner>, cell: &Arc<RunCell>, attempt: Box<Attempt>) -> Res
         }
     };
     let settings = Arc::clone(&engine.settings);
-    Ok(match Arc::clone(&engine.turns).try_acquire_owned() {
-        Ok(permit) => {
+    Ok(match permit.or_else(|| Arc::clone(&engine.turns).try_acquire_owned().ok()) {
+        Some(permit) => {
             let replay = Replay::fresh(run, task, memo, at, event);
-            let shared = share(engine, &cell.mailbox, plan, replay, None, (Some(span), Dry::No))?;
+            let shared = share(engine, &cell.mailbox, plan, replay, None, (Some(span), Dry::No), None)?;
             cell.drive(&shared);
             let drive = Drive::new(shared, settings, Some((writer, at))).on_started(tell);
             Begun::UnderWay { drive, body, turn: Turn::held(&engine.turns, permit) }
         }
-        Err(_) => {
+        None => {
             let replay = Replay::new(run, task, memo);
-            let shared = share(engine, &cell.mailbox, plan, replay, None, (Some(span), Dry::No))?;
+            let shared = share(engine, &cell.mailbox, plan, replay, None, (Some(span), Dry::No), None)?;
             cell.drive(&shared);
             let drive = Drive::new(Arc::clone(&shared), settings, None).on_started(tell);
             Begun::Queued(Box::new(Queued { drive, shared, body, writer, at, event }))
@@ -304,8 +421,13 @@ fn begin(engine: &Arc<Inner>, cell: &Arc<RunCell>, attempt: Box<Attempt>) -> Res
 }
 
 /// Begins an attempt that is not in the log yet, and drives it.
-async fn first_or_next(engine: &Arc<Inner>, cell: &Arc<RunCell>, attempt: Box<Attempt>) -> Result<TaskCompleted> {
-    match begin(engine, cell, attempt)? {
+async fn first_or_next(
+    engine: &Arc<Inner>,
+    cell: &Arc<RunCell>,
+    attempt: Box<Attempt>,
+    permit: Option<OwnedSemaphorePermit>,
+) -> Result<Ended> {
+    match begin(engine, cell, attempt, permit)? {
         Begun::UnderWay { drive, body, turn } => drive.run(body, turn).await,
         Begun::Queued(queued) => queued.run(engine, cell).await,
     }
@@ -313,7 +435,7 @@ async fn first_or_next(engine: &Arc<Inner>, cell: &Arc<RunCell>, attempt: Box<At
 
 impl Queued {
     /// Durable first, so that the caller need not wait for a turn; then the turn is waited for.
-    async fn run(self, engine: &Arc<Inner>, cell: &Arc<RunCell>) -> Result<TaskCompleted> {
+    async fn run(self, engine: &Arc<Inner>, cell: &Arc<RunCell>) -> Result<Ended> {
         let Self { mut drive, shared, body, writer, at, event } = self;
         drive.append_first(writer, at, event.clone()).await?;
         cell.set(CellState::Queued);
@@ -322,7 +444,7 @@ impl Queued {
             Got::Cancelled => {
                 let completed = drive.cancel_queued().await?;
                 engine.release_children(cell.run);
-                return Ok(completed);
+                return Ok(Ended::Completed(completed));
             }
         };
         cell.set(CellState::Running);
@@ -343,13 +465,12 @@ async fn taken_up(
     cell: &Arc<RunCell>,
     attempt_at: Sequence,
     died: Option<Box<UnfinishedRecord>>,
-) -> Result<TaskCompleted> {
-    let definition = definition(engine, cell)?;
+) -> Result<Next> {
     cell.set(CellState::Queued);
     let turn = match turn(engine, cell).await? {
         Got::Turn(turn) => turn,
         // Without its body: its log is not held in memory for that.
-        Got::Cancelled => return engine.cancel_unfinished(cell.run).await,
+        Got::Cancelled => return Ok(Next::Ended(engine.cancel_unfinished(cell.run).await?)),
     };
     cell.set(CellState::Running);
     if let Some(record) = died
@@ -357,17 +478,30 @@ async fn taken_up(
     {
         return Err(error);
     }
+    in_its_turn(engine, cell, attempt_at, None, turn).await
+}
+
+/// Goes on with an attempt from its log.
+async fn in_its_turn(
+    engine: &Arc<Inner>,
+    cell: &Arc<RunCell>,
+    attempt_at: Sequence,
+    anchor: Option<Anchor>,
+    turn: Turn,
+) -> Result<Next> {
+    let definition = definition(engine, cell)?;
     let past = Past::of_attempt(engine.store()?, cell.run, attempt_at)?;
-    let (shared, body) = recorded(engine, definition, &cell.mailbox, past, attempt_at, Dry::No)?;
+    let (shared, body) = recorded(engine, definition, &cell.mailbox, past, attempt_at, Dry::No, anchor)?;
     cell.drive(&shared);
     let drive = Drive::new(shared, Arc::clone(&engine.settings), None);
-    match drive.run(body, turn).await {
+    let ended = match drive.run(body, turn).await {
         Err(error) if error.kind() == ErrorKind::Diverged && definition.policy.new_attempt_on_divergence => {
             tracing::warn!(run = %cell.run, %error, "the run diverged, and goes on as a new attempt");
-            attempt(engine, cell, Cause::Resumed(Rerun::default()), None).await
+            attempt(engine, cell, Cause::Resumed(Rerun::default()), None, None).await?
         }
-        result => result,
-    }
+        result => result?,
+    };
+    Ok(ended.into())
 }
 
 /// Begins a new attempt with what the earlier ones found.
@@ -376,7 +510,8 @@ async fn attempt(
     cell: &Arc<RunCell>,
     cause: Cause,
     caller: Option<Parent>,
-) -> Result<TaskCompleted> {
+    permit: Option<OwnedSemaphorePermit>,
+) -> Result<Ended> {
     let mut ended = std::pin::pin!(engine.environment.lingering.none(cell.run));
     poll_fn(|cx| {
         // A thread that never ends must not keep a shutdown waiting.
@@ -389,7 +524,7 @@ async fn attempt(
     let definition = definition(engine, cell)?;
     let (plan, started, past) = next_attempt(engine, cell.run, definition, cause, caller)?;
     let writer = past.reader.into_writer(engine.settings.epoch);
-    first_or_next(engine, cell, Box::new(Attempt { plan, started, memo: past.memo, writer })).await
+    first_or_next(engine, cell, Box::new(Attempt { plan, started, memo: past.memo, writer }), permit).await
 }
 
 /// What a new attempt begins with.
@@ -430,16 +565,20 @@ pub(crate) fn recorded(
     mut past: Past,
     attempt_at: Sequence,
     dry: Dry,
+    anchor: Option<Anchor>,
 ) -> Result<(Arc<RunShared>, BoxedFuture)> {
     let run = past.run;
-    let plan = Plan::of_recorded(engine, run, definition, &past, &past.last, attempt_at)?;
+    let mut plan = Plan::of_recorded(engine, run, definition, &past, &past.last, attempt_at)?;
+    if let Some(anchor) = anchor {
+        plan.made_at.0 = anchor.at(plan.made_at.1);
+    }
     let body = body(&plan, &past.last.input)?;
     let mut replay = Replay::new(run, past.last.task.clone(), past.memo);
     if let Some(batch) = past.batch.take() {
         replay.feed(batch);
     }
     let span = (dry == Dry::No).then(|| attempt_span(&plan, &past.last.cause));
-    let shared = share(engine, mailbox, plan, replay, Some(past.reader), (span, dry))?;
+    let shared = share(engine, mailbox, plan, replay, Some(past.reader), (span, dry), anchor)?;
     Ok((shared, body))
 }
 
@@ -457,6 +596,7 @@ pub(crate) fn share(
     replay: Replay,
     reader: Option<LogReader>,
     (span, dry): (Option<Span>, Dry),
+    anchor: Option<Anchor>,
 ) -> Result<Arc<RunShared>> {
     Ok(RunShared::new(Parts {
         plan,
@@ -469,6 +609,7 @@ pub(crate) fn share(
         store: engine.store()?,
         dry,
         span: span.unwrap_or_else(Span::none),
+        anchor,
     }))
 }
 

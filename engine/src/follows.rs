@@ -8,7 +8,7 @@
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, TaskCompleted, TaskOutcome, TaskStarted};
 use crate::id::{Epoch, RunId, Sequence};
-use crate::index::{RunRecord, RunState, UnfinishedRecord};
+use crate::index::{RunRecord, RunState, Standing, UnfinishedRecord};
 
 /// A log's beginnings and ends, as far as it was read.
 #[derive(Debug, Default)]
@@ -97,7 +97,7 @@ impl Follows {
             parent: first.parent.map(|parent| parent.run),
             crashes: 0,
             crashed_at: Sequence(0),
-            parked: false,
+            standing: Standing::UnderWay,
         })
     }
 }

@@ -22,7 +22,7 @@ use crate::execute::{self, Beginning};
 use crate::follows::Follows;
 use crate::handle::{CellState, Handle, RunCell, Target as HandleTarget};
 use crate::id::{RunId, Sequence};
-use crate::index;
+use crate::index::{self, Standing};
 use crate::log::{LOG, LogReader};
 use crate::payload::Encoding;
 use crate::run::closed;
@@ -122,8 +122,9 @@ pub fn copy(
     let Some(((started, record), mut unfinished)) = whole else {
         return Err(Error::new(ErrorKind::Corrupt, format!("run {run}: its log is empty")));
     };
-    (unfinished.parked, unfinished.crashed_at) =
-        (is_parked, if is_parked { Sequence(survey.end.0 - 1) } else { Sequence(0) });
+    if is_parked {
+        (unfinished.standing, unfinished.crashed_at) = (Standing::Parked, Sequence(survey.end.0 - 1));
+    }
     let key = index::run_key(own);
     operations.push(index::put(index::RUNS, key.clone(), &record)?);
     operations.push(index::put(index::UNFINISHED, key, &unfinished)?);
@@ -285,8 +286,9 @@ impl Inner {
             self.runs.lock().insert(own, Arc::clone(&cell));
             alive
         };
+        let held = self.held(&cell);
         let beginning = Beginning::TakenUp { attempt_at, retry_at, died: None };
         execute::spawn(self, &cell, beginning, None, alive);
-        Ok((Handle { run: own, target: HandleTarget::Live(cell) }, at))
+        Ok((Handle { run: own, target: HandleTarget::Live(held) }, at))
     }
 }

@@ -4,6 +4,8 @@
 //!
 //! Invariant: an outcome that is shown is durable.
 
+use std::ops::Deref;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
 use bytes::Bytes;
@@ -11,6 +13,8 @@ use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
 use tokio::sync::watch;
 
+use crate::cache::CallKey;
+use crate::engine::Inner;
 use crate::error::{Error, Result};
 use crate::event::TaskOutcome;
 use crate::id::RunId;
@@ -23,7 +27,7 @@ use crate::run::{Mailbox, RunShared};
 pub enum RunStatus {
     /// It waits for its turn: as many runs as allowed are under way.
     Queued,
-    /// It is under way.
+    /// It is under way, or only waits: for a time, a signal, another run.
     Running,
     /// It cannot go on, and waits for somebody to do something about it. Its log is untouched.
     Waiting {
@@ -58,6 +62,8 @@ pub(crate) enum CellState {
     Starting,
     Queued,
     Running,
+    /// It was put to sleep: nobody drives it until it is due.
+    Asleep,
     /// It cannot go on; the error is for whoever awaits it.
     Waiting(Arc<Error>),
     /// The engine stopped before it ended.
@@ -76,6 +82,12 @@ pub(crate) struct RunCell {
     pub(crate) holders: Mutex<Holders>,
     /// The attempt that is driven.
     pub(crate) shared: Mutex<Weak<RunShared>>,
+    /// Under which call equal ones find it.
+    pub(crate) call: Mutex<Option<CallKey>>,
+    /// A refresh started it: only its cell knows that.
+    pub(crate) is_refresh: AtomicBool,
+    /// How many [`Held`] there are.
+    held_count: AtomicUsize,
     state: watch::Sender<CellState>,
     metrics: Arc<Metrics>,
 }
@@ -103,6 +115,9 @@ impl RunCell {
             input: OnceLock::new(),
             holders: Mutex::default(),
             shared: Mutex::default(),
+            call: Mutex::default(),
+            is_refresh: AtomicBool::new(false),
+            held_count: AtomicUsize::new(0),
             state,
             metrics: Arc::clone(metrics),
         })
@@ -140,6 +155,25 @@ impl RunCell {
 
     pub(crate) fn state(&self) -> CellState {
         self.state.borrow().clone()
+    }
+
+    /// Nobody drives it from now on. Under the lock of the runs.
+    pub(crate) fn sleeps(&self) {
+        *self.shared.lock() = Weak::new();
+        self.set(CellState::Asleep);
+    }
+
+    pub(crate) fn is_asleep(&self) -> bool {
+        matches!(*self.state.borrow(), CellState::Asleep)
+    }
+
+    /// Whether it holds what is not on record, or somebody holds it.
+    pub(crate) fn is_needed(&self) -> bool {
+        let holders = self.holders.lock();
+        self.held_count.load(Ordering::Acquire) > 0
+            || self.is_refresh.load(Ordering::Relaxed)
+            || !holders.calls.is_empty()
+            || !holders.rooted_on_record
     }
 
     /// Waits until the run's first event is durable, or it is known that it never will be.
@@ -197,6 +231,51 @@ pub enum Cancellation {
     AlreadyEnded,
 }
 
+/// A run's cell that somebody outside the run holds: as long as there is one, the cell is the run's also while it sleeps.
+/// Not dropped under the lock of the runs.
+pub(crate) struct Held {
+    cell: Arc<RunCell>,
+    engine: Weak<Inner>,
+}
+
+impl Held {
+    /// Under the lock of the runs, where it is found; or before the run is spawned.
+    pub(crate) fn new(cell: &Arc<RunCell>, engine: &Weak<Inner>) -> Self {
+        cell.held_count.fetch_add(1, Ordering::AcqRel);
+        Self { cell: Arc::clone(cell), engine: Weak::clone(engine) }
+    }
+
+    pub(crate) fn cell(&self) -> &Arc<RunCell> {
+        &self.cell
+    }
+}
+
+impl Clone for Held {
+    fn clone(&self) -> Self {
+        Self::new(&self.cell, &self.engine)
+    }
+}
+
+impl Deref for Held {
+    type Target = RunCell;
+
+    fn deref(&self) -> &RunCell {
+        &self.cell
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let is_last = self.cell.held_count.fetch_sub(1, Ordering::AcqRel) == 1;
+        if is_last
+            && self.cell.is_asleep()
+            && let Some(engine) = self.engine.upgrade()
+        {
+            engine.let_go(&self.cell);
+        }
+    }
+}
+
 /// A run that was started, joined, or found.
 #[derive(Clone)]
 pub struct Handle {
@@ -207,7 +286,7 @@ pub struct Handle {
 #[derive(Clone)]
 pub(crate) enum Target {
     /// It is known to the engine.
-    Live(Arc<RunCell>),
+    Live(Held),
     /// It ended before.
     Done(Arc<TaskOutcome>),
 }
@@ -228,7 +307,7 @@ impl Handle {
         match &self.target {
             Target::Done(outcome) => of(outcome),
             Target::Live(cell) => match cell.state() {
-                CellState::Starting | CellState::Running => RunStatus::Running,
+                CellState::Starting | CellState::Running | CellState::Asleep => RunStatus::Running,
                 CellState::Queued => RunStatus::Queued,
                 CellState::Waiting(error) | CellState::Stopped(error) => {
                     RunStatus::Waiting { reason: error.to_string() }

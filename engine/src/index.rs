@@ -91,8 +91,32 @@ pub struct UnfinishedRecord {
     pub crashes: u32,
     /// The last event of its log then.
     pub crashed_at: Sequence,
-    /// Whether it is not to be taken up for that, until somebody resumes it.
-    pub parked: bool,
+    /// What a restart does with it.
+    pub standing: Standing,
+}
+
+/// What a restart does with an unfinished run. The order is part of the format on disk: the first two were a `bool`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Standing {
+    /// Takes it up.
+    UnderWay,
+    /// Nothing, until somebody resumes it: it took the process down too often.
+    Parked,
+    /// Nothing, until it is due: it only waits for a time.
+    Asleep {
+        /// When it was put to sleep. The wall clock may go back between two lives of the process: it sleeps for no longer
+        /// than it had left then.
+        since: Timestamp,
+        /// When the first of its waits is over.
+        until: Timestamp,
+    },
+}
+
+impl UnfinishedRecord {
+    /// Whether it is not taken up until somebody resumes it, as it took the process down too often.
+    pub fn is_parked(&self) -> bool {
+        self.standing == Standing::Parked
+    }
 }
 
 /// Which run a caller's id names.

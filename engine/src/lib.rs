@@ -1,5 +1,6 @@
 //! The engine of Relive: decides.
 
+mod asleep;
 pub mod cache;
 pub mod canonical;
 mod child;
@@ -38,6 +39,7 @@ mod resume;
 pub mod retain;
 pub mod run;
 pub mod schema;
+mod sleepers;
 mod start;
 pub mod value;
 pub mod verdict;

@@ -15,6 +15,7 @@ use crate::entropy::{Entropy, SystemEntropy};
 use crate::error::Result;
 use crate::payload::Encoding;
 use crate::payload::hook::{self, PayloadHook};
+pub use crate::run::SLEEP_OUT_AFTER_DEFAULT;
 use crate::run::{Interposer, Provided};
 
 /// How an engine is set up.
@@ -25,6 +26,9 @@ pub struct Options {
     pub strict: bool,
     /// How many runs may be under way at once; more wait for their turn. Default: [`RUNS_MAX_DEFAULT`].
     pub runs_max: usize,
+    /// A run that only waits for times, and for longer than this, leaves memory until it is due; `Duration::MAX` for never.
+    /// Default: [`SLEEP_OUT_AFTER_DEFAULT`].
+    pub sleep_out_after: Duration,
     /// How often a run may be under way when the process dies, without getting on, before it is parked. Default:
     /// [`CRASHES_MAX_DEFAULT`].
     pub crashes_max: u32,
@@ -74,6 +78,7 @@ impl Default for Options {
             durability: Durability::Sync,
             strict: cfg!(debug_assertions),
             runs_max: RUNS_MAX_DEFAULT,
+            sleep_out_after: SLEEP_OUT_AFTER_DEFAULT,
             crashes_max: CRASHES_MAX_DEFAULT,
             takes_up: true,
             shutdown_grace: SHUTDOWN_GRACE_DEFAULT,

@@ -18,7 +18,7 @@ use crate::engine::Inner;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, TraceStarted};
 use crate::id::{Epoch, RunId, Sequence, Timestamp};
-use crate::index::{self, RunState, UnfinishedRecord};
+use crate::index::{self, RunState, Standing, UnfinishedRecord};
 use crate::log::{LogReader, event_at, last_event};
 use crate::replay::{SIGNAL, SLEEP};
 
@@ -39,14 +39,14 @@ pub(crate) fn ended_in_order(store: &dyn Read, last: Epoch) -> Result<bool> {
 pub(crate) fn parked(store: Arc<dyn Read>, run: RunId, record: &UnfinishedRecord) -> Option<Error> {
     // A log that cannot be read is one run's trouble: the others go on.
     record
-        .parked
+        .is_parked()
         .then(|| event_at(store, run, record.crashed_at).map_or_else(|e| e, |event| error(run, record, &event)))
 }
 
 /// Whether a run waits because it was imported, and for nothing else.
 pub(crate) fn imported(store: &dyn Read, run: RunId) -> Result<bool> {
     let record = crate::inspect::unfinished(store, run)?;
-    Ok(record.is_some_and(|record| record.parked && record.crashes == 0))
+    Ok(record.is_some_and(|record| record.is_parked() && record.crashes == 0))
 }
 
 /// Counts for a run that is about to go on that the process died. Says why, if it is parked for it.
@@ -55,14 +55,15 @@ pub(crate) async fn count(engine: &Inner, run: RunId, mut record: UnfinishedReco
     let got_on = record.crashes == 0 || record.crashed_at < at;
     record.crashes = if got_on { 1 } else { record.crashes.saturating_add(1) };
     record.crashed_at = at;
-    record.parked = record.crashes >= engine.crashes_max;
+    let is_parked = record.crashes >= engine.crashes_max;
+    record.standing = if is_parked { Standing::Parked } else { Standing::UnderWay };
     // Whether it only waits is in its log, which is not read for a first count that has no consequence.
-    if (!got_on || record.parked) && only_waits(engine, run, record.attempt_at)? {
+    if (!got_on || is_parked) && only_waits(engine, run, record.attempt_at)? {
         return Ok(None);
     }
     let put = index::put(index::UNFINISHED, index::run_key(run), &record)?;
     engine.settings.committer.commit(Write { preconditions: Vec::new(), operations: vec![put] }).await?;
-    Ok(record.parked.then(|| error(run, &record, &event)))
+    Ok(is_parked.then(|| error(run, &record, &event)))
 }
 
 fn error(run: RunId, record: &UnfinishedRecord, event: &Event) -> Error {

@@ -92,9 +92,16 @@ pub(crate) fn take_up(inner: &Arc<Inner>, in_order: bool) -> Result<()> {
 }
 
 fn take_up_run(inner: &Arc<Inner>, run: RunId, record: UnfinishedRecord, in_order: bool) -> Result<()> {
+    let is_asleep = inner.stays_asleep(&record);
+    if is_asleep && record.parent.is_none() {
+        // Its row is all that is needed until it is due.
+        inner.sleeps_on(run, &record);
+        return Ok(());
+    }
     let cell = RunCell::new(run, &record.task, CellState::Queued, &inner.environment.metrics);
     let holders = inner.recorded_holders(run, record.parent)?;
-    if holders.calls.is_empty() && !holders.rooted {
+    let is_let_go = holders.calls.is_empty() && !holders.rooted;
+    if is_let_go {
         // Whoever waited for it ended or let it go, and the process died before it was told.
         cell.mailbox.cancel();
     }
@@ -106,6 +113,12 @@ fn take_up_run(inner: &Arc<Inner>, run: RunId, record: UnfinishedRecord, in_orde
     let key = joinable.then_some(record.call_key);
     if let Some(key) = key {
         inner.joinable(key, &cell);
+    }
+    if is_asleep && !is_let_go {
+        // Its cell knows who waits for it.
+        cell.sleeps();
+        inner.sleeps_on(run, &record);
+        return Ok(());
     }
     let alive = inner.alive.lock().clone();
     let (Some(_), Some(alive)) = (definition, alive) else {

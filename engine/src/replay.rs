@@ -307,6 +307,11 @@ impl Replay {
         (first, std::mem::take(&mut self.pending))
     }
 
+    /// Whether the body may hold an iterator that is not at its end: what it stands on is not on record.
+    pub fn holds_iterators(&self) -> bool {
+        !self.iterators.is_empty()
+    }
+
     /// How many events wait to be appended.
     pub fn pending_count(&self) -> usize {
         self.pending.len()

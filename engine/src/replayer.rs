@@ -37,7 +37,7 @@ impl Replayer {
     /// # Errors
     /// If there is no tokio runtime, or the store cannot be read.
     pub fn open(store: Arc<dyn Read>, registry: Registry, options: Options) -> Result<Self> {
-        Ok(Self(Arc::new(Inner::reading(store, registry, options)?)))
+        Ok(Self(Inner::reading(store, registry, options)?))
     }
 
     pub(crate) fn of(inner: Arc<Inner>) -> Self {

@@ -46,6 +46,8 @@ pub(crate) struct Running {
 pub(crate) enum Reserve {
     Reserved(ReservedCall),
     Run(Running),
+    /// Runs that sleep and may be the call: what decides is to be read.
+    Asleep(Vec<RunId>),
     Deciding(OwnedNotified),
 }
 
@@ -69,6 +71,7 @@ impl ReservedCall {
                 self.inner.cache.supersede(previous.cell.run);
             }
         }
+        *running.cell.call.lock() = Some(self.key);
         self.inner.reservations.calls.lock().insert(self.key, Call::Run(running));
     }
 }
@@ -116,13 +119,21 @@ impl Inner {
     }
 
     /// A refresh takes the call over from a run that is none: that one may have begun long before the call.
-    pub(crate) fn reserve_call(self: &Arc<Self>, key: CallKey, refresh: bool) -> Reserve {
+    /// `wakes`: also runs that sleep are asked for.
+    pub(crate) fn reserve_call(self: &Arc<Self>, key: CallKey, refresh: bool, wakes: bool) -> Reserve {
         let mut calls = self.reservations.calls.lock();
         let previous = match calls.get(&key) {
             Some(Call::Run(running)) if refresh && !running.is_refresh => Some(running.clone()),
             Some(Call::Run(running)) => return Reserve::Run(running.clone()),
             Some(Call::Deciding(notify)) => return Reserve::Deciding(Arc::clone(notify).notified_owned()),
-            None => None,
+            None => {
+                // A run that falls asleep is among the sleepers before it leaves the calls.
+                let asleep = self.sleepers.of_call(&key);
+                if wakes && !asleep.is_empty() {
+                    return Reserve::Asleep(asleep);
+                }
+                None
+            }
         };
         let notify = Arc::new(Notify::new());
         calls.insert(key, Call::Deciding(Arc::clone(&notify)));
@@ -140,16 +151,35 @@ impl Inner {
     /// Makes a run that was taken up joinable.
     pub(crate) fn joinable(&self, key: CallKey, cell: &Arc<RunCell>) {
         let running = Running { cell: Arc::clone(cell), counted: None, is_refresh: false };
+        *cell.call.lock() = Some(key);
         self.reservations.calls.lock().insert(key, Call::Run(running));
     }
 
     /// Makes a run joinable, unless another equal one is.
     pub(crate) fn joinable_if_free(&self, key: CallKey, cell: &Arc<RunCell>) {
+        *cell.call.lock() = Some(key);
         self.reservations
             .calls
             .lock()
             .entry(key)
             .or_insert_with(|| Call::Run(Running { cell: Arc::clone(cell), counted: None, is_refresh: false }));
+    }
+
+    /// Whether equal calls join this run.
+    pub(crate) fn is_call_of(&self, key: &CallKey, cell: &Arc<RunCell>) -> bool {
+        let calls = self.reservations.calls.lock();
+        matches!(calls.get(key), Some(Call::Run(other)) if Arc::ptr_eq(&other.cell, cell))
+    }
+
+    /// A run that sleeps lets its cell go: equal calls find it among the sleepers, unless another run is the call by now.
+    pub(crate) fn release_call(&self, cell: &Arc<RunCell>) {
+        let Some(key) = *cell.call.lock() else { return };
+        let mut calls = self.reservations.calls.lock();
+        match calls.get(&key) {
+            Some(Call::Run(other)) if Arc::ptr_eq(&other.cell, cell) => drop(calls.remove(&key)),
+            Some(Call::Run(other)) if other.cell.run != cell.run => self.sleepers.set_apart(&key, cell.run),
+            _ => {}
+        }
     }
 
     /// Nobody can join a run that was cancelled while it waited.

@@ -36,7 +36,7 @@ impl Inner {
             let why = format!("run {run} has completed: there is nothing to resume");
             return Err(Error::new(ErrorKind::Ended, why));
         }
-        match self.runs.lock().get(&run) {
+        match self.known(run)? {
             Some(cell) if !matches!(cell.state(), CellState::Waiting(_)) => Err(under_way(run)),
             _ => Ok(record),
         }
@@ -64,7 +64,7 @@ impl Inner {
         let started = crate::recover::first_event(self.store()?, run)?;
         let canonical = execute::unpanicked(|| (definition.canonical)(&started.input, &[]))
             .map_err(|error| crate::error::payload_error(format!("run {run}: its input cannot be read"), &error))?;
-        let (cell, alive) = {
+        let (cell, held, alive) = {
             // Held while the run is entered, so that a shutdown at the same time finds it.
             let alive = self.alive.lock();
             let Some(alive) = alive.clone() else { return Err(closed(run)) };
@@ -79,13 +79,16 @@ impl Inner {
                     cell.set(CellState::Starting);
                     Arc::clone(cell)
                 }
+                // Somebody else was faster, and it fell asleep meanwhile.
+                None if self.sleepers.contains(run) => return Err(under_way(run)),
                 None => {
                     let cell = RunCell::new(run, definition.name, CellState::Starting, &self.environment.metrics);
                     runs.insert(run, Arc::clone(&cell));
                     cell
                 }
             };
-            (cell, alive)
+            let held = self.held(&cell);
+            (cell, held, alive)
         };
         if record.parent.is_none() {
             let mut holders = cell.holders.lock();
@@ -111,7 +114,7 @@ impl Inner {
                 if caller.is_none() {
                     self.root(&cell).await?;
                 }
-                Ok(Handle { run, target: Target::Live(cell) })
+                Ok(Handle { run, target: Target::Live(held) })
             }
             Err(error) if error.kind() == ErrorKind::IdTaken => Err(under_way(run)),
             Err(error) => Err(error),

@@ -5,7 +5,7 @@
 //! What runs for a call: `effect` (with its tries), `source` (of a stream), `nested` (what effects call), or what a test puts in
 //! its place (`interpose`). `context` tells code
 //! which run it is in; `mailbox` is what comes from outside; `plan` what a run writes beside its log; `turn`, `alone` and
-//! `linger` when it may run.
+//! `linger` when it may run; `rest` when it need not be in memory.
 
 mod alone;
 mod append;
@@ -21,6 +21,7 @@ mod mailbox;
 mod nested;
 mod plan;
 mod poll;
+mod rest;
 mod shared;
 mod source;
 mod trace;
@@ -34,13 +35,15 @@ pub use context::{
     Grouped, clock_and_entropy, current_encoding, effect_codec, effect_scope, grouped, idempotency_key, is_strict,
     provided,
 };
-pub(crate) use drive::{Drive, Dry, Fit, Settings, closed, until};
+pub(crate) use drive::{Drive, Dry, Ended, Fit, Settings, closed, until};
 pub use effect::{Blocking, Effect};
 pub use inline::{InlineCall, inline};
 pub use interpose::{Interposed, Interposer};
 pub use iterator::IteratorCall;
 pub(crate) use mailbox::{Letter, Mailbox, Stop};
 pub(crate) use plan::Plan;
+pub use rest::SLEEP_OUT_AFTER_DEFAULT;
+pub(crate) use rest::{Anchor, Moment, Rest, elapsed_of, micros_down};
 pub use shared::{BoxedFuture, Output};
 pub(crate) use shared::{Environment, Parts, Provided, RunShared};
 pub use source::{MakeSource, Sink};

@@ -5,6 +5,7 @@
 //! Invariant: a cached result is handed out only if all of its input that counts is equal and its version is today's.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use relive_storage::{Outcome, Write};
@@ -15,7 +16,7 @@ use crate::engine::{Inner, Request};
 use crate::error::{Error, ErrorKind, Result, payload_error};
 use crate::event::{Cause, Event, TaskCompleted, TaskOutcome, TaskStarted};
 use crate::execute::unpanicked;
-use crate::handle::{CellState, Handle, RunCell, Target};
+use crate::handle::{CellState, Handle, Held, RunCell, Target};
 use crate::id::{RunId, Sequence};
 use crate::index::{self, CacheRecord, IdRecord};
 use crate::log::LogWriter;
@@ -30,8 +31,10 @@ impl Inner {
     pub(crate) async fn start(self: &Arc<Self>, request: &Request) -> Result<Handle> {
         self.check_open()?;
         self.check_input(request)?;
+        // Held until it is decided, so that what is found asleep is found again.
+        let mut roused = Vec::new();
         for _ in 0..TRIES_MAX {
-            if let Some(handle) = self.try_start(request).await? {
+            if let Some(handle) = self.try_start(request, &mut roused).await? {
                 if let (Target::Live(cell), None) = (&handle.target, request.child) {
                     self.root(cell).await?;
                 }
@@ -60,7 +63,7 @@ impl Inner {
     }
 
     /// `None` if somebody else decided at the same time: to be asked again.
-    async fn try_start(self: &Arc<Self>, request: &Request) -> Result<Option<Handle>> {
+    async fn try_start(self: &Arc<Self>, request: &Request, roused: &mut Vec<Held>) -> Result<Option<Handle>> {
         self.check_open()?;
         let _reserved = match &request.id {
             None => None,
@@ -79,7 +82,7 @@ impl Inner {
             return match (&handle.target, request.child) {
                 // Its call's own id leads there, too.
                 (Target::Live(cell), Some((child, _))) if handle.run != child => {
-                    self.join(request, Arc::clone(cell), true).await
+                    self.join(request, cell.clone(), true).await
                 }
                 _ => Ok(Some(handle)),
             };
@@ -88,11 +91,26 @@ impl Inner {
             return self.fresh(request, None, None).await;
         }
         let sought = self.sought(request)?;
-        let reserved = match self.reserve_call(sought.call, request.refresh) {
+        let mut reserve = self.reserve_call(sought.call, request.refresh, true);
+        if let Reserve::Asleep(runs) = reserve {
+            let found = self.rouse_call(&sought.call, &runs)?;
+            if !found.is_empty() {
+                roused.extend(found);
+                return Ok(None);
+            }
+            // Only the first bytes of their keys are the same.
+            reserve = self.reserve_call(sought.call, request.refresh, false);
+        }
+        let reserved = match reserve {
             Reserve::Reserved(reserved) => reserved,
+            Reserve::Asleep(_) => return Ok(None),
             Reserve::Run(running) => {
                 if self.counted_of(&running)? == sought.counted {
-                    return self.join(request, running.cell, false).await;
+                    let Some(cell) = self.hold(&running.cell) else {
+                        self.release_call(&running.cell);
+                        return Ok(None);
+                    };
+                    return self.join(request, cell, false).await;
                 }
                 // Another input with the same hash: run beside it, and joined by nobody.
                 return self.fresh(request, Some(&sought), None).await;
@@ -212,7 +230,7 @@ impl Inner {
     }
 
     /// A handle on a run of the same call that is under way. An id names it from now on, too, if it does not yet.
-    async fn join(self: &Arc<Self>, request: &Request, cell: Arc<RunCell>, is_named: bool) -> Result<Option<Handle>> {
+    async fn join(self: &Arc<Self>, request: &Request, cell: Held, is_named: bool) -> Result<Option<Handle>> {
         let call = request.child.map(|(child, parent)| (child, parent.run));
         if !cell.hold(call) {
             // It is being cancelled.
@@ -262,6 +280,8 @@ impl Inner {
         let started = self.started(request, &plan, Cause::New);
         let cell = RunCell::new(plan.run, request.definition.name, CellState::Starting, &self.environment.metrics);
         let _ = cell.input.set(request.canonical.clone());
+        cell.is_refresh.store(request.refresh, Ordering::Relaxed);
+        let held = self.held(&cell);
         {
             let mut holders = cell.holders.lock();
             let call = request.child.map(|(child, parent)| (child, parent.run));
@@ -283,7 +303,7 @@ impl Inner {
         let beginning = crate::execute::Beginning::Fresh(Box::new((plan, started)));
         crate::execute::spawn(self, &cell, beginning, key, alive);
         match cell.started().await {
-            Ok(()) => Ok(Some(Handle { run: cell.run, target: Target::Live(cell) })),
+            Ok(()) => Ok(Some(Handle { run: cell.run, target: Target::Live(held) })),
             // Refused: a start under the same id, whose caller went away, was faster.
             Err(error) if error.kind() == ErrorKind::IdTaken => Ok(None),
             Err(error) => Err(error),

@@ -91,6 +91,18 @@ impl Builder {
         self
     }
 
+    /// A run that only waits for times (a [`sleep`](crate::sleep), a trace's wait before its next try, its own before its next
+    /// attempt), and for longer than this, leaves memory: its task's body is dropped, and rebuilt from the log when it is
+    /// due. Default: 5 s; `Duration::MAX` for never. A run with a long log stays longer: a millisecond for each event.
+    ///
+    /// What a body holds while it sleeps (a file, a lock, a guard) is dropped with it, as in a crash. A run that waits for a
+    /// signal or a child too, or holds a stream that is not at its end, stays in memory.
+    #[must_use]
+    pub fn sleep_out_after(mut self, sleep_out_after: Duration) -> Self {
+        self.0.sleep_out_after = sleep_out_after;
+        self
+    }
+
     /// How often a run may be under way when the process dies, without getting on between, before it is parked: then it
     /// waits until somebody resumes or cancels it, so that one run cannot take the process down for ever. What only waits
     /// (for a time, a signal, a child) is not counted, and a [`shutdown`](Engine::shutdown) is no death. At least 1;

@@ -120,7 +120,9 @@ pub fn show(
     let rows_each = if options.all { usize::MAX } else { ROWS_EACH };
     let keep = Keep { rows_each, label_columns: draw::label_columns(look.width) };
     let standing = match inspect::unfinished(reader.as_ref(), run)? {
-        Some(record) if record.parked => Standing::Parked { crashes: record.crashes, crashed_at: record.crashed_at },
+        Some(record) if record.is_parked() => {
+            Standing::Parked { crashes: record.crashes, crashed_at: record.crashed_at }
+        }
         _ => Standing::AsItsLogSays,
     };
     let mut timeline = Timeline::read(reader, run, keep)?;

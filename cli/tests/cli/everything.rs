@@ -9,7 +9,7 @@ use insta::assert_snapshot;
 use relive::{Event, RunId, task, trace};
 use relive_engine::codec::{self, Chain};
 use relive_engine::id::Sequence;
-use relive_engine::index::UNFINISHED;
+use relive_engine::index::{Standing, UNFINISHED};
 use relive_engine::inspect;
 use relive_engine::schema::SCHEMA;
 use relive_storage::{Durability, Operation, RocksStore, Store as _, Write};
@@ -227,7 +227,7 @@ fn a_parked_run_is_shown_as_parked() {
     let store = written();
     let rocks = RocksStore::open(store.path(), &SCHEMA).unwrap();
     let mut record = inspect::unfinished(&rocks, store.patient).unwrap().unwrap();
-    (record.crashes, record.crashed_at, record.parked) = (3, Sequence(2), true);
+    (record.crashes, record.crashed_at, record.standing) = (3, Sequence(2), Standing::Parked);
     let key = store.patient.as_bytes().to_vec();
     let (value, _) = codec::seal(&key, Chain::default(), &record).unwrap();
     let operations = vec![Operation::Put { keyspace: UNFINISHED, key, value }];

@@ -182,6 +182,8 @@ impl Inner {
             return miss(vec![Reason::CacheOff]);
         }
         let sought = self.sought(request)?;
+        // Held while it is looked at.
+        let _roused = self.rouse_call(&sought.call, &self.sleepers.of_call(&sought.call))?;
         if let Some(running) = self.running(&sought.call)
             && (running.is_refresh || !request.refresh)
             && self.counted_of(&running)? == sought.counted

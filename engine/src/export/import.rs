@@ -20,7 +20,7 @@ use crate::error::{Error, ErrorKind, Result, storage_error};
 use crate::event::{Batch, TaskStarted};
 use crate::follows::Follows;
 use crate::id::{Epoch, RunId, Sequence};
-use crate::index::{self, IdRecord, RunRecord};
+use crate::index::{self, IdRecord, RunRecord, Standing};
 use crate::log::LOG;
 use crate::payload::redact;
 
@@ -207,7 +207,8 @@ impl RunPart {
         let unfinished = self.follows.unfinished(end.and_then(|end| end.call_key).unwrap_or_default());
         let is_parked = unfinished.is_some();
         if let Some(mut unfinished) = unfinished {
-            (unfinished.parked, unfinished.crashed_at) = (true, Sequence(self.follows.event_count.saturating_sub(1)));
+            unfinished.standing = Standing::Parked;
+            unfinished.crashed_at = Sequence(self.follows.event_count.saturating_sub(1));
             rows.push(index::put(index::UNFINISHED, key, &unfinished)?);
         }
         Ok((rows, is_parked))

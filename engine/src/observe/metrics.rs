@@ -18,6 +18,7 @@ use crate::handle::CellState;
 const RUNS_STARTED: &str = "relive_runs_started_total";
 const RUNS_ENDED: &str = "relive_runs_ended_total";
 const RUNS_UNDER_WAY: &str = "relive_runs_under_way";
+const RUNS_ASLEEP: &str = "relive_runs_asleep";
 const RUNS_QUEUED: &str = "relive_runs_queued";
 const RUNS_WAITING: &str = "relive_runs_waiting";
 const TRACES_STARTED: &str = "relive_traces_started_total";
@@ -35,7 +36,8 @@ const EFFECT_SECONDS: &str = "relive_effect_seconds";
 fn describe() {
     describe_counter!(RUNS_STARTED, Unit::Count, "runs that were started new");
     describe_counter!(RUNS_ENDED, Unit::Count, "runs that ended, by state: completed, failed, cancelled");
-    describe_gauge!(RUNS_UNDER_WAY, Unit::Count, "runs whose loop is under way, also while they sleep");
+    describe_gauge!(RUNS_UNDER_WAY, Unit::Count, "runs whose loop is under way, also while they wait in memory");
+    describe_gauge!(RUNS_ASLEEP, Unit::Count, "runs that only wait for a time, and were put to sleep: not in memory");
     describe_gauge!(RUNS_QUEUED, Unit::Count, "runs that wait for their turn, as `runs_max` others are under way");
     describe_gauge!(
         RUNS_WAITING,
@@ -65,6 +67,8 @@ pub(crate) struct Metrics {
     runs_failed: Counter,
     runs_cancelled: Counter,
     runs_under_way: Gauge,
+    /// Counted by `sleepers`.
+    pub(crate) runs_asleep: Gauge,
     runs_queued: Gauge,
     runs_waiting: Gauge,
     /// Of the traces that the engine knew when it was opened: read without a lock, as every trace comes here.
@@ -94,6 +98,7 @@ impl Metrics {
             runs_failed: counter!(RUNS_ENDED, "state" => "failed"),
             runs_cancelled: counter!(RUNS_ENDED, "state" => "cancelled"),
             runs_under_way: gauge!(RUNS_UNDER_WAY),
+            runs_asleep: gauge!(RUNS_ASLEEP),
             runs_queued: gauge!(RUNS_QUEUED),
             runs_waiting: gauge!(RUNS_WAITING),
             traces_started: names.map(|name| (name, started(name))).collect(),
@@ -134,7 +139,7 @@ impl Metrics {
             CellState::Starting | CellState::Running => Some(&self.runs_under_way),
             CellState::Queued => Some(&self.runs_queued),
             CellState::Waiting(_) => Some(&self.runs_waiting),
-            CellState::Stopped(_) | CellState::Done(_) => None,
+            CellState::Asleep | CellState::Stopped(_) | CellState::Done(_) => None,
         }
     }
 

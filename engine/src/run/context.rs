@@ -28,6 +28,7 @@ use crate::observe::spans;
 use crate::payload::{Encoding, PayloadCodec};
 use crate::replay::Scope;
 
+use super::rest::Resting;
 use super::shared::{Environment, RunShared};
 
 /// What is being polled on this thread.
@@ -59,6 +60,8 @@ pub(crate) struct EffectContext {
     pub(crate) wait_count: AtomicU32,
     /// When it was made in this life, by the wall clock and by the one that never jumps.
     pub(crate) made_at: (Timestamp, Duration),
+    /// What it waits for, if it could as well be begun again when that is over.
+    resting: Mutex<Option<Resting>>,
     /// Tries that have ended, or are under way.
     pub(crate) tries: AtomicU32,
     /// Calls that its effect made in this try, by name and input.
@@ -97,10 +100,11 @@ impl EffectContext {
             codec: definition.policy.codec,
             sequence: of.sequence,
             called_at: of.called_at,
-            made_at: (shared.environment.clock.now(), shared.environment.clock.elapsed()),
+            made_at: shared.moment(of.sequence),
             outer: outer.cloned(),
             is_inline,
             wait_count: AtomicU32::new(0),
+            resting: Mutex::default(),
             tries: AtomicU32::new(0),
             calls: Mutex::default(),
             idempotency_key: OnceLock::new(),
@@ -109,7 +113,16 @@ impl EffectContext {
         })
     }
 
-    /// What the effect's own calls are made in: the same in every attempt.
+    /// What it waits for, if it could as well be begun again when that is over.
+    pub(crate) fn resting(&self) -> Option<Resting> {
+        *self.resting.lock()
+    }
+
+    pub(crate) fn set_resting(&self, resting: Option<Resting>) {
+        *self.resting.lock() = resting;
+    }
+
+    /// What its effect's own calls are made in: the same in every attempt.
     pub(crate) fn scope(&self) -> Scope {
         let outer = self.outer.as_ref().map(|outer| outer.scope()).unwrap_or_default();
         outer.within(&self.name, self.input_hash, self.occurrence)

@@ -32,6 +32,7 @@ use super::alone::Company;
 use super::iterator::LogCursor;
 use super::mailbox::{Received, Stop};
 use super::poll::{Polled, Ready, bury, drop_quietly, poll_body, wake_body};
+use super::rest::Rest;
 use super::shared::{BodyWaker, BoxedFuture, RunShared, RunState};
 use super::turn::Turn;
 
@@ -51,6 +52,8 @@ pub(crate) struct Settings {
     pub(crate) acknowledges: bool,
     /// Whether a wake by a stranger fails the run.
     pub(crate) strict: bool,
+    /// How much a run that only waits must have left to be put to sleep.
+    pub(crate) sleep_out_after: Duration,
     /// The runs under way; `None` where no thread may stay awake for a sync.
     pub(crate) company: Option<Arc<Company>>,
 }
@@ -64,6 +67,14 @@ pub(crate) enum Dry {
     Replay,
     /// What a new attempt would repeat, and what it would begin.
     Preview,
+}
+
+/// How an attempt's loop ended.
+pub(crate) enum Ended {
+    /// The attempt is over.
+    Completed(TaskCompleted),
+    /// It only waits, and its body is dropped: its log is good to go on from then.
+    Rests(Rest),
 }
 
 /// Drives one attempt to its end.
@@ -89,6 +100,8 @@ pub(crate) struct Drive {
     decision_count: u32,
     turn: Turn,
     alarm: Option<Alarm>,
+    /// Why the loop ended before the attempt did.
+    rest: Option<Rest>,
     is_live: bool,
     dry: Dry,
     /// What a preview would have appended.
@@ -136,6 +149,7 @@ impl Drive {
             decision_count: 0,
             turn: Turn::none(),
             alarm: None,
+            rest: None,
             is_live: false,
             previewed: Vec::new(),
             stuck: None,
@@ -188,18 +202,21 @@ impl Drive {
     }
 
     /// Runs to the end. An error says why the run did not get there; its log is good to go on from.
-    pub(crate) async fn run(mut self: Box<Self>, body: BoxedFuture, turn: Turn) -> Result<TaskCompleted> {
+    pub(crate) async fn run(mut self: Box<Self>, body: BoxedFuture, turn: Turn) -> Result<Ended> {
         let run = self.shared.run;
         self.turn = turn;
-        // Only a dry loop stops before the end.
+        // Only a dry loop stops before the end, and one that rests.
         let result = self.run_to_end(body).await;
         if result.is_ok() {
             self.release_all();
         }
-        if let Ok(Some(completed)) = &result {
-            spans::ended(&self.shared.span, &completed.outcome);
+        match result? {
+            Some(completed) => {
+                spans::ended(&self.shared.span, &completed.outcome);
+                Ok(Ended::Completed(completed))
+            }
+            None => self.rest.map(Ended::Rests).ok_or_else(|| closed(run)),
         }
-        result?.ok_or_else(|| closed(run))
     }
 
     async fn run_to_end(&mut self, body: BoxedFuture) -> Result<Option<TaskCompleted>> {
@@ -252,8 +269,13 @@ impl Drive {
                 Pause::Wait => self.wait().await?,
                 Pause::Impose(imposed) => Waited::Ended(imposed),
             };
-            if let Waited::Ended(imposed) = waited {
-                return Box::pin(self.impose(*imposed)).await.map(Some);
+            match waited {
+                Waited::Delivered => {}
+                Waited::Ended(imposed) => return Box::pin(self.impose(*imposed)).await.map(Some),
+                Waited::Rests(rest) => {
+                    self.rest = Some(rest);
+                    return Ok(None);
+                }
             }
         }
     }

@@ -26,7 +26,9 @@ use crate::id::{Sequence, Timestamp};
 use crate::observe::spans;
 
 use super::context::{EffectContext, InContext};
+use super::drive::until;
 use super::linger::Lingering;
+use super::rest::{Moment, Resting, Rests};
 use super::shared::{BoxedFuture, Output};
 use super::trace::micros;
 
@@ -85,13 +87,17 @@ async fn tries(context: Arc<EffectContext>, definition: &'static TraceDefinition
     let clock = Arc::clone(&context.shared.environment.clock);
     let deadline =
         policy.deadline.map(|deadline| clock.elapsed().saturating_add(left(&context, context.called_at, deadline)));
+    let deadline_moment = policy.deadline.zip(deadline).map(|(span, deadline)| {
+        Moment::new(Timestamp(context.called_at.0.saturating_add_unsigned(micros(span))), deadline)
+    });
     let before = context.shared.state.lock().replay.tries(context.sequence);
     let mut count = 0;
     if let Some(before) = before {
         count = before.count;
-        let wait = before.due.0.saturating_sub(clock.now().0);
-        let wait = Duration::from_micros(u64::try_from(wait).unwrap_or(0));
-        waiting(&context, clock.sleep_until(clock.elapsed().saturating_add(wait))).await;
+        let (now, elapsed) = context.shared.moment(context.sequence);
+        let due = elapsed.saturating_add(until(now, before.due));
+        let rests = Resting { due: Moment::new(before.due, due), deadline: deadline_moment };
+        resting(&context, rests, clock.sleep_until(due)).await;
     }
     let (blocking, run) = (Arc::new(Lingering::default()), context.shared.run);
     loop {
@@ -121,16 +127,19 @@ async fn tries(context: Arc<EffectContext>, definition: &'static TraceDefinition
             output => return output,
         };
         let wait = wait_before(&policy.retry, count, context.shared.environment.entropy.as_ref());
+        // As it is recorded.
+        let wait = Duration::from_micros(micros(wait));
         let due_elapsed = clock.elapsed().saturating_add(wait);
         if deadline.is_some_and(|deadline| due_elapsed >= deadline) {
             return Err(out_of_time(definition.name, policy.deadline, Some(record)));
         }
         context.shared.environment.metrics.trace_retries.increment(1);
+        let due = Timestamp(clock.now().0.saturating_add_unsigned(micros(wait)));
         let retried = TraceRetried {
             trace: context.sequence,
             tries: count,
             error: record,
-            due: Timestamp(clock.now().0.saturating_add(i64::try_from(wait.as_micros()).unwrap_or(i64::MAX))),
+            due,
             started_at,
             duration_micros: micros(clock.elapsed().saturating_sub(since)),
         };
@@ -147,7 +156,8 @@ async fn tries(context: Arc<EffectContext>, definition: &'static TraceDefinition
             Some(Err(error)) => return lost(&context, error).await,
         };
         durable(&context, end).await;
-        waiting(&context, clock.sleep_until(due_elapsed)).await;
+        let rests = Resting { due: Moment::new(due, due_elapsed), deadline: deadline_moment };
+        resting(&context, rests, clock.sleep_until(due_elapsed)).await;
     }
 }
 
@@ -291,6 +301,12 @@ pub(crate) fn wait_before(retry: &RetryPolicy, tries: u32, entropy: &dyn crate::
 pub(crate) async fn waiting<F: Future>(context: &EffectContext, future: F) -> F::Output {
     let _waiting = Waiting::begin(context);
     future.await
+}
+
+/// As [`waiting`], for a time: the effect could as well be begun again then, as it is between two tries, or has no work at all.
+pub(crate) async fn resting<F: Future>(context: &EffectContext, resting: Resting, future: F) -> F::Output {
+    let _rests = Rests::begin(context, resting);
+    waiting(context, future).await
 }
 
 /// Says that an effect waits, until it is dropped: also with a future that lost a race.

@@ -141,6 +141,12 @@ impl Mailbox {
         self.letters.lock().cancelled
     }
 
+    /// Whether somebody wants something of the run.
+    pub(crate) fn is_called(&self) -> bool {
+        let letters = self.letters.lock();
+        letters.cancelled || letters.stop.is_some() || !letters.signals.is_empty()
+    }
+
     pub(crate) fn stop(&self, stop: Stop) {
         self.post(|letters| letters.stop = letters.stop.max(Some(stop)));
     }

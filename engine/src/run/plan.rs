@@ -19,7 +19,7 @@ use crate::error::{Error, Result, payload_error};
 use crate::event::{Parent, TaskCompleted, TaskOutcome, TaskStarted};
 use crate::execute::unpanicked;
 use crate::id::{CodeHash, RunId, Sequence, Timestamp};
-use crate::index::{self, CacheRecord, IdRecord, RunRecord, RunState, UnfinishedRecord, Used};
+use crate::index::{self, CacheRecord, IdRecord, RunRecord, RunState, Standing, UnfinishedRecord, Used};
 use crate::log::{self, LOG};
 use crate::past::Past;
 use crate::payload::{Payload, PayloadError};
@@ -194,7 +194,7 @@ impl Plan {
             parent: self.parent.map(|parent| parent.run),
             crashes: 0,
             crashed_at: Sequence(0),
-            parked: false,
+            standing: Standing::UnderWay,
         }
     }
 

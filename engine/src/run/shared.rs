@@ -7,7 +7,7 @@
 use std::any::{Any, TypeId};
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::{Wake, Waker};
 use std::time::Duration;
@@ -38,6 +38,7 @@ use super::interpose::Interposer;
 use super::linger::Lingering;
 use super::mailbox::Mailbox;
 use super::plan::Plan;
+use super::rest::Anchor;
 use super::source::{MakeSource, Source};
 use super::wait::SignalWait;
 
@@ -89,6 +90,8 @@ pub(crate) struct RunShared {
     pub(crate) closing: AtomicBool,
     /// If nothing is to be written or started: what the loop is to find out.
     pub(crate) dry: Dry,
+    /// If it goes on after it slept: the wall clock as its waits know it, and where the log ended then.
+    anchor: Option<(Anchor, AtomicU64)>,
 }
 
 /// Guarded by the lock.
@@ -187,6 +190,7 @@ pub(crate) struct Parts {
     pub(crate) store: Arc<dyn Read>,
     pub(crate) dry: Dry,
     pub(crate) span: tracing::Span,
+    pub(crate) anchor: Option<Anchor>,
 }
 
 impl RunShared {
@@ -219,7 +223,19 @@ impl RunShared {
             woke_itself: AtomicBool::new(false),
             closing: AtomicBool::new(false),
             dry: parts.dry,
+            anchor: parts.anchor.map(|anchor| (anchor, AtomicU64::new(u64::MAX))),
         })
+    }
+
+    /// Now, by both clocks, for what an event at this position says: if that was on record before the run slept, the wall
+    /// clock is what it was then.
+    pub(crate) fn moment(&self, at: Sequence) -> (Timestamp, Duration) {
+        let clock = self.environment.clock.as_ref();
+        let elapsed = clock.elapsed();
+        match &self.anchor {
+            Some((anchor, log_end)) if at.0 < log_end.load(Ordering::Relaxed) => (anchor.at(elapsed), elapsed),
+            _ => (clock.now(), elapsed),
+        }
     }
 
     /// Ends the run's loop with this error, unless it already has one.
@@ -256,6 +272,9 @@ impl RunShared {
                     && self.dry != Dry::Replay
                 {
                     let at = reader.position();
+                    if let Some((_, log_end)) = &self.anchor {
+                        log_end.store(at.0, Ordering::Relaxed);
+                    }
                     let epoch = state.appender.epoch();
                     state.appender.continue_with(reader.into_writer(epoch), at);
                     self.mailbox.durable(at.0, Vec::new());

@@ -9,11 +9,14 @@ use std::time::Duration;
 
 use crate::error::ErrorKind;
 use crate::event::ErrorRecord;
+use crate::id::Timestamp;
 use crate::payload::{Payload, PayloadError};
 
 use super::context::EffectContext;
 use super::effect;
+use super::rest::{Moment, Resting};
 use super::shared::{BoxedFuture, Output};
+use super::trace::micros;
 
 /// A wait for a signal.
 #[derive(Clone, Debug)]
@@ -35,7 +38,10 @@ pub(super) fn sleep(context: Arc<EffectContext>, duration: Duration) -> BoxedFut
     Box::pin(async move {
         let clock = Arc::clone(&context.shared.environment.clock);
         let left = effect::left(&context, context.called_at, duration);
-        effect::waiting(&context, clock.sleep_until(clock.elapsed().saturating_add(left))).await;
+        let due = clock.elapsed().saturating_add(left);
+        let ends = Timestamp(context.called_at.0.saturating_add_unsigned(micros(duration)));
+        let resting = Resting { due: Moment::new(ends, due), deadline: None };
+        effect::resting(&context, resting, clock.sleep_until(due)).await;
         unit()
     })
 }

@@ -12,7 +12,7 @@ use relive_engine::error::{Error, ErrorKind, Result};
 use relive_engine::export::{self, EXPORT_VERSION, Imported, Options};
 use relive_engine::handle::RunStatus;
 use relive_engine::id::{Epoch, RunId, Sequence};
-use relive_engine::index::{META, UNFINISHED, UnfinishedRecord};
+use relive_engine::index::{META, Standing, UNFINISHED, UnfinishedRecord};
 use relive_engine::inspect;
 use relive_engine::options;
 use relive_engine::schema::SCHEMA;
@@ -94,7 +94,10 @@ fn what_is_imported_are_the_rows_that_the_engine_wrote() -> Result<()> {
                     codec::open::<UnfinishedRecord>(&key, &original[&(keyspace, key.clone())]).expect("whole");
                 let (is, ..) = codec::open::<UnfinishedRecord>(&key, &value).expect("whole");
                 let last = run.batches.iter().map(|batch| batch.events.len() as u64).sum::<u64>() - 1;
-                assert_eq!(is, UnfinishedRecord { parked: true, crashes: 0, crashed_at: Sequence(last), ..was });
+                assert_eq!(
+                    is,
+                    UnfinishedRecord { standing: Standing::Parked, crashes: 0, crashed_at: Sequence(last), ..was }
+                );
             } else if keyspace == META.name() {
                 assert!([b"epoch".as_slice(), b"closed"].contains(&key.as_slice()), "no secrets were masked: no key");
             } else {
@@ -196,7 +199,10 @@ fn an_import_that_was_cut_off_leaves_whole_runs_and_can_be_repeated() -> Result<
             let view: Arc<dyn Read> = Arc::new(left.clone());
             for stored in inspect::runs(Arc::clone(&view)) {
                 let run = stored?.run;
-                let expected = history::runs().into_iter().find(|known| known.run == run).expect("a run of ours");
+                let expected = history::runs_of(relive_engine::codec::FORMAT_VERSION)
+                    .into_iter()
+                    .find(|known| known.run == run)
+                    .expect("a run of ours");
                 assert_eq!(batches(&view, run)?, expected.batches);
             }
             imported(&file, &left)?;

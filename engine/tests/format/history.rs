@@ -11,13 +11,13 @@ use relive_engine::event::{
     TraceStarted, TraceYielded,
 };
 use relive_engine::id::{CodeHash, Epoch, RunId, Sequence, Timestamp};
-use relive_engine::index::{CacheRecord, IdRecord, RunState, UnfinishedRecord, Used};
+use relive_engine::index::{CacheRecord, IdRecord, RunState, Standing, UnfinishedRecord, Used};
 use relive_engine::payload::PayloadCodec;
 use serde::Serialize;
 
 use crate::recipe::{
-    BUILT_IN_CODE, Log, RETRY_AT, Run, START, TASK_CODE, TRACE_CODE, call, completion, hash, in_codec, none, of, one,
-    payload, run_id, sealed, signal, yielded,
+    BUILT_IN_CODE, END, Log, RETRY_AT, Run, START, TASK_CODE, TRACE_CODE, call, completion, hash, in_codec, none, of,
+    one, payload, run_id, sealed, signal, yielded,
 };
 
 /// How often the store had been opened to write.
@@ -46,6 +46,11 @@ pub(crate) const REDACTION_KEY: [u8; 32] = *b"thirty-two bytes of a random key";
 /// All runs, the oldest first.
 pub(crate) fn runs() -> Vec<Run> {
     vec![completed(), failed(), cancelled(), cached(), attempts(), child(), unfinished(), waiting(), forked()]
+}
+
+/// Those that a fixture of this version holds.
+pub(crate) fn runs_of(version: u8) -> Vec<Run> {
+    runs().into_iter().chain((version >= 2).then(sleeping)).collect()
 }
 
 /// Traces that end in every way, and one that is answered within its step. A second life of the process finished it.
@@ -243,6 +248,28 @@ fn forked() -> Run {
     log.finished(RunState::Completed)
 }
 
+/// It was put to sleep. Since version 2.
+fn sleeping() -> Run {
+    let mut log = Log::new(11, "remind", None);
+    log.batch(3, true, |log| {
+        log.begin(&none(), Cause::New);
+        log.call(call("relive::sleep", &one("micros", 86_400_000_000u64), 7));
+    });
+    log.unfinished()
+}
+
+/// The rows in `unfinished` of a fixture of this version.
+pub(crate) fn unfinished_records_of(version: u8) -> Vec<(RunId, UnfinishedRecord)> {
+    let mut records = unfinished_records();
+    if version >= 2 {
+        let (_, like) = records[1].clone();
+        let standing = Standing::Asleep { since: END, until: Timestamp(START.0 + 86_400_000_007) };
+        let asleep = UnfinishedRecord { task: "remind".to_owned(), retry_at: None, standing, ..like };
+        records.push((run_id(11), asleep));
+    }
+    records
+}
+
 /// The rows in `unfinished`.
 pub(crate) fn unfinished_records() -> Vec<(RunId, UnfinishedRecord)> {
     let record = UnfinishedRecord {
@@ -255,7 +282,7 @@ pub(crate) fn unfinished_records() -> Vec<(RunId, UnfinishedRecord)> {
         parent: Some(run_id(5)),
         crashes: 2,
         crashed_at: Sequence(5),
-        parked: false,
+        standing: Standing::UnderWay,
     };
     let waiting = UnfinishedRecord {
         task: "pay".to_owned(),

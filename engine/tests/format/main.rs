@@ -21,7 +21,7 @@ use relive_engine::event::{Batch, Cause, Event, SignalReceived, TaskOutcome, Tra
 use relive_engine::handle::RunStatus;
 use relive_engine::id::{Epoch, Sequence};
 use relive_engine::index::{
-    CACHE, CACHE_USE, CacheRecord, CacheSize, CacheUse, IDS, INBOX, IdRecord, META, RunState, UNFINISHED,
+    CACHE, CACHE_USE, CacheRecord, CacheSize, CacheUse, IDS, INBOX, IdRecord, META, RunState, Standing, UNFINISHED,
     UnfinishedRecord,
 };
 use relive_engine::inspect;
@@ -52,7 +52,7 @@ fn old_logs_stay_readable() -> Result<()> {
     for version in 1..=FORMAT_VERSION {
         let store: Arc<dyn Read> = Arc::new(store::fixture(version)?);
         let mut newest_first = inspect::runs(Arc::clone(&store));
-        for expected in history::runs().into_iter().rev() {
+        for expected in history::runs_of(version).into_iter().rev() {
             let run = expected.run;
             let stored = newest_first.next().expect("each run is listed")?;
             assert_eq!((stored.run, &stored.record), (run, &expected.record));
@@ -82,7 +82,7 @@ fn old_indexes_stay_readable() -> Result<()> {
     }
     for version in 1..=FORMAT_VERSION {
         let store = store::fixture(version)?;
-        for (run, record) in history::unfinished_records() {
+        for (run, record) in history::unfinished_records_of(version) {
             assert_eq!(read::<UnfinishedRecord>(&store, UNFINISHED, run.as_bytes()), record);
         }
         for (run, number, signal) in history::inbox() {
@@ -120,7 +120,7 @@ async fn an_old_store_opens_and_its_runs_stand_as_they_did() -> Result<()> {
         let store = Arc::new(store::fixture(version)?);
         let engine = Engine::open(store, Registry::default(), Options::default()).await?;
         assert_eq!(engine.epoch(), Epoch(history::EPOCH.0 + 1));
-        for expected in history::runs() {
+        for expected in history::runs_of(version) {
             let status = engine.status(expected.run)?;
             match expected.record.state {
                 RunState::Completed => assert_eq!(status, RunStatus::Completed),
@@ -221,6 +221,18 @@ fn a_number_that_names_no_variant_is_refused() {
         let record = codec::seal(b"key", Chain::default(), &(number as u32)).expect("it is small").0;
         assert_eq!(codec::open::<TraceForm>(b"key", &record).expect("it is known").0, form);
     }
+}
+
+#[test]
+fn where_a_run_stands_was_a_bool_in_version_1() {
+    for (was_parked, standing) in [(false, Standing::UnderWay), (true, Standing::Parked)] {
+        let record = codec::seal(b"key", Chain::default(), &was_parked).expect("it is small").0;
+        assert_eq!(codec::open::<Standing>(b"key", &record).expect("it is read").0, standing);
+        let today = codec::seal(b"key", Chain::default(), &standing).expect("it is small").0;
+        assert_eq!(today, record);
+    }
+    let unknown = codec::seal(b"key", Chain::default(), &3u32).expect("it is small").0;
+    assert!(codec::open::<Standing>(b"key", &unknown).is_err());
 }
 
 #[test]

@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use relive_engine::codec::{self, Chain};
+use relive_engine::codec::{self, Chain, FORMAT_VERSION};
 use relive_engine::error::{Error, Result};
 use relive_engine::event::Batch;
 use relive_engine::id::{Epoch, RunId};
@@ -40,14 +40,14 @@ pub(crate) fn fixture(version: u8) -> Result<MemoryStore> {
 /// The store that today's program writes.
 pub(crate) fn written() -> Result<MemoryStore> {
     let store = MemoryStore::new();
-    for run in history::runs() {
+    for run in history::runs_of(FORMAT_VERSION) {
         append(&store, run.run, &run.batches)?;
         put(&store, RUNS, run.run.as_bytes(), &run.record);
         for (name, value) in &run.record.tags {
             put_bytes(&store, TAGS, &tag_key(name, value, run.run), Vec::new());
         }
     }
-    for (run, record) in history::unfinished_records() {
+    for (run, record) in history::unfinished_records_of(FORMAT_VERSION) {
         put(&store, UNFINISHED, run.as_bytes(), &record);
     }
     for (run, number, signal) in history::inbox() {

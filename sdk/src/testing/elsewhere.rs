@@ -110,7 +110,11 @@ async fn replay_one(kept: &Kept, set_ups: &[SetUp]) -> Result<(), Error> {
     let manner = Manner { directed: true, ..Manner::default() };
     let stage = Stage::new(&Arc::default(), &Arc::default(), manner, &clock, &Moments::default());
     let recorder = Recorder::after(&kept.written, &clock, &stage, None);
-    let builder = Engine::builder().strict(true).crashes_max(u32::MAX).shutdown_grace(Duration::ZERO);
+    let builder = Engine::builder()
+        .strict(true)
+        .sleep_out_after(Duration::MAX)
+        .crashes_max(u32::MAX)
+        .shutdown_grace(Duration::ZERO);
     let builder = set_ups.iter().fold(builder, |builder, set_up| set_up(builder)).clock(clock);
     let engine = builder.tested(Arc::new(stage), None).open_store(recorder as Arc<dyn Store>).await?;
     let replayed = engine.replay(kept.run).await;

@@ -155,7 +155,7 @@ impl TestEngine {
 
     /// Sets one up.
     pub fn builder() -> TestEngineBuilder {
-        let builder = Engine::builder().strict(true).shutdown_grace(Duration::ZERO);
+        let builder = Engine::builder().strict(true).sleep_out_after(Duration::MAX).shutdown_grace(Duration::ZERO);
         TestEngineBuilder { stubs: Stubs::default(), builder, store: MemoryStore::new(), seed: 0 }
     }
 

@@ -161,7 +161,11 @@ impl World<'_> {
     async fn open(&self, clock: &VirtualClock, stage: &Stage, recorder: &Arc<Recorder>) -> Result<Engine, Error> {
         // Lives that begin alike draw the same ids; those behind an interruption draw others than were drawn before it.
         let mut state = self.seed ^ (recorder.write_count() as u64) << 32;
-        let builder = Engine::builder().strict(true).crashes_max(u32::MAX).shutdown_grace(Duration::ZERO);
+        let builder = Engine::builder()
+            .strict(true)
+            .sleep_out_after(Duration::MAX)
+            .crashes_max(u32::MAX)
+            .shutdown_grace(Duration::ZERO);
         let builder = self.set_ups.iter().fold(builder, |builder, set_up| set_up(builder));
         let builder = builder.clock(clock.clone()).entropy(SeededEntropy::new(entropy::next(&mut state)));
         let told = Arc::clone(recorder);

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -28,6 +29,9 @@ pub(crate) struct Director(Arc<Shared>);
 struct Shared {
     /// `None`: free.
     seed: Option<u64>,
+    /// Whether time passes while somebody sleeps: microseconds since its life began.
+    moves: bool,
+    elapsed: AtomicU64,
     state: Mutex<State>,
 }
 
@@ -57,11 +61,24 @@ struct State {
 
 impl Director {
     pub(crate) fn scheduled(seed: u64) -> Self {
-        Self(Arc::new(Shared { seed: Some(seed), state: Mutex::default() }))
+        Self::new(Some(seed), false)
     }
 
     pub(crate) fn free() -> Self {
-        Self(Arc::new(Shared { seed: None, state: Mutex::default() }))
+        Self::new(None, false)
+    }
+
+    /// Free, with a clock that goes on to the moment at which a sleep ends: so runs can be put to sleep.
+    pub(crate) fn resting() -> Self {
+        Self::new(None, true)
+    }
+
+    fn new(seed: Option<u64>, moves: bool) -> Self {
+        Self(Arc::new(Shared { seed, moves, elapsed: AtomicU64::new(0), state: Mutex::default() }))
+    }
+
+    pub(crate) fn rests(&self) -> bool {
+        self.0.moves
     }
 
     pub(crate) fn is_scheduled(&self) -> bool {
@@ -213,19 +230,25 @@ fn key_of(run: RunId, started: &TraceStarted) -> String {
 
 impl Clock for Director {
     fn now(&self) -> Timestamp {
-        Timestamp(1_700_000_000_000_000)
+        Timestamp(1_700_000_000_000_000_i64.saturating_add_unsigned(self.0.elapsed.load(Ordering::Relaxed)))
     }
 
     fn elapsed(&self) -> Duration {
-        Duration::ZERO
+        Duration::from_micros(self.0.elapsed.load(Ordering::Relaxed))
     }
 
     /// Time is an effect like others. A wait between two tries is over at once.
     fn sleep_until(&self, due: Duration) -> Pin<Box<dyn Future<Output = ()> + Send>> {
         let director = self.clone();
         Box::pin(async move {
+            let passes = || {
+                if director.0.moves {
+                    let due = u64::try_from(due.as_micros()).unwrap_or(u64::MAX);
+                    director.0.elapsed.fetch_max(due, Ordering::Relaxed);
+                }
+            };
             if due < Duration::from_millis(10) {
-                return;
+                return passes();
             }
             let number = {
                 let mut state = director.0.state.lock();
@@ -234,6 +257,7 @@ impl Clock for Director {
             };
             let unique = if director.is_scheduled() { 0 } else { number };
             director.effect(format!("sleep {due:?}"), unique.to_string()).await;
+            passes();
         })
     }
 }

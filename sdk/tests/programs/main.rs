@@ -33,6 +33,8 @@ pub(crate) fn runtime() -> tokio::runtime::Runtime {
 async fn open(store: &Arc<Recorder>, director: &Director) -> Engine {
     // Every cut is a death that no run is to blame for: none is parked for it.
     let builder = Engine::builder().provide(director.clone()).clock(director.clone()).crashes_max(u32::MAX);
+    // Where time stands still, nobody who sleeps would be due.
+    let builder = builder.sleep_out_after(if director.rests() { Duration::ZERO } else { Duration::MAX });
     let engine = builder.open_store(Arc::clone(store) as _).await.unwrap();
     director.set_engine(Some(engine.clone()));
     engine
@@ -117,8 +119,9 @@ async fn interruptions_leave_no_mark(node: &Node, seed: u64, cuts: &[prop::sampl
 }
 
 /// Effects end when they like and with what they like: what is logged decides, and what follows it may differ.
-async fn the_log_decides(node: &Node, cuts: &[prop::sample::Index]) {
-    let director = Director::free();
+async fn the_log_decides(node: &Node, cuts: &[prop::sample::Index], director: fn() -> Director) {
+    let new_director = director;
+    let director = new_director();
     let (run, mut outcome, store) = undisturbed(node, &director).await;
     replayed(run, &store, &director, &outcome).await;
     let mut writes = store.writes();
@@ -131,7 +134,7 @@ async fn the_log_decides(node: &Node, cuts: &[prop::sample::Index]) {
         let left = Arc::new(Recorder::cut(&writes[..position], director.clone()));
         if kept < logged.len() {
             let before = succeeded(&left.writes());
-            let director = Director::free();
+            let director = new_director();
             let left = Arc::new(Recorder::cut(&writes[..position], director.clone()));
             outcome = resumed(run, &left, &director).await;
             let again: Vec<_> = director.begun().into_keys().filter(|key| before.contains(key)).collect();
@@ -186,17 +189,31 @@ fn an_interrupted_program_that_chooses_by_chance_ends_with_the_same_result_and_t
 
 #[test]
 fn what_is_logged_decides_whatever_effects_do() {
-    check(1_000, (programs(Family::Ordered), cuts(3)), async |(node, cuts)| the_log_decides(node, cuts).await);
+    check(1_000, (programs(Family::Ordered), cuts(3)), async |(node, cuts)| {
+        the_log_decides(node, cuts, Director::free).await
+    });
 }
 
 #[test]
 fn what_is_logged_decides_whatever_effects_and_chance_do() {
-    check(1_000, (programs(Family::ByChance), cuts(3)), async |(node, cuts)| the_log_decides(node, cuts).await);
+    check(1_000, (programs(Family::ByChance), cuts(3)), async |(node, cuts)| {
+        the_log_decides(node, cuts, Director::free).await
+    });
 }
 
 #[test]
 fn what_is_logged_decides_whatever_streams_signals_and_time_do() {
-    check(1_000, (programs(Family::Free), cuts(3)), async |(node, cuts)| the_log_decides(node, cuts).await);
+    check(1_000, (programs(Family::Free), cuts(3)), async |(node, cuts)| {
+        the_log_decides(node, cuts, Director::free).await
+    });
+}
+
+/// Whatever only waits leaves memory, and is rebuilt from its log.
+#[test]
+fn what_is_logged_decides_however_often_runs_are_put_to_sleep() {
+    check(1_000, (programs(Family::Free), cuts(3)), async |(node, cuts)| {
+        the_log_decides(node, cuts, Director::resting).await;
+    });
 }
 
 /// Cancelled after any write: the log resumes, and what had succeeded is not run again.

@@ -101,17 +101,37 @@ pub(crate) fn only_run(engine: &Engine) -> RunId {
 
 /// A store in memory on which nothing has happened yet, and what goes with it.
 pub(crate) async fn first_life() -> (MemoryStore, Life) {
+    life_with(|builder| builder).await
+}
+
+/// The same, for a test that looks at each wait by itself: runs stay in memory while they wait.
+pub(crate) async fn watched_life() -> (MemoryStore, Life) {
+    life_with(|builder| builder.sleep_out_after(Duration::MAX)).await
+}
+
+/// The same, set up otherwise.
+pub(crate) async fn life_with(settings: impl Fn(Builder) -> Builder) -> (MemoryStore, Life) {
     let (store, probe, clock) = (MemoryStore::new(), Probe::default(), ManualClock::default());
-    let engine = open_with(&store, builder(&probe).clock(clock.clone())).await;
+    let engine = open_with(&store, settings(builder(&probe).clock(clock.clone()))).await;
     (store, Life { engine, probe, clock })
 }
 
 impl Life {
     /// The next life on what is stored now, so much later: this one has crashed. The probe is a new one.
     pub(crate) fn crash(&self, store: &MemoryStore, later: Duration) -> impl Future<Output = (MemoryStore, Self)> {
+        self.crash_into(store, later, |builder| builder)
+    }
+
+    /// The same, set up otherwise.
+    pub(crate) fn crash_into(
+        &self,
+        store: &MemoryStore,
+        later: Duration,
+        settings: impl Fn(Builder) -> Builder,
+    ) -> impl Future<Output = (MemoryStore, Self)> {
         let (store, probe, clock) = (store.copy(), Probe::default(), self.clock.next_life(later));
         async move {
-            let engine = open_with(&store, builder(&probe).clock(clock.clone())).await;
+            let engine = open_with(&store, settings(builder(&probe).clock(clock.clone()))).await;
             (store, Self { engine, probe, clock })
         }
     }

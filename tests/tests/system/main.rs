@@ -48,6 +48,7 @@ mod retained;
 mod retries;
 mod signals;
 mod sleep;
+mod sleepers;
 mod sources;
 mod streams;
 mod streams_among_others;

@@ -200,7 +200,9 @@ pub(crate) async fn tries() -> relive::Result<()> {
 async fn every_try_has_a_span_and_says_how_it_ended() {
     let (seen, clock) = (Seen::default(), ManualClock::default());
     let _subscriber = tracing::dispatcher::set_default(&seen.subscriber());
-    let engine = open_with(&MemoryStore::new(), builder(&Probe::default()).clock(clock.clone())).await;
+    // In memory: a run that sleeps between its tries has spans of its own each time it goes on.
+    let watched = builder(&Probe::default()).clock(clock.clone()).sleep_out_after(std::time::Duration::MAX);
+    let engine = open_with(&MemoryStore::new(), watched).await;
     let _flowing = clock.flow();
     guard(engine.run(tries())).await.expect_err("it fails");
     let tries = seen.all("relive.try");

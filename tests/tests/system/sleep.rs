@@ -7,7 +7,7 @@ use futures::future::{join_all, poll_fn};
 use futures::stream::{FuturesUnordered, StreamExt};
 use relive::{Error, RunId, TaskOutcome, TraceOutcome, task, trace};
 
-use super::crashes::{Life, cut_at_every_commit, first_life, only_run};
+use super::crashes::{Life, cut_at_every_commit, first_life, only_run, watched_life};
 use super::retries::{completed, seconds};
 use super::support::{Probe, builder, event_names, guard, open_with};
 
@@ -165,7 +165,7 @@ async fn a_sleep_of_no_length_ends_at_once_and_one_of_any_length_can_be_slept() 
 
 #[tokio::test]
 async fn many_sleep_at_once_and_wake_in_the_order_of_their_lengths() {
-    let (store, life) = first_life().await;
+    let (store, life) = watched_life().await;
     let lengths: Vec<u64> = (0..300).map(|index| 1 + (index * 7919) % 300).collect();
     let handle = life.engine.start(many(lengths.clone())).await.expect("starts");
     let run = handle.id();
@@ -200,7 +200,7 @@ async fn sleeps_end_in_their_order_wherever_the_process_ends() {
 
 #[tokio::test]
 async fn what_ended_while_the_process_was_down_ends_in_its_order() {
-    let (store, life) = first_life().await;
+    let (store, life) = watched_life().await;
     let run = life.engine.start(many(vec![9, 2, 7, 1])).await.expect("starts").id();
     life.clock.sleepers(4).await;
     let (_, next) = life.crash(&store, seconds(100)).await;

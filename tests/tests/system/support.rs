@@ -109,9 +109,12 @@ impl Drop for Leaves {
     }
 }
 
-/// An engine's setting with this probe.
+/// An engine's setting with this probe. Runs stay in memory while they wait, so that a test sees each of their waits; with
+/// `RELIVE_SLEEP_OUT=1`, all that can be put to sleep is.
 pub(crate) fn builder(probe: &Probe) -> Builder {
-    Engine::builder().provide(probe.clone())
+    let sleeps_out = std::env::var_os("RELIVE_SLEEP_OUT").is_some();
+    let sleep_out_after = if sleeps_out { Duration::ZERO } else { Duration::MAX };
+    Engine::builder().provide(probe.clone()).sleep_out_after(sleep_out_after)
 }
 
 /// An engine over a store in memory.

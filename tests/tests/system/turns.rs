@@ -89,7 +89,10 @@ async fn sleeps(_number: usize) -> relive::Result<usize> {
 
 #[tokio::test]
 async fn many_runs_that_wait_share_one_turn() {
-    let (engine, _probe, clock) = open_narrow().await;
+    let (probe, clock) = (Probe::default(), ManualClock::default());
+    // In memory, where each has a wait of its own.
+    let watched = builder(&probe).clock(clock.clone()).runs_max(1).sleep_out_after(std::time::Duration::MAX);
+    let engine = open_with(&MemoryStore::new(), watched).await;
     let mut handles = Vec::new();
     for number in 0..20 {
         handles.push(engine.start(sleeps(number)).await.expect("starts"));

@@ -12,18 +12,20 @@ use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
+use std::time::Duration;
 
 use relive_storage::Operation;
 use relive_storage::planted::{Planted, planted};
 
 use crate::error::{Error, ErrorKind, Result, storage_error};
 use crate::event::{ErrorRecord, Event, TaskOutcome, TraceOutcome};
-use crate::id::Sequence;
+use crate::id::{Sequence, Timestamp};
 use crate::index;
 use crate::replay::TraceIndex;
 
 use super::super::mailbox::{Letter, Received, Stop};
 use super::super::poll::{Polled, Progress, Why, bury, poll_body, poll_effect};
+use super::super::rest::{self, Moment};
 use super::super::shared::{RunState, Work};
 use super::super::wait;
 use super::{AHEAD_BYTES_MAX, Drive, Imposed, closed, release, until};
@@ -35,6 +37,8 @@ const ROUNDS_MAX: u32 = 64;
 pub(super) enum Waited {
     /// Something was handed over to the body.
     Delivered,
+    /// It has nothing to do until then, and need not be in memory.
+    Rests(rest::Rest),
     /// The attempt ends, from outside its body.
     Ended(Box<Imposed>),
 }
@@ -71,6 +75,7 @@ struct Rest {
 /// When the attempt has taken too long.
 pub(super) struct Alarm {
     future: Pin<Box<dyn Future<Output = ()> + Send>>,
+    due: Moment,
     /// Whether another attempt may follow.
     retries: bool,
 }
@@ -113,18 +118,18 @@ impl Drive {
         };
         let plan = &state.appender.plan;
         let clock = &self.shared.environment.clock;
-        let at = |started: crate::id::Timestamp, span: Option<std::time::Duration>| {
-            let due = crate::id::Timestamp(started.0.saturating_add(i64::try_from(span?.as_micros()).ok()?));
+        let at = |started: Timestamp, span: Option<Duration>| {
+            let due = Timestamp(started.0.saturating_add(i64::try_from(span?.as_micros()).ok()?));
             let (now, elapsed) = plan.made_at;
-            Some(elapsed.saturating_add(until(now, due)))
+            Some((elapsed.saturating_add(until(now, due)), due))
         };
         let attempt_end = at(plan.attempt_started_at, plan.definition.policy.timeout).map(|due| (due, true));
         let run_end = at(plan.series_started_at, plan.definition.policy.deadline).map(|due| (due, false));
-        self.alarm = attempt_end
-            .into_iter()
-            .chain(run_end)
-            .min()
-            .map(|(due, retries)| Alarm { future: clock.sleep_until(due), retries });
+        self.alarm = attempt_end.into_iter().chain(run_end).min().map(|((due, wall), retries)| Alarm {
+            future: clock.sleep_until(due),
+            due: Moment::new(wall, due),
+            retries,
+        });
         state.signals_seen = letters.iter().map(|letter| letter.key.clone()).collect();
         drop(guard);
         self.signalled(letters, true)
@@ -211,6 +216,11 @@ impl Drive {
                     continue;
                 }
                 if self.waiting.is_empty() && rest.is_durable {
+                    if stop.is_none()
+                        && let Some(rest) = self.rests_until()
+                    {
+                        return Poll::Ready(Ok(Waited::Rests(rest)));
+                    }
                     self.turn.give_back();
                 }
             }
@@ -376,6 +386,23 @@ impl Drive {
             return Poll::Ready(Ok(Waited::failed(why, false)));
         }
         Poll::Pending
+    }
+
+    /// Until when the run has nothing to do, if it need not be in memory until then: all that it has is on record, and what
+    /// it waits for are times.
+    fn rests_until(&self) -> Option<rest::Rest> {
+        let environment = &self.shared.environment;
+        let has_more = !self.released.is_empty() || !self.cursors.is_empty() || !self.ready.is_empty();
+        if has_more || environment.lingering.is_any(self.shared.run) {
+            return None;
+        }
+        let (elapsed, alarm) = (environment.clock.elapsed(), self.alarm.as_ref().map(|alarm| alarm.due));
+        let state = self.shared.state.lock();
+        if !state.released.is_empty() || state.replay.holds_iterators() {
+            return None;
+        }
+        let threshold = rest::threshold(self.settings.sleep_out_after, state.appender.end())?;
+        rest::rest(&rest::waits(&state, elapsed, threshold)?, alarm, elapsed, threshold)
     }
 
     /// Says whether it could be polled.
