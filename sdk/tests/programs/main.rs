@@ -190,21 +190,21 @@ fn an_interrupted_program_that_chooses_by_chance_ends_with_the_same_result_and_t
 #[test]
 fn what_is_logged_decides_whatever_effects_do() {
     check(1_000, (programs(Family::Ordered), cuts(3)), async |(node, cuts)| {
-        the_log_decides(node, cuts, Director::free).await
+        the_log_decides(node, cuts, Director::free).await;
     });
 }
 
 #[test]
 fn what_is_logged_decides_whatever_effects_and_chance_do() {
     check(1_000, (programs(Family::ByChance), cuts(3)), async |(node, cuts)| {
-        the_log_decides(node, cuts, Director::free).await
+        the_log_decides(node, cuts, Director::free).await;
     });
 }
 
 #[test]
 fn what_is_logged_decides_whatever_streams_signals_and_time_do() {
     check(1_000, (programs(Family::Free), cuts(3)), async |(node, cuts)| {
-        the_log_decides(node, cuts, Director::free).await
+        the_log_decides(node, cuts, Director::free).await;
     });
 }
 
