@@ -124,6 +124,7 @@ fn a_test_that_replays_a_run_is_written_as_the_one_that_is_compiled_in_the_tests
     assert!(told.contains("exported.rs: a test that replays it"), "{told}");
     if std::env::var_os("RELIVE_WRITE_FIXTURE").is_some() {
         fs::copy(&test, tests.join("exported.rs")).unwrap();
+        fs::copy(package.join("tests/exported.relive"), tests.join("exported.relive")).unwrap();
     }
     assert_eq!(fs::read_to_string(&test).unwrap(), fs::read_to_string(tests.join("exported.rs")).unwrap());
     assert_eq!(
