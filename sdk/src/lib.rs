@@ -5,7 +5,7 @@
 //! crash the engine runs the task's body again against its log: every completed trace returns its recorded result at
 //! once, and execution goes on at the first unfinished one. A second call with the same input is answered from a cache.
 //!
-//! ```
+//! ```standalone_crate
 //! use relive::{Engine, task, trace};
 //!
 //! #[trace]

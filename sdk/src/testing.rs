@@ -5,7 +5,7 @@
 //! finds it tells as a story of the smallest case. [`TestEngine`] is for tests of what a task does: stubs, virtual time,
 //! what was called. `docs/testing.md` is the guide.
 //!
-//! ```
+//! ```standalone_crate
 //! # // A doctest is no test by itself: this is what stands in a `#[test]`.
 //! use relive::testing::{any, determinism};
 //! use relive::{task, trace};
