@@ -30,16 +30,14 @@ pub fn kills(options: &CallOptions, mut progress: impl FnMut(&CallReport)) -> re
     let mut report = CallReport { part: "calls", ..CallReport::default() };
     let sites = recorded(options, None)?;
     let fresh = cases(&sites, options.every);
-    // In the middle of what the log's file is given.
-    let middle = fresh.iter().filter(|(site, _)| is_log_sync(site)).map(|(site, _)| site.clone()).next();
     for (site, when) in &fresh {
         one(options, &mut report, None, site, *when)?;
         progress(&report);
     }
-    let (site, count) = middle
-        .and_then(|site| sites.iter().find(|(other, _)| **other == site).map(|(site, count)| (site.clone(), *count)))
-        .ok_or_else(|| Error::msg("no life has synced a log"))?;
-    let half = half_done(options, &site, count / 2)?;
+    // In the middle of what the log's file is given.
+    let middle = sites.iter().find(|(site, _)| is_log_sync(site));
+    let (site, count) = middle.ok_or_else(|| Error::msg("no life has synced a log"))?;
+    let half = half_done(options, site, count.div_ceil(2))?;
     for (site, when) in cases(&recorded(options, Some(&half))?, options.every) {
         one(options, &mut report, Some(&half), &site, when)?;
         progress(&report);
