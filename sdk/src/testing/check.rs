@@ -117,7 +117,7 @@ pub(crate) fn check(lived: &Lived, reference: Option<&Lived>, world: &World<'_>)
         let what = vec![format!("before the replay   {before}"), format!("after the replay    {after}")];
         return Some(Finding { check: Check::Effect, what });
     }
-    if lived.log.has_interrupted {
+    if lived.log.is_by_itself() || reference.is_some_and(|reference| reference.log.has_child_beside) {
         // Compared with itself alone: it was replayed.
         return None;
     }

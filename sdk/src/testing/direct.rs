@@ -202,7 +202,8 @@ impl<'a> Director<'a> {
         if let Order::Late(late) = self.order
             && held.contains(late)
             && self.late_count < LATE_MAX
-            && (held.len() > 1 || sleeper.is_some() || !self.signals.is_empty())
+            // Equal calls of two children have one scope.
+            && (held.iter().any(|scope| scope != late) || sleeper.is_some() || !self.signals.is_empty())
         {
             held.retain(|scope| scope != late);
             self.late_count += u32::from(held.is_empty());

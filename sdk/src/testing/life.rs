@@ -145,7 +145,7 @@ impl World<'_> {
         if let Some(run) = lived.run {
             lived.log = log_of(&recorder, run);
             // What was interrupted is compared with what was not, and that was replayed.
-            if lived.error.is_none() && (left.is_none() || lived.log.has_interrupted) {
+            if lived.error.is_none() && (left.is_none() || lived.log.is_by_itself()) {
                 self.replay(&engine, run, &mut lived).await;
             }
         }

@@ -79,6 +79,11 @@ pub(crate) struct Log {
     pub(crate) ended: Option<Ended>,
     /// A trace that is `at_most_once` was not begun again: what came of it is another thing than it would have been.
     pub(crate) has_interrupted: bool,
+    /// A child was under way beside something else: which of them ended first is not the kit's to say, as a child is a run
+    /// of its own, which goes on by itself after an interruption.
+    pub(crate) has_child_beside: bool,
+    /// The calls that are under way, and whether each is a child.
+    open: BTreeMap<Sequence, bool>,
 }
 
 impl Log {
@@ -113,15 +118,21 @@ impl Log {
                     if started.attempt == 1 { String::new() } else { format!(", attempt {}", started.attempt) };
                 self.steps.push(step(format!("{} starts{attempt}", call(&started.task, &started.input))));
                 self.ended = None;
+                self.open.clear();
             }
             Event::TraceStarted(started) if started.within.is_none() => {
                 let shown = call(&started.name, &started.input);
                 let nth = if started.occurrence == 0 { String::new() } else { format!(" #{}", started.occurrence + 1) };
                 calls.insert(at, (format!("{shown}{nth}"), started.form.is_inline()));
+                if !started.form.is_inline() {
+                    self.open.insert(at, started.child.is_some());
+                    self.has_child_beside |= self.open.len() > 1 && self.open.values().any(|is_child| *is_child);
+                }
                 self.did(format!("calls {shown}{nth}"));
             }
             Event::TraceCompleted(completed) => {
                 let Some((shown, is_inline)) = calls.get(&completed.trace) else { return };
+                self.open.remove(&completed.trace);
                 let told = match &completed.outcome {
                     TraceOutcome::Ok(payload) => format!("{shown} = {}", value_of(payload).excerpt(EXCERPT)),
                     TraceOutcome::Err(record) => {
@@ -159,6 +170,11 @@ impl Log {
         if let Some(step) = self.steps.last_mut() {
             step.did.push(what);
         }
+    }
+
+    /// Whether another life may rightly do other things: then each is compared with itself alone, by its replay.
+    pub(crate) fn is_by_itself(&self) -> bool {
+        self.has_interrupted || self.has_child_beside
     }
 
     /// The first step in which two logs differ.

@@ -316,3 +316,25 @@ async fn in_time(number: u8) -> Result<u64> {
 fn attempts_with_a_time_limit_pass() {
     determinism(in_time).inputs(any::<u8>()).failing(flaky, 0.6).cases(CASES / 2).check();
 }
+
+#[trace(retries = 3)]
+async fn halve(number: u32) -> Result<u32> {
+    Ok(number / 2)
+}
+
+#[task]
+async fn half(number: u32) -> Result<u32> {
+    halve(number / 2).await
+}
+
+/// Both children make the same call if the number is even.
+#[task]
+async fn two_halves(number: u32) -> Result<u32> {
+    let (a, b) = futures::join!(half(number), half(number.wrapping_add(1)));
+    Ok(a?.wrapping_add(b?))
+}
+
+#[test]
+fn children_at_once_may_end_in_any_order() {
+    determinism(two_halves).inputs(any::<u32>()).failing(halve, 0.3).cases(30).check();
+}
