@@ -120,55 +120,39 @@ pub trait TraceFunction<Marker> {
 /// What a call of a `#[trace]` function returns, and what a stub returns for it.
 pub trait Returned {
     /// What a stub returns: the result, or the results that are its items.
-    type Stubbed;
-
-    #[doc(hidden)]
-    fn stub(
-        name: &'static str,
-        found: impl Fn(&Payload) -> Result<Self::Stubbed, PayloadError> + Send + Sync + 'static,
-    ) -> Stub;
+    type Stubbed: Stubbed;
 }
 
 impl<T: Serialize + DeserializeOwned + 'static, E: 'static> Returned for Trace<T, E> {
     type Stubbed = Result<T, E>;
-
-    fn stub(
-        name: &'static str,
-        found: impl Fn(&Payload) -> Result<Self::Stubbed, PayloadError> + Send + Sync + 'static,
-    ) -> Stub {
-        Stub::one(name, found)
-    }
 }
 
 impl<T: Serialize + DeserializeOwned + 'static, E: 'static> Returned for Result<T, E> {
-    type Stubbed = Result<T, E>;
-
-    fn stub(
-        name: &'static str,
-        found: impl Fn(&Payload) -> Result<Self::Stubbed, PayloadError> + Send + Sync + 'static,
-    ) -> Stub {
-        Stub::one(name, found)
-    }
+    type Stubbed = Self;
 }
 
 impl<T: Serialize + DeserializeOwned + 'static, E: 'static> Returned for TraceStream<T, E> {
     type Stubbed = Vec<Result<T, E>>;
-
-    fn stub(
-        name: &'static str,
-        found: impl Fn(&Payload) -> Result<Self::Stubbed, PayloadError> + Send + Sync + 'static,
-    ) -> Stub {
-        Stub::many(name, found)
-    }
 }
 
 impl<T: Serialize + DeserializeOwned + 'static, E: 'static> Returned for TraceIterator<T, E> {
     type Stubbed = Vec<Result<T, E>>;
+}
 
-    fn stub(
-        name: &'static str,
-        found: impl Fn(&Payload) -> Result<Self::Stubbed, PayloadError> + Send + Sync + 'static,
-    ) -> Stub {
+/// What a stub returns.
+pub trait Stubbed: Sized {
+    #[doc(hidden)]
+    fn stub(name: &str, found: impl Fn(&Payload) -> Result<Self, PayloadError> + Send + Sync + 'static) -> Stub;
+}
+
+impl<T: Serialize + DeserializeOwned + 'static, E: 'static> Stubbed for Result<T, E> {
+    fn stub(name: &str, found: impl Fn(&Payload) -> Result<Self, PayloadError> + Send + Sync + 'static) -> Stub {
+        Stub::one(name, found)
+    }
+}
+
+impl<T: Serialize + DeserializeOwned + 'static, E: 'static> Stubbed for Vec<Result<T, E>> {
+    fn stub(name: &str, found: impl Fn(&Payload) -> Result<Self, PayloadError> + Send + Sync + 'static) -> Stub {
         Stub::many(name, found)
     }
 }
@@ -312,5 +296,5 @@ where
     M: 'static,
 {
     let stub = Arc::new(stub);
-    F::Returned::stub(Tested::of::<F>().name, move |arguments| Ok(stub(F::input(arguments)?)))
+    <F::Returned as Returned>::Stubbed::stub(Tested::of::<F>().name, move |arguments| Ok(stub(F::input(arguments)?)))
 }
