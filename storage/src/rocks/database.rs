@@ -12,6 +12,7 @@ use rocksdb::{
     DBCompressionType, DBRecoveryMode, LogLevel, Options, ReadOptions, SliceTransform, WriteBatch, WriteOptions,
 };
 
+use super::sorted::Sorted;
 use crate::directory::access;
 use crate::{
     Durability, Error, ErrorKind, KeyRange, Keyspace, KeyspaceOptions, Operation, Order, Page, PageLimit, Row, Usage,
@@ -31,6 +32,9 @@ const WAL_BYTES_MAX: u64 = 64 << 20;
 const CACHE_BYTES: usize = 64 << 20;
 /// Of a memtable's size, for the filter on its keys.
 const MEMTABLE_BLOOM_RATIO: f64 = 0.02;
+/// Has a memtable look for a key's place near the last one written, and only then from its top. The option takes a prefix,
+/// and remembers a place for each: this prefix is empty, so one place for all keys.
+const NEARBY: &str = "memtable_insert_with_hint_prefix_extractor=fixed:0";
 /// All memtables together. Several keyspaces may be busy at once; this caps their sum.
 const MEMTABLES_BYTES_MAX: usize = 128 << 20;
 
@@ -140,33 +144,24 @@ impl Database {
     /// Writes everything or nothing.
     pub(super) fn write<'a>(
         &self,
-        operations: impl Iterator<Item = &'a Operation> + Clone,
+        operations: impl Iterator<Item = &'a Operation>,
         durability: Durability,
     ) -> Result<(), Error> {
+        let sorted = Sorted::of(operations);
         // At its size from the start: a batch of a thousand records is not copied again and again while it grows.
-        let bytes: usize = operations.clone().map(batch_bytes).sum();
-        let mut batch = WriteBatch::with_capacity_bytes(BATCH_HEADER_BYTES + bytes);
-        // Asked for once each, as RocksDB's bindings look them up by name.
-        let mut families: Vec<(Keyspace, &ColumnFamily)> = Vec::with_capacity(8);
-        for operation in operations {
-            let keyspace = match operation {
-                Operation::Put { keyspace, .. }
-                | Operation::Delete { keyspace, .. }
-                | Operation::DeleteRange { keyspace, .. } => *keyspace,
-            };
-            let family = match families.iter().find(|(known, _)| *known == keyspace) {
-                Some((_, family)) => *family,
-                None => {
-                    let family = self.family(keyspace);
-                    families.push((keyspace, family));
-                    family
+        let mut batch = WriteBatch::with_capacity_bytes(sorted.bytes());
+        for (keyspace, operations) in sorted.keyspaces() {
+            // Once each, as RocksDB's bindings look it up by name.
+            let family = self.family(keyspace);
+            for operation in operations {
+                match operation {
+                    Operation::Put { key, value, .. } => batch.put_cf(family, key, value),
+                    Operation::Delete { key, .. } => batch.delete_cf(family, key),
+                    Operation::DeleteRange { start, end, .. } if start < end => {
+                        batch.delete_range_cf(family, start, end);
+                    }
+                    Operation::DeleteRange { .. } => {}
                 }
-            };
-            match operation {
-                Operation::Put { key, value, .. } => batch.put_cf(family, key, value),
-                Operation::Delete { key, .. } => batch.delete_cf(family, key),
-                Operation::DeleteRange { start, end, .. } if start < end => batch.delete_range_cf(family, start, end),
-                Operation::DeleteRange { .. } => {}
             }
         }
         let options = match durability {
@@ -246,21 +241,6 @@ fn failed(path: &Path, error: &rocksdb::Error) -> Error {
     Error::new(kind, format!("RocksDB: {error}: {advice}")).at(path).caused_by(error.clone())
 }
 
-/// What a batch takes before its first record: a sequence number and a count.
-const BATCH_HEADER_BYTES: usize = 12;
-
-/// At most what an operation takes in a batch beside key and value: its kind, the column family, two lengths.
-const BATCH_OPERATION_BYTES: usize = 12;
-
-fn batch_bytes(operation: &Operation) -> usize {
-    BATCH_OPERATION_BYTES
-        + match operation {
-            Operation::Put { key, value, .. } => key.len() + value.len(),
-            Operation::Delete { key, .. } => key.len(),
-            Operation::DeleteRange { start, end, .. } => start.len() + end.len(),
-        }
-}
-
 fn database_options() -> Options {
     let mut options = Options::default();
     // `guard` has made sure that at most an unacknowledged tail is cut short; what else is damaged must be an error,
@@ -295,7 +275,8 @@ fn keyspace_options(usage: Usage, cache: &Cache) -> Options {
     // Indexes and filters count in the cache, so that memory stays bounded however much is stored.
     table.set_cache_index_and_filter_blocks(true);
     table.set_pin_l0_filter_and_index_blocks_in_cache(true);
-    let mut options = Options::default();
+    // First, as it makes new options of the old. One that RocksDB does not know is a mistake in this file.
+    let mut options = Options::default().get_options_from_string(NEARBY).unwrap_or_else(|error| panic!("{error}"));
     options.set_compression_type(DBCompressionType::Lz4);
     // Three may be full or flushing while a fourth takes writes: a burst does not wait for one flush.
     options.set_max_write_buffer_number(4);

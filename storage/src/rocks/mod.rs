@@ -8,6 +8,7 @@
 
 mod database;
 mod reader;
+mod sorted;
 
 use std::collections::BTreeMap;
 use std::fmt;
