@@ -47,7 +47,9 @@ impl Directory {
         if recognize(path, format)? != Some(format) {
             write_marker(path, format)?;
         }
-        create(&path.join(DATABASE))?;
+        make(&path.join(DATABASE))?;
+        // The marker's name and the database's at once. Whichever of them a power cut leaves is taken up again; and nothing
+        // is in the database before this.
         sync(path)?;
         Ok(Self { path: path.to_owned(), lock })
     }
@@ -133,27 +135,41 @@ pub(crate) fn sync(path: &Path) -> Result<(), Error> {
 
 /// Creates a directory and those above it, for this user alone, and makes their names survive power loss.
 fn create(path: &Path) -> Result<(), Error> {
-    match fs::metadata(path) {
-        Ok(metadata) if metadata.is_dir() => return Ok(()),
-        Ok(_) => {
-            return Err(not_a_store(path, "this is a file: a store is a directory, so use another path"));
-        }
-        Err(error) if error.kind() == IoKind::NotFound => {}
-        Err(error) => return Err(access(path, "cannot be opened", error)),
+    if is_there(path)? {
+        return Ok(());
     }
     let parent = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
     create(parent)?;
+    if make(path)? { sync(parent) } else { Ok(()) }
+}
+
+/// Whether there is such a directory; an error if something else is there.
+fn is_there(path: &Path) -> Result<bool, Error> {
+    match fs::metadata(path) {
+        Ok(metadata) if metadata.is_dir() => Ok(true),
+        Ok(_) => Err(not_a_store(path, "this is a file: a store is a directory, so use another path")),
+        Err(error) if error.kind() == IoKind::NotFound => Ok(false),
+        Err(error) => Err(access(path, "cannot be opened", error)),
+    }
+}
+
+/// Creates a directory, for this user alone, in one that is there. Says whether it was not there; then its name does not
+/// survive power loss yet.
+fn make(path: &Path) -> Result<bool, Error> {
+    if is_there(path)? {
+        return Ok(false);
+    }
     let mut builder = DirBuilder::new();
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
     match builder.create(path) {
         // Somebody else was faster, and syncs it.
-        Err(error) if error.kind() == IoKind::AlreadyExists => Ok(()),
+        Err(error) if error.kind() == IoKind::AlreadyExists => Ok(false),
         Err(error) => Err(access(path, "cannot be created", error)),
-        Ok(()) => sync(parent),
+        Ok(()) => Ok(true),
     }
 }
 
@@ -216,6 +232,7 @@ fn read_marker(path: &Path) -> Result<Option<u32>, Error> {
         })
 }
 
+/// Writes the marker. That it has its name survives power loss once the directory is synced.
 fn write_marker(path: &Path, format: u32) -> Result<(), Error> {
     let new = path.join(MARKER_NEW);
     File::create(&new)
@@ -224,8 +241,7 @@ fn write_marker(path: &Path, format: u32) -> Result<(), Error> {
             file.sync_all()
         })
         .and_then(|()| fs::rename(&new, path.join(MARKER)))
-        .map_err(|error| access(&new, "cannot be written", error))?;
-    sync(path)
+        .map_err(|error| access(&new, "cannot be written", error))
 }
 
 #[cfg(test)]

@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 
 use rocksdb::{
     BlockBasedOptions, BottommostLevelCompaction, Cache, ColumnFamily, ColumnFamilyDescriptor, CompactOptions, DB,
-    DBCompressionType, DBRecoveryMode, LogLevel, Options, ReadOptions, SliceTransform, WriteBatch, WriteOptions,
+    DBCompressionType, DBRecoveryMode, InfoLogger, LogLevel, Options, ReadOptions, SliceTransform, WriteBatch,
+    WriteOptions,
 };
 
 use super::sorted::Sorted;
@@ -35,6 +36,10 @@ const MEMTABLE_BLOOM_RATIO: f64 = 0.02;
 /// Has a memtable look for a key's place near the last one written, and only then from its top. The option takes a prefix,
 /// and remembers a place for each: this prefix is empty, so one place for all keys.
 const NEARBY: &str = "memtable_insert_with_hint_prefix_extractor=fixed:0";
+/// Below so many tables, one thread opens them sooner than several are started.
+const TABLES_PER_THREADS: usize = 64;
+/// RocksDB's own choice.
+const OPENING_THREADS_MAX: i32 = 16;
 /// All memtables together. Several keyspaces may be busy at once; this caps their sum.
 const MEMTABLES_BYTES_MAX: usize = 128 << 20;
 
@@ -50,7 +55,10 @@ impl Database {
     /// Opens the database for writing, and creates what is not there: all of it, or a keyspace.
     pub(super) fn open(path: &Path, keyspaces: &[KeyspaceOptions]) -> Result<Self, Error> {
         let create = is_absent(path)?;
-        let mut options = database_options();
+        let mut options = database_options(path)?;
+        // Of a bounded number of open files, RocksDB opens 16 at most beforehand; and for every keyspace it starts this many
+        // threads to do so, however few there are.
+        options.set_max_file_opening_threads(1);
         options.create_if_missing(create);
         options.create_missing_column_families(true);
         let names = if create { Vec::new() } else { keyspace_names(path)? };
@@ -69,10 +77,11 @@ impl Database {
     ///
     /// Not as RocksDB's secondary: that goes back, without a word, to the last state whose tables it finds.
     pub(super) fn open_to_read(path: &Path) -> Result<Self, Error> {
-        let mut options = database_options();
+        let mut options = database_options(path)?;
         // Files must be kept open: the owner deletes them under us.
         options.set_max_open_files(-1);
         let names = keyspace_names(path)?;
+        options.set_max_file_opening_threads(opening_threads(path)?);
         // The usage is not known here. Blob files and compression are read whatever the options say, and a prefix
         // extractor is needed for filters only.
         let db = DB::open_cf_for_read_only(&options, path, names, false).map_err(|error| failed(path, &error))?;
@@ -218,6 +227,17 @@ fn is_absent(path: &Path) -> Result<bool, Error> {
     Err(Error::new(ErrorKind::Corrupt, "CURRENT is missing, and there is data: restore the store from a copy").at(path))
 }
 
+/// How many threads open a reader's tables: all of them are opened beforehand, some ten reads each, and RocksDB starts so
+/// many threads for every keyspace.
+fn opening_threads(path: &Path) -> Result<i32, Error> {
+    let mut table_count = 0;
+    for entry in std::fs::read_dir(path).map_err(|error| access(path, "cannot be listed", error))? {
+        let name = entry.map_err(|error| access(path, "cannot be listed", error))?.file_name();
+        table_count += usize::from(name.to_string_lossy().ends_with(".sst"));
+    }
+    Ok(if table_count < TABLES_PER_THREADS { 1 } else { OPENING_THREADS_MAX })
+}
+
 /// The names of the keyspaces that a database holds, RocksDB's `default` among them.
 fn keyspace_names(path: &Path) -> Result<Vec<String>, Error> {
     DB::list_cf(&Options::default(), path).map_err(|error| failed(path, &error))
@@ -241,8 +261,14 @@ fn failed(path: &Path, error: &rocksdb::Error) -> Error {
     Error::new(kind, format!("RocksDB: {error}: {advice}")).at(path).caused_by(error.clone())
 }
 
-fn database_options() -> Options {
-    let mut options = Options::default();
+/// What RocksDB's bindings have no method for. The MANIFEST holds the database's id; another copy of it in a file of its
+/// own, `IDENTITY`, would be synced twice in every new store.
+const MORE_OPTIONS: &str = "write_identity_file=false";
+
+fn database_options(path: &Path) -> Result<Options, Error> {
+    // First of all, as what it gives does not know what the bindings keep alive for `Options`.
+    let options = Options::default().get_options_from_string(MORE_OPTIONS);
+    let mut options = options.map_err(|error| failed(path, &error))?;
     // `guard` has made sure that at most an unacknowledged tail is cut short; what else is damaged must be an error,
     // which point-in-time recovery, the default, would pass over.
     options.set_wal_recovery_mode(DBRecoveryMode::TolerateCorruptedTailRecords);
@@ -259,13 +285,22 @@ fn database_options() -> Options {
     options.set_max_background_jobs(4);
     // Writes tables out as they grow: one large sync at their end would make a commit's own sync wait.
     options.set_bytes_per_sync(1 << 20);
-    // RocksDB's messages for humans: warnings, 2 files of 1 MiB; no statistics.
-    options.set_log_level(LogLevel::Warn);
-    options.set_max_log_file_size(1 << 20);
-    options.set_keep_log_file_num(2);
+    // RocksDB's messages for humans, from warnings on. In files of its own each open would begin with 1,300 lines that list
+    // every setting, a quarter of its instructions.
+    options.set_info_logger(InfoLogger::new_callback_logger(LogLevel::Warn, said));
     options.set_stats_dump_period_sec(0);
     options.set_stats_persist_period_sec(0);
-    options
+    Ok(options)
+}
+
+/// Hands a message of RocksDB's on. It may hold a lock meanwhile, so whoever listens must not read or write the store.
+fn said(level: LogLevel, message: &str) {
+    match level {
+        LogLevel::Warn => tracing::warn!(target: "relive", "RocksDB: {message}"),
+        LogLevel::Error | LogLevel::Fatal => tracing::error!(target: "relive", "RocksDB: {message}"),
+        // The list of settings comes as information, whatever level is asked for.
+        LogLevel::Debug | LogLevel::Info | LogLevel::Header => {}
+    }
 }
 
 fn keyspace_options(usage: Usage, cache: &Cache) -> Options {
