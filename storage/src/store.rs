@@ -226,6 +226,24 @@ pub trait Read: Send + Sync + 'static {
     /// # Errors
     /// As for [`Read::get`].
     fn scan(&self, keyspace: Keyspace, range: &KeyRange, order: Order, limit: PageLimit) -> Result<Page, Error>;
+
+    /// As [`Read::scan`], for who reads much: each row, key and value, is shown where it stands, without memory of its own.
+    /// Says whether the range may hold more rows behind the last one.
+    ///
+    /// # Errors
+    /// As for [`Read::get`]. Rows may have been shown by then.
+    fn visit(
+        &self,
+        keyspace: Keyspace,
+        range: &KeyRange,
+        order: Order,
+        limit: PageLimit,
+        show: &mut dyn FnMut(&[u8], &[u8]),
+    ) -> Result<bool, Error> {
+        let page = self.scan(keyspace, range, order, limit)?;
+        page.rows.iter().for_each(|row| show(&row.key, &row.value));
+        Ok(page.more)
+    }
 }
 
 /// A store that one process writes.

@@ -271,5 +271,11 @@ fn get<S: Store>(store: &S, keyspace: Keyspace, key: &[u8]) -> Option<Vec<u8>> {
 }
 
 fn scan<S: Store>(store: &S, keyspace: Keyspace, range: &KeyRange, order: Order, limit: PageLimit) -> Page {
-    store.scan(keyspace, range, order, limit).expect("a scan succeeds")
+    let page = store.scan(keyspace, range, order, limit).expect("a scan succeeds");
+    let mut shown = Page::default();
+    let mut show = |key: &[u8], value: &[u8]| shown.rows.push(Row { key: key.to_vec(), value: value.to_vec() });
+    let more = store.visit(keyspace, range, order, limit, &mut show);
+    shown.more = more.expect("a visit succeeds");
+    assert_eq!(shown, page, "what is shown is what a scan gives");
+    page
 }

@@ -109,36 +109,37 @@ impl Database {
         order: Order,
         limit: PageLimit,
     ) -> Result<Page, Error> {
+        let mut page = Page::default();
+        let mut keep = |key: &[u8], value: &[u8]| page.rows.push(Row { key: key.to_vec(), value: value.to_vec() });
+        page.more = self.visit(keyspace, range, order, limit, &mut keep)?;
+        Ok(page)
+    }
+
+    /// Shows the rows of a page; says whether there may be more.
+    pub(super) fn visit(
+        &self,
+        keyspace: Keyspace,
+        range: &KeyRange,
+        order: Order,
+        limit: PageLimit,
+        show: &mut dyn FnMut(&[u8], &[u8]),
+    ) -> Result<bool, Error> {
         if range.end.as_ref().is_some_and(|end| *end <= range.start) {
-            return Ok(Page::default());
+            return Ok(false);
         }
-        let mut options = ReadOptions::default();
-        // Prefix filters answer for one prefix only; and going down, the seek starts at the range's end, which has
-        // another one.
-        if order == Order::Ascending && is_within_prefix(range) {
-            options.set_prefix_same_as_start(true);
-        } else {
-            options.set_total_order_seek(true);
-        }
-        // A long read passes through once; in the cache it would push out what lookups need.
-        options.fill_cache(limit.row_count == 1);
-        options.set_iterate_lower_bound(range.start.as_slice());
-        if let Some(end) = &range.end {
-            options.set_iterate_upper_bound(end.as_slice());
-        }
+        let options = page_options(range, order, limit);
         let mut rows = self.db.raw_iterator_cf_opt(self.family(keyspace), options);
         match order {
             Order::Ascending => rows.seek(&range.start),
             Order::Descending => rows.seek_to_last(),
         }
-        let mut page = Page::default();
-        let mut bytes = 0;
+        let (mut count, mut bytes) = (0, 0);
         while let Some((key, value)) = rows.item() {
+            count += 1;
             bytes += key.len() + value.len();
-            page.rows.push(Row { key: key.to_vec(), value: value.to_vec() });
-            if page.rows.len() >= limit.row_count || bytes >= limit.bytes {
-                page.more = true;
-                return Ok(page);
+            show(key, value);
+            if count >= limit.row_count || bytes >= limit.bytes {
+                return Ok(true);
             }
             match order {
                 Order::Ascending => rows.next(),
@@ -147,7 +148,7 @@ impl Database {
         }
         // An iterator that met damage ends early, and says so only here.
         rows.status().map_err(|error| failed(&self.path, &error))?;
-        Ok(page)
+        Ok(false)
     }
 
     /// Writes everything or nothing.
@@ -241,6 +242,25 @@ fn opening_threads(path: &Path) -> Result<i32, Error> {
 /// The names of the keyspaces that a database holds, RocksDB's `default` among them.
 fn keyspace_names(path: &Path) -> Result<Vec<String>, Error> {
     DB::list_cf(&Options::default(), path).map_err(|error| failed(path, &error))
+}
+
+/// How a page of a range is read.
+fn page_options(range: &KeyRange, order: Order, limit: PageLimit) -> ReadOptions {
+    let mut options = ReadOptions::default();
+    // Prefix filters answer for one prefix only; and going down, the seek starts at the range's end, which has
+    // another one.
+    if order == Order::Ascending && is_within_prefix(range) {
+        options.set_prefix_same_as_start(true);
+    } else {
+        options.set_total_order_seek(true);
+    }
+    // A long read passes through once; in the cache it would push out what lookups need.
+    options.fill_cache(limit.row_count == 1);
+    options.set_iterate_lower_bound(range.start.as_slice());
+    if let Some(end) = &range.end {
+        options.set_iterate_upper_bound(end.as_slice());
+    }
+    options
 }
 
 /// Whether all keys of a range share their first [`LOG_PREFIX_BYTES`] bytes.

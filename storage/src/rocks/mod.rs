@@ -168,6 +168,17 @@ impl Read for RocksStore {
     fn scan(&self, keyspace: Keyspace, range: &KeyRange, order: Order, limit: PageLimit) -> Result<Page, Error> {
         self.database.scan(keyspace, range, order, limit)
     }
+
+    fn visit(
+        &self,
+        keyspace: Keyspace,
+        range: &KeyRange,
+        order: Order,
+        limit: PageLimit,
+        show: &mut dyn FnMut(&[u8], &[u8]),
+    ) -> Result<bool, Error> {
+        self.database.visit(keyspace, range, order, limit, show)
+    }
 }
 
 impl Store for RocksStore {

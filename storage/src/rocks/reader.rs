@@ -95,6 +95,18 @@ impl Read for RocksReader {
         let database = self.database();
         if database.has(keyspace) { database.scan(keyspace, range, order, limit) } else { Ok(Page::default()) }
     }
+
+    fn visit(
+        &self,
+        keyspace: Keyspace,
+        range: &KeyRange,
+        order: Order,
+        limit: PageLimit,
+        show: &mut dyn FnMut(&[u8], &[u8]),
+    ) -> Result<bool, Error> {
+        let database = self.database();
+        if database.has(keyspace) { database.visit(keyspace, range, order, limit, show) } else { Ok(false) }
+    }
 }
 
 impl fmt::Debug for RocksReader {
