@@ -33,8 +33,8 @@ use crate::payload::Payload;
 pub use self::aside::{NestedCall, Tries};
 pub use self::body::{NeedHistory, Started};
 pub use self::expected::Answer;
-use self::expected::{Delivery, Expected};
-use self::history::{History, Rest};
+use self::expected::{Begun, Delivery, Expected};
+use self::history::{History, Piece, Rest};
 use self::memo::signal_name;
 pub use self::memo::{Hit, Memo, SIGNAL, SLEEP, Scope};
 
@@ -101,7 +101,11 @@ pub struct Replay {
     /// Whether the attempt's first step was begun.
     begun: bool,
     /// What the log holds of the step under way; `None` once the run is live.
-    expected: Option<Expected>,
+    expected: Option<Box<Expected>>,
+    /// Memory of the step before, for the next one.
+    spare: Option<Box<Expected>>,
+    /// Memory for the pieces of a step; empty between calls.
+    pieces: Vec<Piece>,
     /// What is not appended yet: what the body did in the step under way that the log does not hold, and what came beside.
     pending: Vec<Event>,
     /// How many of them the body did.
@@ -112,7 +116,7 @@ pub struct Replay {
     started_count: u64,
     open: Few<TraceIndex, Open>,
     /// Traces that await a delivery, by the position of their start. Only while there is history.
-    by_sequence: FxHashMap<Sequence, TraceIndex>,
+    by_sequence: Few<Sequence, TraceIndex>,
     /// Iterators that are not at their end.
     iterators: FxHashMap<Sequence, Box<TraceStarted>>,
     occurrences: FxHashMap<(u32, InputHash), u32>,
@@ -192,7 +196,7 @@ enum Phase {
     /// The body is to be polled, and may take the result of this trace.
     Polling { granted: Option<TraceIndex> },
     /// The step is settled; what is pending is to be appended.
-    Settled(Option<TaskCompleted>),
+    Settled(Option<Box<TaskCompleted>>),
     /// The attempt is over.
     Over(Box<TaskCompleted>),
 }
@@ -208,13 +212,15 @@ impl Replay {
             phase: Phase::Rest,
             begun: false,
             expected: None,
+            spare: None,
+            pieces: Vec::new(),
             pending: Vec::new(),
             own_count: 0,
             unexpected: Vec::new(),
             next_sequence: 0,
             started_count: 0,
             open: Few::default(),
-            by_sequence: FxHashMap::default(),
+            by_sequence: Few::default(),
             iterators: FxHashMap::default(),
             occurrences: FxHashMap::default(),
             names: FxHashMap::default(),
@@ -346,7 +352,7 @@ impl Replay {
             Phase::Settled(_) if !self.pending.is_empty() => Ok(Decision::Append),
             Phase::Settled(finish) => {
                 self.phase = match finish.take() {
-                    Some(completed) => Phase::Over(Box::new(completed)),
+                    Some(completed) => Phase::Over(completed),
                     None => Phase::Rest,
                 };
                 self.next()
@@ -372,7 +378,7 @@ impl Replay {
             self.grant(index);
             return Ok(());
         }
-        self.settle(finish)
+        self.settle(finish.map(Box::new))
     }
 
     /// An effect ended, or an earlier attempt's outcome is recalled: hands it to the body. Only when the run is live and
@@ -456,21 +462,21 @@ impl Replay {
 
     /// Takes the next step from the history.
     fn begin_step(&mut self) -> Result<Decision, ReplayError> {
-        let Some((pieces, rest)) = self.history.take_step() else { return Ok(Decision::NeedHistory) };
+        let Some(rest) = self.history.take_step(&mut self.pieces) else { return Ok(Decision::NeedHistory) };
         let first = !std::mem::replace(&mut self.begun, true);
-        if pieces.is_empty() {
+        let Some(begins_at) = self.pieces.first().map(|piece| piece.at(0)) else {
             return Err(ReplayError::Impossible {
                 sequence: self.history.end_of_log(),
                 why: "the log holds no attempt".to_owned(),
             });
-        }
-        let begins_at = pieces.first().and_then(|piece| piece.events.first()).map_or(Sequence(0), |(at, _)| *at);
-        let cut_off = pieces.last().is_some_and(|piece| !piece.settled);
-        let expected::Step { expected, delivery, imposed } = Expected::of(pieces, rest, first)?;
+        };
+        let cut_off = self.pieces.last().is_some_and(|piece| !piece.settled);
+        let mut expected = self.spare.take().unwrap_or_default();
+        let Begun { delivery, imposed } = expected.begin(self.pieces.drain(..), rest, first)?;
         self.next_sequence = expected.end.0;
         self.catch_up();
         if let Some(completed) = imposed {
-            self.phase = Phase::Over(Box::new(completed));
+            self.phase = Phase::Over(completed);
             return self.next();
         }
         if cut_off && let Some(completed) = self.history.next_is_imposed() {
@@ -487,9 +493,10 @@ impl Replay {
             self.phase = Phase::Polling { granted: None };
             return self.next();
         };
-        let (trace, index) = match &delivery {
-            Delivery::Completed(completed) => (completed.trace, self.by_sequence.remove(&completed.trace)),
-            Delivery::Yielded(yielded) => (yielded.trace, self.by_sequence.get(&yielded.trace).copied()),
+        let Delivery { trace, handed, repeats } = delivery;
+        let index = match &handed {
+            Handed::Outcome(_) => self.by_sequence.remove(&trace),
+            Handed::Item(_) => self.by_sequence.get(&trace).copied(),
         };
         let Some(index) = index else {
             return Err(ReplayError::Impossible {
@@ -501,26 +508,22 @@ impl Replay {
             let why = format!("event {trace} handed something on that nobody took");
             return Err(ReplayError::Impossible { sequence: at, why });
         }
-        match delivery {
-            Delivery::Completed(completed) => {
+        self.forget_recall(index);
+        match &handed {
+            Handed::Outcome(_) => {
                 self.asides.forget(trace);
-                self.forget_recall(index);
-                if completed.repeats.is_none()
+                if repeats.is_none()
                     && let Some(call) = self.open.get(&index).and_then(|open| open.call.as_ref())
                     && call.name == SIGNAL
                 {
                     let name = signal_name(&call.input);
                     self.asides.take_signal(&name);
                 }
-                self.hand_over(index, Handed::Outcome(completed.outcome), false);
             }
-            Delivery::Yielded(yielded) => {
-                self.forget_recall(index);
-                // Behind what was recalled, the earlier attempt may hold more.
-                self.remember(index, yielded.repeats.map(|at| Sequence(at.0 + 1)));
-                self.hand_over(index, Handed::Item(yielded.item), false);
-            }
+            // Behind what was recalled, the earlier attempt may hold more.
+            Handed::Item(_) => self.remember(index, repeats.map(|at| Sequence(at.0 + 1))),
         }
+        self.hand_over(index, handed, false);
         self.next()
     }
 
@@ -561,22 +564,24 @@ impl Replay {
     }
 
     /// The end of a step: compares what the body did with what the log holds.
-    fn settle(&mut self, finish: Option<TaskCompleted>) -> Result<(), ReplayError> {
+    fn settle(&mut self, finish: Option<Box<TaskCompleted>>) -> Result<(), ReplayError> {
         self.asked.clear();
-        if let Some(expected) = self.expected.take() {
-            self.compare(&expected, finish.as_ref())?;
+        if let Some(mut expected) = self.expected.take() {
+            self.compare(&expected, finish.as_deref())?;
             self.next_sequence = self.next_sequence.max(expected.end.0);
-            if let Some(completed) = expected.finish {
-                self.phase = Phase::Over(Box::new(completed));
+            if let Some(completed) = expected.finish.take() {
+                self.phase = Phase::Over(completed);
                 return Ok(());
             }
+            expected.clear();
+            self.spare = Some(expected);
         }
         if let Some(completed) = &finish {
-            self.push(Event::TaskCompleted(completed.clone()));
+            self.push(Event::TaskCompleted(TaskCompleted::clone(completed)));
         }
         if self.is_live() {
             // No more deliveries come from the log.
-            self.by_sequence = FxHashMap::default();
+            self.by_sequence = Few::default();
         }
         self.phase = Phase::Settled(finish);
         Ok(())

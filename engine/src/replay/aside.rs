@@ -83,6 +83,17 @@ impl Asides {
         }
     }
 
+    /// Whether [`Asides::observe`] would take this event.
+    pub(super) fn is_beside(&self, event: &Event) -> bool {
+        match event {
+            Event::TraceStarted(started) => started.within.is_some(),
+            Event::TraceCompleted(completed) => !self.starts.is_empty() && self.is_nested(completed.trace),
+            Event::TraceYielded(yielded) => !self.starts.is_empty() && self.is_nested(yielded.trace),
+            Event::TraceRetried(_) | Event::SignalReceived(_) => true,
+            Event::TaskStarted(_) | Event::TaskCompleted(_) => false,
+        }
+    }
+
     fn is_nested(&self, trace: Sequence) -> bool {
         self.starts.contains_key(&trace)
     }

@@ -53,13 +53,18 @@ impl Replay {
     ///
     /// # Errors
     /// The call, if more of the log must be fed to answer.
-    pub fn start(&mut self, mut call: TraceStarted, at_most_once: bool) -> Result<Started, Box<TraceStarted>> {
+    pub fn start(
+        &mut self,
+        call: impl Into<Box<TraceStarted>>,
+        at_most_once: bool,
+    ) -> Result<Started, Box<TraceStarted>> {
+        let mut call = call.into();
         let logged = if self.expected.is_some() {
             let key = self.key(&call);
             call.occurrence = key.map_or(0, |key| self.occurrences.get(&key).copied().unwrap_or(0));
             let logged = match self.expected.as_mut().map(|expected| expected.take(&call)) {
                 Some(Ok(logged)) => logged,
-                Some(Err(NeedHistory)) => return Err(Box::new(call)),
+                Some(Err(NeedHistory)) => return Err(call),
                 None => None,
             };
             self.count(&call);
@@ -87,10 +92,10 @@ impl Replay {
         };
         // Kept while there is history: to say what was dropped, if the body drops it and the log does not.
         // And of children: to say what the run depends on.
+        let is_kept = (!form.is_inline() && !is_live) || call.child.is_some();
+        let is_iterator = form == TraceForm::Iterator;
         let earlier = call.child.and_then(|_| self.memo.child(&call));
-        let mut kept = ((!form.is_inline() && !is_live) || call.child.is_some()).then(|| Box::new(call.clone()));
-        let iterator = (form == TraceForm::Iterator).then(|| Box::new(call.clone()));
-        match logged {
+        let mut kept = match logged {
             Some(logged) => {
                 self.edited |= logged.edited;
                 started.sequence = Some(logged.sequence);
@@ -100,23 +105,33 @@ impl Replay {
                 if started.recorded.is_some() {
                     self.asides.forget(logged.sequence);
                 }
+                Some(call)
             }
             None if self.may_append() => {
                 if let Some(child) = earlier {
                     call.child = Some(child);
                     started.child = Some(child);
                 }
-                started.sequence = Some(self.push(Event::TraceStarted(call)));
+                let kept = (is_kept || is_iterator).then(|| call.clone());
+                started.sequence = Some(self.push(Event::TraceStarted(*call)));
+                kept
             }
-            None => self.unexpected.push(Side::Call(CallSite::of(&call))),
-        }
+            None => {
+                self.unexpected.push(Side::Call(CallSite::of(&call)));
+                Some(call)
+            }
+        };
         started.is_repeated = earlier.is_some() && started.child == earlier;
         if let Some(kept) = &mut kept {
             kept.child = started.child;
         }
-        if let (Some(sequence), Some(call)) = (started.sequence, iterator) {
+        if is_iterator
+            && let Some(sequence) = started.sequence
+            && let Some(call) = kept.take()
+        {
             self.iterators.insert(sequence, call);
         }
+        let kept = kept.filter(|_| is_kept);
         if !form.is_inline() {
             if let Some(sequence) = started.sequence
                 && !is_live

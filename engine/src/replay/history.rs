@@ -23,7 +23,37 @@ pub(super) struct Piece {
     pub(super) settled: bool,
     /// Whether an iterator is in the middle of its items: the step may be long, and is taken a piece at a time.
     pub(super) in_iterator: bool,
-    pub(super) events: Vec<(Sequence, Event)>,
+    positions: Positions,
+    pub(super) events: Vec<Event>,
+}
+
+/// Where a piece's events stand.
+#[derive(Debug)]
+enum Positions {
+    /// One behind the other, from here on.
+    From(Sequence),
+    /// Here, one by one.
+    Each(Vec<Sequence>),
+}
+
+impl Piece {
+    /// The position of one of its events.
+    pub(super) fn at(&self, index: usize) -> Sequence {
+        match &self.positions {
+            Positions::From(first) => Sequence(first.0 + index as u64),
+            Positions::Each(each) => each[index],
+        }
+    }
+
+    /// Its events, each with its position.
+    pub(super) fn into_events(self) -> impl Iterator<Item = (Sequence, Event)> {
+        let (first, each) = match self.positions {
+            Positions::From(first) => (first, Vec::new()),
+            Positions::Each(each) => (Sequence(0), each),
+        };
+        let at = move |index: usize| each.get(index).copied().unwrap_or(Sequence(first.0 + index as u64));
+        self.events.into_iter().enumerate().map(move |(index, event)| (at(index), event))
+    }
 }
 
 /// What was fed and not yet used.
@@ -45,31 +75,53 @@ impl History {
 
     /// Takes a batch. What is no part of a step goes to the asides.
     pub(super) fn feed(&mut self, batch: Batch, asides: &mut Asides) {
-        let mut at = batch.first;
-        let mut piece: Option<Piece> = None;
-        for event in batch.events {
-            let sequence = at;
-            at.0 += 1;
-            let Some(event) = asides.observe(sequence, event) else { continue };
-            let begins = self.begins_step(sequence, &event);
-            if begins && let Some(piece) = piece.take() {
-                // A delivery follows, so the step before it was complete; unless the engine ended the attempt in its first.
-                let settled = !matches!(piece.events[..], [(_, Event::TaskStarted(_))]);
-                self.pieces.push_back(Piece { settled, ..piece });
-            }
-            let piece = piece.get_or_insert_with(|| Piece {
-                begins,
-                settled: batch.settled,
-                in_iterator: false,
-                events: Vec::with_capacity(2),
-            });
-            piece.events.push((sequence, event));
-        }
-        self.end = at;
-        if let Some(mut piece) = piece {
-            piece.in_iterator = !piece.settled && self.inline.values().any(|form| *form == TraceForm::Iterator);
+        let Batch { first, settled, events, .. } = batch;
+        self.end = Sequence(first.0 + events.len() as u64);
+        // Most batches are one step, or part of one: their events stay where they are.
+        let is_one_piece = |(index, event)| !asides.is_beside(event) && (index == 0 || never_begins_step(event));
+        let is_one_piece = events.iter().enumerate().all(is_one_piece);
+        let last = if is_one_piece { self.one_piece(first, events) } else { self.cut(first, events, asides) };
+        if let Some(mut piece) = last {
+            piece.settled = settled;
+            piece.in_iterator = !settled && self.inline.values().any(|form| *form == TraceForm::Iterator);
             self.pieces.push_back(piece);
         }
+    }
+
+    /// The piece that all events of a batch are.
+    fn one_piece(&mut self, first: Sequence, events: Vec<Event>) -> Option<Piece> {
+        let mut begins = false;
+        for (at, event) in (first.0..).map(Sequence).zip(&events) {
+            begins |= self.begins_step(at, event);
+        }
+        let positions = Positions::From(first);
+        (!events.is_empty()).then_some(Piece { begins, settled: false, in_iterator: false, positions, events })
+    }
+
+    /// Cuts a batch into pieces, and gives the last.
+    fn cut(&mut self, first: Sequence, events: Vec<Event>, asides: &mut Asides) -> Option<Piece> {
+        let mut last: Option<Piece> = None;
+        for (at, event) in (first.0..).map(Sequence).zip(events) {
+            let Some(event) = asides.observe(at, event) else { continue };
+            let begins = self.begins_step(at, &event);
+            if begins && let Some(piece) = last.take() {
+                // A delivery follows, so the step before it was complete; unless the engine ended the attempt in its first.
+                let settled = !matches!(piece.events[..], [Event::TaskStarted(_)]);
+                self.pieces.push_back(Piece { settled, ..piece });
+            }
+            let piece = last.get_or_insert_with(|| Piece {
+                begins,
+                settled: false,
+                in_iterator: false,
+                positions: Positions::Each(Vec::with_capacity(2)),
+                events: Vec::with_capacity(2),
+            });
+            if let Positions::Each(each) = &mut piece.positions {
+                each.push(at);
+            }
+            piece.events.push(event);
+        }
+        last
     }
 
     /// Whether this event begins a step: a delivery, the start of an attempt, an end that the engine imposed.
@@ -110,14 +162,14 @@ impl History {
     /// Whether the next piece begins a step that the engine ended the attempt with.
     pub(super) fn next_is_imposed(&self) -> Option<&crate::event::TaskCompleted> {
         match self.pieces.front()?.events.first() {
-            Some((_, Event::TaskCompleted(completed))) if completed.imposed => Some(completed),
+            Some(Event::TaskCompleted(completed)) if completed.imposed => Some(completed),
             _ => None,
         }
     }
 
-    /// The pieces of the next step, as far as they are needed to begin it; and whether more belong to it. `None` if more
-    /// must be fed to know.
-    pub(super) fn take_step(&mut self) -> Option<(Vec<Piece>, Rest)> {
+    /// Puts the pieces of the next step, as far as they are needed to begin it, into `taken`; says whether more belong to
+    /// it. `None` if more must be fed to know.
+    pub(super) fn take_step(&mut self, taken: &mut Vec<Piece>) -> Option<Rest> {
         let mut count = 0;
         let mut rest = None;
         for (index, piece) in self.pieces.iter().enumerate() {
@@ -140,7 +192,8 @@ impl History {
             None if self.ended => Rest::OpenEnded,
             None => return None,
         };
-        Some((self.pieces.drain(..count).collect(), self.known(rest)))
+        taken.extend(self.pieces.drain(..count));
+        Some(self.known(rest))
     }
 
     /// The next piece of a step that was begun. `Err` if more must be fed to know.
@@ -164,6 +217,16 @@ impl History {
             (Rest::More, None) if self.ended => Rest::OpenEnded,
             (rest, _) => rest,
         }
+    }
+}
+
+/// Whether an event begins no step, whatever precedes it.
+fn never_begins_step(event: &Event) -> bool {
+    match event {
+        Event::TraceStarted(_) => true,
+        Event::TraceCompleted(completed) => completed.outcome == TraceOutcome::Dropped,
+        Event::TaskCompleted(completed) => !completed.imposed,
+        _ => false,
     }
 }
 

@@ -180,7 +180,7 @@ pub(super) fn begin(
     form: TraceForm,
 ) -> Started {
     let at_most_once = definition.policy.at_most_once;
-    let mut call = TraceStarted {
+    let mut call = Box::new(TraceStarted {
         name: definition.name.into(),
         code: definition.code,
         input_hash: arguments.hash(&shared.environment.redaction),
@@ -193,12 +193,12 @@ pub(super) fn begin(
         child: None,
         group: context::group().map(|group| group.to_string()),
         at: shared.environment.clock.now(),
-    };
+    });
     loop {
         match state.replay.start(call, at_most_once) {
             Ok(started) => return started,
             Err(again) => {
-                call = *again;
+                call = again;
                 if !read_more(shared, state) {
                     resume_unwind(Box::new(Unwind));
                 }

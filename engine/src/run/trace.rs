@@ -148,7 +148,7 @@ impl TraceFuture {
             },
             _ => None,
         };
-        let start = TraceStarted {
+        let start = Box::new(TraceStarted {
             name: definition.name.into(),
             code: definition.code,
             input_hash: arguments.hash(&shared.environment.redaction),
@@ -161,7 +161,7 @@ impl TraceFuture {
             child,
             group: context::group().map(|group| group.to_string()),
             at: shared.environment.clock.now(),
-        };
+        });
         let body_waker = cx.waker().clone();
         let begun = open(&shared, definition, start, call.work, body_waker);
         if let Some((index, context)) = begun {
@@ -248,7 +248,7 @@ pub enum Item {
 fn open(
     shared: &Arc<RunShared>,
     definition: &'static TraceDefinition,
-    mut start: TraceStarted,
+    mut start: Box<TraceStarted>,
     work: CallWork,
     body_waker: std::task::Waker,
 ) -> Option<(TraceIndex, Arc<EffectContext>)> {
@@ -259,7 +259,7 @@ fn open(
         match state.replay.start(start, at_most_once) {
             Ok(started) => break started,
             Err(again) => {
-                start = *again;
+                start = again;
                 if !read_more(shared, &mut state) {
                     return None;
                 }
