@@ -5,12 +5,15 @@
 //! Invariant: [`open`] returns the body that [`seal`] was given for the same key and chain, or an error; never other
 //! bytes. Decoding allocates at most in proportion to the bytes it is given.
 
+mod plain;
+
 use bincode::config::{Configuration, Limit, LittleEndian, Varint};
 use bincode::serde::BorrowedSerdeDecoder;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::error::ErrorKind;
+use crate::event::Batch;
 use crate::payload::{InBounds, PAYLOAD_BYTES_LIMIT, PayloadError, exact, explain};
 
 /// First bytes of every record.
@@ -119,6 +122,25 @@ pub(crate) fn seal_into<T: Serialize>(
 /// # Errors
 /// If one bit is not as it was sealed, or the version is newer.
 pub fn open<T: DeserializeOwned>(key: &[u8], record: &[u8]) -> Result<(T, Chain, Chain), CodecError> {
+    let (body, chain, own) = unsealed(key, record)?;
+    Ok((read(body)?, chain, own))
+}
+
+/// As [`open`], of a batch: what most logs consist of is read faster.
+///
+/// # Errors
+/// As for [`open`].
+pub fn open_batch(key: &[u8], record: &[u8]) -> Result<(Batch, Chain, Chain), CodecError> {
+    let (body, chain, own) = unsealed(key, record)?;
+    let batch = match plain::batch(body) {
+        Some(batch) => batch,
+        None => read(body)?,
+    };
+    Ok((batch, chain, own))
+}
+
+/// The body of a record that is whole.
+fn unsealed<'a>(key: &[u8], record: &'a [u8]) -> Result<(&'a [u8], Chain, Chain), CodecError> {
     let damaged = |why: &str| Err(CodecError::Damaged(why.to_owned()));
     let Some((header, body)) = record.split_at_checked(HEADER_BYTES) else {
         return damaged("the record is shorter than its header");
@@ -148,12 +170,16 @@ pub fn open<T: DeserializeOwned>(key: &[u8], record: &[u8]) -> Result<(T, Chain,
     if word(4) as usize != body.len() || body.len() > BODY_BYTES_MAX {
         return damaged("the record's length does not match its bytes");
     }
-    let (value, used) = bincode::serde::decode_from_slice(body, CONFIGURATION)
+    Ok((body, Chain(word(8)), own))
+}
+
+fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, CodecError> {
+    let (value, used) = bincode::serde::borrow_decode_from_slice(body, CONFIGURATION)
         .map_err(|error| CodecError::Damaged(format!("the record's body cannot be read: {error}")))?;
     if used != body.len() {
-        return damaged("the record's body is longer than what it holds");
+        return Err(CodecError::Damaged("the record's body is longer than what it holds".to_owned()));
     }
-    Ok((value, Chain(word(8)), own))
+    Ok(value)
 }
 
 /// Writes a user's value for a payload.
@@ -226,8 +252,9 @@ mod tests {
 
     #[test]
     fn a_length_that_lies_allocates_nothing() {
-        // A sequence that claims 2^60 elements.
+        // A sequence that claims 2^60 elements, or a text of as many bytes.
         let body: &[u8] = &[253, 0, 0, 0, 0, 0, 0, 0, 16];
-        assert!(bincode::serde::decode_from_slice::<Vec<u64>, _>(body, CONFIGURATION).is_err());
+        assert!(bincode::serde::borrow_decode_from_slice::<Vec<u64>, _>(body, CONFIGURATION).is_err());
+        assert!(bincode::serde::borrow_decode_from_slice::<String, _>(body, CONFIGURATION).is_err());
     }
 }

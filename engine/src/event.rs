@@ -116,6 +116,7 @@ pub struct Rerun {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TraceStarted {
     /// The trace's name on record; of a child run, its task's.
+    #[serde(deserialize_with = "crate::known::deserialize")]
     pub name: Cow<'static, str>,
     /// Which version of its code.
     pub code: CodeHash,
@@ -126,6 +127,7 @@ pub struct TraceStarted {
     /// Its arguments, as a map from name to value, less those that are skipped.
     pub input: Payload,
     /// The file of the call.
+    #[serde(deserialize_with = "crate::known::deserialize")]
     pub file: Cow<'static, str>,
     /// The line of the call.
     pub line: u32,

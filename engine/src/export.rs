@@ -176,7 +176,7 @@ fn write_run(store: &Arc<dyn Read>, member: &Member, mask: &mut Mask, file: &mut
                 break 'log;
             }
             let at = follows.event_count;
-            let (batch, ..) = codec::open::<Batch>(&row.key, &row.value)
+            let (batch, ..) = codec::open_batch(&row.key, &row.value)
                 .map_err(|error| Error::new(error.kind(), format!("run {run} at event {at}: {error}")))?;
             for event in &batch.events {
                 follows.observe(run, batch.epoch, event)?;

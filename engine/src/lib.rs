@@ -24,6 +24,7 @@ pub mod handle;
 pub mod id;
 pub mod index;
 pub mod inspect;
+mod known;
 pub mod log;
 mod observe;
 pub mod options;

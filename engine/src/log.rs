@@ -4,7 +4,6 @@
 //!
 //! Invariant: what is read is what was appended, from the first event on, without a hole; else an error names where.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use relive_storage::planted::{Planted, planted};
@@ -20,6 +19,9 @@ pub const LOG: Keyspace = Keyspace::new("log");
 
 /// A step's events are cut into records of about this size: 1 MiB, so that reading never needs more at once.
 const RECORD_BYTES: usize = 1 << 20;
+
+/// Largest memory of a page that is kept for the next: 2 MiB. A page is 1 MiB, unless its last record is large.
+const PAGE_BYTES_KEPT_MAX: usize = 2 << 20;
 
 /// What an event takes beside its payload, roughly.
 const EVENT_BYTES: usize = 128;
@@ -159,11 +161,58 @@ fn error_bytes(record: &ErrorRecord) -> usize {
     record.message.len() + record.sources.iter().map(String::len).sum::<usize>() + value
 }
 
+/// Rows of a page, one behind the other in memory that the next page uses again.
+#[derive(Default)]
+struct Rows {
+    bytes: Vec<u8>,
+    /// Where in `bytes` each key ends, and its value.
+    ends: Vec<(usize, usize)>,
+    /// How many were passed.
+    passed: usize,
+}
+
+impl Rows {
+    fn clear(&mut self) {
+        if self.bytes.capacity() > PAGE_BYTES_KEPT_MAX {
+            self.bytes = Vec::new();
+        }
+        self.bytes.clear();
+        self.ends.clear();
+        self.passed = 0;
+    }
+
+    fn push(&mut self, key: &[u8], value: &[u8]) {
+        self.bytes.extend_from_slice(key);
+        let key_end = self.bytes.len();
+        self.bytes.extend_from_slice(value);
+        self.ends.push((key_end, self.bytes.len()));
+    }
+
+    fn get(&self, index: usize) -> Option<(&[u8], &[u8])> {
+        let (key_end, end) = *self.ends.get(index)?;
+        let start = index.checked_sub(1).and_then(|before| self.ends.get(before)).map_or(0, |(_, end)| *end);
+        Some((&self.bytes[start..key_end], &self.bytes[key_end..end]))
+    }
+
+    /// The first row that was not passed.
+    fn first(&self) -> Option<(&[u8], &[u8])> {
+        self.get(self.passed)
+    }
+
+    fn pass(&mut self) {
+        self.passed += 1;
+    }
+
+    fn last_key(&self) -> Option<&[u8]> {
+        Some(self.get(self.ends.len().checked_sub(1)?)?.0)
+    }
+}
+
 /// Reads one log from its first event on, a page at a time.
 pub struct LogReader {
     store: Arc<dyn Read>,
     run: RunId,
-    rows: VecDeque<relive_storage::Row>,
+    rows: Rows,
     range: Option<KeyRange>,
     limit: PageLimit,
     next: Sequence,
@@ -180,7 +229,7 @@ impl LogReader {
         Self {
             store,
             run,
-            rows: VecDeque::new(),
+            rows: Rows::default(),
             range,
             limit: PageLimit::default(),
             next: Sequence(0),
@@ -203,7 +252,7 @@ impl LogReader {
         let end = KeyRange::prefix(run.as_bytes()).end;
         let range = Some(KeyRange { start: key(run, first), end });
         let limit = PageLimit::default();
-        Ok(Self { store, run, rows: VecDeque::new(), range, limit, next: first, chain: None, end: None })
+        Ok(Self { store, run, rows: Rows::default(), range, limit, next: first, chain: None, end: None })
     }
 
     /// Takes the log for one that ends before this event, which must be the first of a batch.
@@ -225,26 +274,19 @@ impl LogReader {
         if self.end.is_some_and(|end| self.next >= end) {
             return Ok(None);
         }
-        if self.rows.is_empty()
+        if self.rows.first().is_none()
             && let Some(range) = self.range.take()
         {
-            let page = self.store.scan(LOG, &range, Order::Ascending, self.limit);
-            let page = page.map_err(|error| self.failed(error))?;
-            if page.more
-                && let Some(last) = page.rows.last()
-            {
-                self.range = Some(KeyRange { start: after(&last.key), end: range.end });
-            }
-            self.rows = page.rows.into();
+            self.fill(range)?;
         }
-        let Some(row) = self.rows.pop_front() else { return Ok(None) };
-        let position = position(&row.key);
+        let Some((key, value)) = self.rows.first() else { return Ok(None) };
+        let position = position(key);
         if position != Some(self.next) {
             let found = position.map_or_else(|| "a key of another form".to_owned(), |at| format!("event {at}"));
             return Err(self.corrupt(&format!("a record is missing: the log goes on with {found}")));
         }
-        let (batch, chain, own) = codec::open::<Batch>(&row.key, &row.value)
-            .map_err(|error| self.unreadable(error.kind(), &error.to_string()))?;
+        let (batch, chain, own) =
+            codec::open_batch(key, value).map_err(|error| self.unreadable(error.kind(), &error.to_string()))?;
         if self.chain.is_some_and(|expected| expected != chain) && !planted(Planted::UncheckedChain) {
             return Err(self.corrupt(&codec::CodecError::Chain.to_string()));
         }
@@ -254,9 +296,24 @@ impl LogReader {
         let Some(next) = self.next.0.checked_add(batch.events.len() as u64) else {
             return Err(self.corrupt("the record holds more events than there are positions"));
         };
+        self.rows.pass();
         self.chain = Some(own);
         self.next.0 = next;
         Ok(Some(batch))
+    }
+
+    /// Reads a page.
+    fn fill(&mut self, range: KeyRange) -> Result<()> {
+        let rows = &mut self.rows;
+        rows.clear();
+        let mut keep = |key: &[u8], value: &[u8]| rows.push(key, value);
+        let more = self.store.visit(LOG, &range, Order::Ascending, self.limit, &mut keep);
+        if more.map_err(|error| self.failed(error))?
+            && let Some(last) = self.rows.last_key()
+        {
+            self.range = Some(KeyRange { start: after(last), end: range.end });
+        }
+        Ok(())
     }
 
     /// The position behind the last event that was read.
@@ -266,7 +323,7 @@ impl LogReader {
 
     /// A writer that goes on where the reader stopped. The reader must be at the end.
     pub fn into_writer(self, epoch: Epoch) -> LogWriter {
-        debug_assert!(self.rows.is_empty() && self.range.is_none(), "a log is continued at its end");
+        debug_assert!(self.rows.first().is_none() && self.range.is_none(), "a log is continued at its end");
         LogWriter { run: self.run, epoch, chain: self.chain.unwrap_or_default() }
     }
 
@@ -313,7 +370,7 @@ pub fn last_event(store: &dyn Read, run: RunId) -> Result<Option<(Sequence, Even
     let range = KeyRange::prefix(run.as_bytes());
     let page = store.scan(LOG, &range, Order::Descending, limit).map_err(storage_error)?;
     let Some(row) = page.rows.into_iter().next() else { return Ok(None) };
-    let (mut batch, ..) = codec::open::<Batch>(&row.key, &row.value)
+    let (mut batch, ..) = codec::open_batch(&row.key, &row.value)
         .map_err(|error| Error::new(error.kind(), format!("run {run}, last record: {error}")))?;
     let last = batch.events.pop();
     let at = batch.first.0.checked_add(batch.events.len() as u64).filter(|_| position(&row.key) == Some(batch.first));

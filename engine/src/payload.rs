@@ -211,6 +211,11 @@ impl Payload {
         }
     }
 
+    /// A payload as it is stored.
+    pub(crate) fn stored(codec: u8, hook: u8, bytes: &[u8]) -> Self {
+        Self { codec: PayloadCodec(codec), hook, bytes: bytes.into() }
+    }
+
     /// The codec that wrote it.
     pub fn codec(&self) -> PayloadCodec {
         self.codec

@@ -38,6 +38,7 @@ pub fn record(bytes: &[u8]) {
     assert!(raw.is_err() || body.len() > 16, "an envelope has 16 bytes");
     let (sealed, _) = codec::seal(key, Chain(7), &Raw(body)).expect("it is small");
     assert_eq!(sealed.len(), 16 + body.len(), "the body is what was given");
+    assert_eq!(codec::open_batch(key, &sealed), codec::open::<Batch>(key, &sealed), "both ways to read a batch");
     one::<Batch>(key, &sealed);
     one::<RunRecord>(key, &sealed);
     one::<UnfinishedRecord>(key, &sealed);

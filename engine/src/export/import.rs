@@ -17,7 +17,7 @@ use super::file::{FileReader, Head, Item, RunEnd};
 use super::{mark_key, record_key};
 use crate::codec::{self, Chain};
 use crate::error::{Error, ErrorKind, Result, storage_error};
-use crate::event::{Batch, TaskStarted};
+use crate::event::TaskStarted;
 use crate::follows::Follows;
 use crate::id::{Epoch, RunId, Sequence};
 use crate::index::{self, IdRecord, RunRecord, Standing};
@@ -164,8 +164,8 @@ impl RunPart {
         if first.0 != at {
             return Err(bad(ErrorKind::Corrupt, "a record is missing"));
         }
-        let (batch, chain, own) = codec::open::<Batch>(&record_key(run, first), bytes)
-            .map_err(|error| bad(error.kind(), &error.to_string()))?;
+        let (batch, chain, own) =
+            codec::open_batch(&record_key(run, first), bytes).map_err(|error| bad(error.kind(), &error.to_string()))?;
         if chain != self.chain {
             return Err(bad(ErrorKind::Corrupt, &codec::CodecError::Chain.to_string()));
         }

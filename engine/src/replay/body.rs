@@ -13,6 +13,7 @@ use relive_storage::planted::{Planted, planted};
 use crate::divergence::{CallSite, Side};
 use crate::event::{Event, TraceCompleted, TraceForm, TraceOutcome, TraceStarted, TraceYielded};
 use crate::id::{CodeHash, InputHash, RunId, Sequence, Timestamp};
+use crate::known;
 use crate::payload::Payload;
 
 use super::expected::Answer;
@@ -68,6 +69,9 @@ impl Replay {
                 None => None,
             };
             self.count(&call);
+            // The log's next starts are probably like it.
+            known::note(&call.name);
+            known::note(&call.file);
             logged
         } else {
             // Nothing more is to be fed, so it is counted at once.

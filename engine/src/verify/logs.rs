@@ -6,7 +6,6 @@ use relive_storage::{KeyRange, Row};
 
 use super::{Found, Look};
 use crate::codec::{self, Chain};
-use crate::event::Batch;
 use crate::follows::Follows;
 use crate::id::{RunId, Sequence};
 use crate::index::{self, IDS, IdRecord, RUNS, RunRecord, TAGS, UNFINISHED, UnfinishedRecord};
@@ -71,7 +70,7 @@ impl Log {
             look.problem_at(run, self.next, what);
             (self.whole, self.chain) = (false, None);
         }
-        let (batch, chain, own) = match codec::open::<Batch>(&row.key, &row.value) {
+        let (batch, chain, own) = match codec::open_batch(&row.key, &row.value) {
             Ok(opened) => opened,
             Err(error) => {
                 look.problem_at(run, first, error.to_string());
