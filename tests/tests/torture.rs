@@ -115,7 +115,8 @@ fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
             let entry = entry?;
             copy(&entry.path(), &to.join(entry.file_name()))?;
         }
-    } else if from.exists() {
+    } else if from.is_file() {
+        // Not the engine's socket, which is there if the child came that far before it was killed.
         std::fs::copy(from, to)?;
     }
     Ok(())
