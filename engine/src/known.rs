@@ -16,25 +16,34 @@ use serde::de::{Deserializer, Error, Visitor};
 const COUNT: usize = 16;
 
 thread_local! {
-    static KNOWN: Cell<([&'static str; COUNT], usize)> = const { Cell::new(([""; COUNT], 0)) };
+    static KNOWN: Known = const { Known { texts: [const { Cell::new("") }; COUNT], next: Cell::new(0) } };
+}
+
+struct Known {
+    texts: [Cell<&'static str>; COUNT],
+    /// Which of them goes next.
+    next: Cell<usize>,
 }
 
 /// Notes a text of the program's, for what this thread reads from here on.
+#[expect(clippy::ptr_arg, reason = "whether it is the program's own counts")]
 pub(crate) fn note(text: &Cow<'static, str>) {
     let Cow::Borrowed(text) = *text else { return };
     KNOWN.with(|known| {
-        let (mut texts, next) = known.get();
-        if !texts.iter().any(|held| std::ptr::eq(*held, text)) {
-            texts[next] = text;
-            known.set((texts, (next + 1) % COUNT));
+        if !known.texts.iter().any(|held| std::ptr::eq(held.get(), text)) {
+            known.texts[known.next.get()].set(text);
+            known.next.set((known.next.get() + 1) % COUNT);
         }
     });
 }
 
-/// A text that was read: the program's own, if it is known.
-pub(crate) fn text(text: &str) -> Cow<'static, str> {
-    let held = KNOWN.with(|known| known.get().0.into_iter().find(|held| *held == text));
-    held.map_or_else(|| Cow::Owned(text.to_owned()), Cow::Borrowed)
+/// The text that was read as these bytes: the program's own, if it is known. Nothing if they are no UTF-8.
+pub(crate) fn text(bytes: &[u8]) -> Option<Cow<'static, str>> {
+    let held = KNOWN.with(|known| known.texts.iter().map(Cell::get).find(|held| held.as_bytes() == bytes));
+    match held {
+        Some(held) => Some(Cow::Borrowed(held)),
+        None => std::str::from_utf8(bytes).ok().map(|text| Cow::Owned(text.to_owned())),
+    }
 }
 
 /// Reads a text.
@@ -49,7 +58,7 @@ pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<
         }
 
         fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
-            Ok(self::text(text))
+            Ok(self::text(text.as_bytes()).unwrap_or_else(|| Cow::Owned(text.to_owned())))
         }
 
         fn visit_string<E: Error>(self, text: String) -> Result<Self::Value, E> {
@@ -73,11 +82,12 @@ mod tests {
             note(&Cow::Borrowed(name));
         }
         let is_held = NAMES.map(|name| {
-            let read = text(&name.to_owned());
+            let read = text(name.to_owned().as_bytes()).unwrap();
             assert_eq!(read, name);
             matches!(read, Cow::Borrowed(_))
         });
         assert_eq!(is_held.map(usize::from).iter().sum::<usize>(), COUNT);
         assert!(is_held[19] && !is_held[0], "the oldest has gone");
+        assert_eq!(text(b"\xff"), None);
     }
 }

@@ -118,12 +118,12 @@ impl<'a> Bytes<'a> {
 
     fn started(&mut self) -> Option<TraceStarted> {
         Some(TraceStarted {
-            name: known::text(self.text()?),
+            name: known::text(self.slice()?)?,
             code: CodeHash::from_bytes(self.array()?),
             input_hash: InputHash::from_bytes(self.array()?),
             occurrence: self.short()?,
             input: self.payload()?,
-            file: known::text(self.text()?),
+            file: known::text(self.slice()?)?,
             line: self.short()?,
             form: match self.short()? {
                 0 => TraceForm::Future,
