@@ -84,7 +84,11 @@ fn main() -> ExitCode {
 
 fn run(arguments: &Arguments) -> Result<(), Failure> {
     if arguments.first {
-        return relive_benches::first(&arguments.dir);
+        return relive_benches::first(&arguments.dir, || {
+            let mut out = std::io::stdout();
+            writeln!(out)?;
+            out.flush()
+        });
     }
     if let Some(run) = arguments.replay {
         writeln!(std::io::stdout(), "{}", relive_benches::replay(&arguments.dir, run)?)?;
