@@ -3,7 +3,7 @@
 # How long the first build takes: RocksDB is compiled from source, once.
 FIRST_BUILD = about 15 minutes on two cores
 
-.PHONY: demo test bench torture planted fuzz setup
+.PHONY: demo test bench torture interleavings planted fuzz setup
 
 # A research pipeline is killed with SIGKILL part-way, started again, and goes on where it was.
 demo: setup
@@ -11,6 +11,13 @@ demo: setup
 
 test: setup
 	cargo test --workspace
+	$(MAKE) interleavings
+
+# The engine's threads in many orders, drawn by a scheduler in place of the system's: group commit, mailboxes, runs that sleep
+# and wake. And that it finds bugs that are planted. COUNT=20000 of each scenario take minutes.
+INTERLEAVED = cargo test -p relive-engine --lib --features shuttle,planted-faults -- interleavings
+interleavings: setup
+	$(if $(COUNT),RELIVE_INTERLEAVINGS=$(COUNT)) $(INTERLEAVED)
 
 # Relive beside the disk's own fdatasync, a bare RocksDB, and other engines in files of theirs (PEERS= for without these).
 # Compiles RocksDB once more, optimized.

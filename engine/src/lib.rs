@@ -24,6 +24,8 @@ pub mod handle;
 pub mod id;
 pub mod index;
 pub mod inspect;
+#[cfg(all(test, feature = "shuttle"))]
+mod interleavings;
 pub mod log;
 mod observe;
 pub mod options;
@@ -41,6 +43,7 @@ pub mod run;
 pub mod schema;
 mod sleepers;
 mod start;
+mod sync;
 pub mod value;
 pub mod verdict;
 pub mod verify;

@@ -7,12 +7,10 @@
 use std::any::{Any, TypeId};
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::{Wake, Waker};
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use relive_storage::Read;
@@ -30,6 +28,8 @@ use crate::observe::Metrics;
 use crate::payload::redact::RedactionKey;
 use crate::payload::{Encoding, Payload};
 use crate::replay::{Replay, ReplayError, TraceIndex};
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::append::Appender;
 use super::context::{self, EffectContext};
