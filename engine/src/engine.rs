@@ -387,6 +387,7 @@ impl Inner {
                 decoy: options.strict.then(|| options.decoy.unwrap_or_else(decoy)),
                 lingering: Arc::default(),
                 interposer: options.interposer,
+                run_wrapper: options.run_wrapper,
                 runtime: runtime.clone(),
                 metrics,
             }),

@@ -76,7 +76,11 @@ pub(crate) fn spawn(
         }
         conclusion.is(result);
     };
-    spawn_on(&inner.runtime, whole.instrument(span));
+    let whole = whole.instrument(span);
+    match &inner.environment.run_wrapper {
+        None => spawn_on(&inner.runtime, whole),
+        Some(wrap) => spawn_on(&inner.runtime, wrap(Box::pin(whole))),
+    }
 }
 
 /// Spawns what wakes the runs that sleep.

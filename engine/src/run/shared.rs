@@ -25,6 +25,7 @@ use crate::few::Few;
 use crate::id::{RunId, Sequence, Timestamp};
 use crate::log::{self, LogReader};
 use crate::observe::Metrics;
+use crate::options::RunWrapper;
 use crate::payload::redact::RedactionKey;
 use crate::payload::{Encoding, Payload};
 use crate::replay::{Replay, ReplayError, TraceIndex};
@@ -67,6 +68,8 @@ pub(crate) struct Environment {
     pub(crate) lingering: Arc<Lingering>,
     /// Stands between calls and their effects, in tests.
     pub(crate) interposer: Option<Arc<dyn Interposer>>,
+    /// Stands between runs and the runtime, in tests.
+    pub(crate) run_wrapper: Option<RunWrapper>,
     /// Where effects are spawned.
     pub(crate) runtime: tokio::runtime::Handle,
     pub(crate) metrics: Arc<Metrics>,
