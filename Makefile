@@ -3,7 +3,7 @@
 # How long the first build takes: RocksDB is compiled from source, once.
 FIRST_BUILD = about 15 minutes on two cores
 
-.PHONY: demo test bench torture planted fuzz setup
+.PHONY: demo test bench torture interleavings planted mutants fuzz setup
 
 # A research pipeline is killed with SIGKILL part-way, started again, and goes on where it was.
 demo: setup
@@ -11,6 +11,13 @@ demo: setup
 
 test: setup
 	cargo test --workspace
+	$(MAKE) interleavings
+
+# The engine's threads in many orders, drawn by a scheduler in place of the system's: group commit, mailboxes, runs that sleep
+# and wake. And that it finds bugs that are planted. COUNT=20000 of each scenario take minutes.
+INTERLEAVED = cargo test -p relive-engine --lib --features shuttle,planted-faults -- interleavings
+interleavings: setup
+	$(if $(COUNT),RELIVE_INTERLEAVINGS=$(COUNT)) $(INTERLEAVED)
 
 # Relive beside the disk's own fdatasync, a bare RocksDB, and other engines in files of theirs (PEERS= for without these).
 # Compiles RocksDB once more, optimized.
@@ -29,6 +36,11 @@ torture: setup
 # Plants bugs in Relive, one after the other, and sees that the campaign finds each.
 planted: setup
 	cargo run -p relive-tests --features planted-faults --bin torture -- planted
+
+# Changes what decides without I/O, a place at a time (`.cargo/mutants.toml`), and sees that a test notices. Takes hours; needs
+# `cargo install cargo-mutants`. What nobody notices is in mutants.out/missed.txt.
+mutants: setup
+	cargo mutants -p relive-engine -p relive-storage $(ARGS)
 
 # Hostile bytes, guided by coverage: TARGET=record, payload or id, for SECONDS. What it finds of interest it keeps in the
 # corpus, which later runs begin with.

@@ -12,8 +12,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, TryRecvError, unbounded};
-use parking_lot::Mutex;
 use relive_storage::planted::{Planted, planted};
 use relive_storage::{Durability, KeyRange, Keyspace, Outcome, Store, Write};
 use tokio::sync::oneshot;
@@ -24,6 +22,8 @@ use crate::event::Event;
 use crate::id::{RunId, Sequence};
 use crate::observe::Metrics;
 use crate::run::Mailbox;
+use crate::sync::channel::{Receiver, Sender, TryRecvError, unbounded};
+use crate::sync::{Mutex, thread};
 
 /// Largest group: 8 MiB, so that the first waiter of a group does not wait for a long write of others.
 const GROUP_BYTES_MAX: usize = 8 << 20;
@@ -33,7 +33,7 @@ const GROUP_WRITES_MAX: usize = 8192;
 
 /// How long the committer looks for more before it sleeps: 50 µs, about what waking it takes. Costs at most as much
 /// processor time per group, and saves a sequential trace about a tenth (`make bench`).
-const SPIN: Duration = Duration::from_micros(50);
+const SPIN: Duration = if cfg!(feature = "shuttle") { Duration::ZERO } else { Duration::from_micros(50) };
 
 /// An event that is durable: what `on_durable` is told.
 #[derive(Clone, Debug)]
@@ -93,7 +93,7 @@ enum Way {
 }
 
 /// The thread, to be waited for at the end.
-pub(crate) type CommitterThread = std::thread::JoinHandle<()>;
+pub(crate) type CommitterThread = thread::JoinHandle<()>;
 
 impl Committer {
     /// Starts the thread.
@@ -105,9 +105,9 @@ impl Committer {
         let store = Arc::downgrade(&commits.store);
         let worker = Worker { commits, receiver };
         let thread =
-            std::thread::Builder::new().name("relive-commit".to_owned()).spawn(move || worker.work()).map_err(
-                |error| Error::new(ErrorKind::Storage, "the committer's thread cannot be started").caused_by(error),
-            )?;
+            thread::Builder::new().name("relive-commit".to_owned()).spawn(move || worker.work()).map_err(|error| {
+                Error::new(ErrorKind::Storage, "the committer's thread cannot be started").caused_by(error)
+            })?;
         Ok((Self { way: Way::Thread(sender), failure, metrics, store }, thread))
     }
 
@@ -342,7 +342,7 @@ impl Commits {
         waiting: &mut Vec<(Waiter, Vec<Acknowledged>)>,
         durability: Durability,
     ) {
-        static BEHIND: Mutex<Vec<Write>> = Mutex::new(Vec::new());
+        static BEHIND: parking_lot::Mutex<Vec<Write>> = parking_lot::Mutex::new(Vec::new());
         let behind = std::mem::replace(&mut *BEHIND.lock(), writes.clone());
         let _ = self.store.commit(&behind, durability);
         self.acknowledge_early(waiting);

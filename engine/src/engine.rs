@@ -6,12 +6,12 @@
 //! Invariants: identical calls at the same time run once; an id names one run for as long as the run is kept; after
 //! `shutdown` nothing is written.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
-use parking_lot::{Mutex, RwLock};
+use parking_lot::RwLock;
 use relive_storage::{Read, Store};
 use rustc_hash::FxHashMap;
 use tokio::sync::{Semaphore, mpsc};
@@ -32,6 +32,8 @@ use crate::replayer::Replayer;
 use crate::reserve::Reservations;
 use crate::run::{Company, Environment, Settings, Stop, closed};
 use crate::sleepers::Sleepers;
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicBool, Ordering};
 
 /// A call of a task.
 pub struct Request {
@@ -385,6 +387,7 @@ impl Inner {
                 decoy: options.strict.then(|| options.decoy.unwrap_or_else(decoy)),
                 lingering: Arc::default(),
                 interposer: options.interposer,
+                run_wrapper: options.run_wrapper,
                 runtime: runtime.clone(),
                 metrics,
             }),

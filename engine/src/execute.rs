@@ -76,14 +76,28 @@ pub(crate) fn spawn(
         }
         conclusion.is(result);
     };
-    inner.runtime.spawn(whole.instrument(span));
+    let whole = whole.instrument(span);
+    match &inner.environment.run_wrapper {
+        None => spawn_on(&inner.runtime, whole),
+        Some(wrap) => spawn_on(&inner.runtime, wrap(Box::pin(whole))),
+    }
 }
 
 /// Spawns what wakes the runs that sleep.
 pub(crate) fn spawn_watch(inner: &Arc<Inner>) {
     let Some(alive) = inner.alive.lock().clone() else { return };
     let (clock, turns) = (Arc::clone(&inner.environment.clock), Arc::clone(&inner.turns));
-    inner.runtime.spawn(crate::asleep::watch(Arc::downgrade(inner), clock, turns, alive));
+    spawn_on(&inner.runtime, crate::asleep::watch(Arc::downgrade(inner), clock, turns, alive));
+}
+
+#[cfg(not(feature = "shuttle"))]
+fn spawn_on(runtime: &tokio::runtime::Handle, task: impl Future<Output = ()> + Send + 'static) {
+    runtime.spawn(task);
+}
+
+#[cfg(feature = "shuttle")]
+fn spawn_on(_: &tokio::runtime::Handle, task: impl Future<Output = ()> + Send + 'static) {
+    shuttle::future::spawn(task);
 }
 
 /// An effect on a task of its own. Dropping it ends the task.

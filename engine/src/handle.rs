@@ -5,11 +5,9 @@
 //! Invariant: an outcome that is shown is durable.
 
 use std::ops::Deref;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
 use bytes::Bytes;
-use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
 use tokio::sync::watch;
 
@@ -20,6 +18,8 @@ use crate::event::TaskOutcome;
 use crate::id::RunId;
 use crate::observe::Metrics;
 use crate::run::{Mailbox, RunShared};
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// How a run stands.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -25,6 +25,8 @@ pub mod id;
 pub mod index;
 pub mod inspect;
 mod known;
+#[cfg(all(test, feature = "shuttle"))]
+mod interleavings;
 pub mod log;
 mod observe;
 pub mod options;
@@ -42,6 +44,7 @@ pub mod run;
 pub mod schema;
 mod sleepers;
 mod start;
+mod sync;
 pub mod value;
 pub mod verdict;
 pub mod verify;

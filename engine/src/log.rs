@@ -430,7 +430,13 @@ mod tests {
     #[test]
     fn what_is_too_large_for_a_record_is_cut_and_only_its_last_part_is_settled() {
         let large = "x".repeat(RECORD_BYTES);
-        for event in [signal(&large), retried(large)] {
+        let of_sources = |sources| match retried(String::new()) {
+            Event::TraceRetried(retried) => {
+                Event::TraceRetried(TraceRetried { error: ErrorRecord { sources, ..retried.error }, ..retried })
+            }
+            other => other,
+        };
+        for event in [signal(&large), of_sources(vec!["x".repeat(RECORD_BYTES / 2); 2]), retried(large)] {
             let store = stored(vec![vec![signal("a"), event.clone(), event, signal("b")]]);
             let expected = [(0, 1, false), (1, 1, false), (2, 1, false), (3, 1, true)];
             assert_eq!(batches(LogReader::new(store, RUN)), expected);
@@ -468,6 +474,24 @@ mod tests {
             let reader = LogReader::starting_at(Arc::new(store), RUN, Sequence(place));
             assert_eq!(reader.unwrap().next_batch().unwrap_err().kind(), ErrorKind::Corrupt);
         }
+    }
+
+    #[test]
+    fn a_record_that_follows_another_one_is_damage() {
+        let (store, other) = (MemoryStore::new(), stored(vec![vec![signal("x")], vec![signal("b")]]));
+        for (at, text) in [(0, "a"), (1, "b")] {
+            let mut writer = LogReader::new(Arc::new(store.clone()), RUN);
+            while writer.next_batch().unwrap().is_some() {}
+            let (operations, _) = writer.into_writer(Epoch(1)).append(Sequence(at), vec![signal(text)], true).unwrap();
+            store.commit(&[Write { preconditions: Vec::new(), operations }], Durability::Buffered).unwrap();
+        }
+        let key = key(RUN, Sequence(1));
+        let value = other.get(LOG, &key).unwrap().expect("it is there");
+        let operations = vec![Operation::Put { keyspace: LOG, key, value }];
+        store.commit(&[Write { preconditions: Vec::new(), operations }], Durability::Buffered).unwrap();
+        let mut reader = LogReader::new(Arc::new(store), RUN);
+        reader.next_batch().unwrap();
+        assert_eq!(reader.next_batch().unwrap_err().kind(), ErrorKind::Corrupt);
     }
 
     #[test]

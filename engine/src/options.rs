@@ -3,6 +3,8 @@
 //! Filled by the SDK's builder; taken by `Engine::open`.
 
 use std::any::{Any, TypeId};
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -60,8 +62,16 @@ pub struct Options {
     /// Whether commits are made on the thread that submits them, each by itself: for tests over a store in memory, where
     /// nothing then happens on another thread. Default: a thread of their own, in groups.
     pub commits_in_place: bool,
+    /// Stands between a run and the runtime that polls it: for tests that drop it at a moment of theirs. Default: nobody does.
+    pub run_wrapper: Option<RunWrapper>,
     pub(crate) provided: Provided,
 }
+
+/// A run's whole task, as a runtime polls it.
+pub type RunTask = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Gives what is spawned in place of a run's task.
+pub type RunWrapper = Arc<dyn Fn(RunTask) -> RunTask + Send + Sync>;
 
 /// 10,000 runs at once: a bound on memory that few programs meet.
 pub const RUNS_MAX_DEFAULT: usize = 10_000;
@@ -92,6 +102,7 @@ impl Default for Options {
             interposer: None,
             decoy: None,
             commits_in_place: false,
+            run_wrapper: None,
             provided: Provided::default(),
         }
     }

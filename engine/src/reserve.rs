@@ -8,7 +8,6 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
 use tokio::sync::Notify;
 use tokio::sync::futures::OwnedNotified;
@@ -17,6 +16,7 @@ use crate::cache::CallKey;
 use crate::engine::Inner;
 use crate::handle::RunCell;
 use crate::id::RunId;
+use crate::sync::Mutex;
 
 /// Calls and ids that are being decided, and calls that are under way.
 #[derive(Default)]

@@ -44,6 +44,8 @@ pub(crate) use mailbox::{Letter, Mailbox, Stop};
 pub(crate) use plan::Plan;
 pub use rest::SLEEP_OUT_AFTER_DEFAULT;
 pub(crate) use rest::{Anchor, Moment, Rest, elapsed_of, micros_down};
+#[cfg(all(test, feature = "shuttle"))]
+pub(crate) use shared::EffectWaker;
 pub use shared::{BoxedFuture, Output};
 pub(crate) use shared::{Environment, Parts, Provided, RunShared};
 pub use source::{MakeSource, Sink};

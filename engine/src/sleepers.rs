@@ -9,12 +9,12 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::sync::Arc;
 
-use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::cache::CallKey;
 use crate::id::RunId;
 use crate::observe::Metrics;
+use crate::sync::Mutex;
 
 /// The order may hold this many of those that were woken early beside twice the sleepers: 1,024, so that few are not cleared
 /// out again and again.

@@ -202,6 +202,14 @@ impl Builder {
         self
     }
 
+    /// For tests: what is spawned in place of a run's task.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn run_wrapper(mut self, wrapper: relive_engine::options::RunWrapper) -> Self {
+        self.0.run_wrapper = Some(wrapper);
+        self
+    }
+
     /// For tests: everything on one thread, with somebody between calls and their effects.
     #[cfg(feature = "testing")]
     pub(crate) fn tested(

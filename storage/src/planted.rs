@@ -1,6 +1,7 @@
-//! Planted faults: bugs that are switched on one at a time, to see that the fault campaign finds them.
+//! Planted faults: bugs that are switched on one at a time, to see that the fault campaign finds them, and the interleavings.
 //!
-//! Asked by `rocks`, `guard` and by the engine, each with one line where the bug would be; listed by the `torture` binary.
+//! Asked by `rocks`, `guard` and by the engine, each with one line where the bug would be; listed by the `torture` binary and
+//! by the engine's `interleavings`.
 //!
 //! Invariant: without the feature `planted-faults`, which nothing enables by itself, [`planted`] is the constant `false`,
 //! and what it guards is not compiled in.
@@ -44,10 +45,16 @@ pub enum Planted {
     HashOnly,
     /// What is due is reckoned by the wall clock of the moment, also within one life.
     WallClock,
+    /// A run's loop looks into its mailbox first, and says afterwards whom to wake.
+    LostWake,
+    /// A run that lies down does not look whether somebody wants something of it.
+    SleptThrough,
+    /// A run that sleeps is let go of while somebody holds it.
+    LetGoTooSoon,
 }
 
 impl Planted {
-    /// All of them.
+    /// Those that the fault campaign finds.
     pub const ALL: [Self; 18] = [
         Self::Unsynced,
         Self::SwallowedError,
@@ -68,6 +75,9 @@ impl Planted {
         Self::HashOnly,
         Self::WallClock,
     ];
+
+    /// Those that show only where threads meet at the wrong moment: found by trying interleavings.
+    pub const INTERLEAVED: [Self; 3] = [Self::LostWake, Self::SleptThrough, Self::LetGoTooSoon];
 }
 
 /// The variable that names the bug of a process, as `Planted` spells it.
@@ -85,7 +95,7 @@ pub const fn planted(_: Planted) -> bool {
 pub fn planted(bug: Planted) -> bool {
     static CHOSEN: std::sync::LazyLock<Option<Planted>> = std::sync::LazyLock::new(|| {
         let name = std::env::var(VARIABLE).ok()?;
-        Planted::ALL.into_iter().find(|bug| format!("{bug:?}") == name)
+        Planted::ALL.into_iter().chain(Planted::INTERLEAVED).find(|bug| format!("{bug:?}") == name)
     });
     *CHOSEN == Some(bug)
 }

@@ -8,6 +8,7 @@
 //! | `pipe` | what the child tells its parent: acknowledged events, ids, results |
 //! | `child` | the process that is killed |
 //! | `campaign` | the process that kills, and gathers what there is to compare |
+//! | `dropped` | a run whose own future is dropped after its kth poll, for every k, in this process |
 //! | `oracle` | history in, violations out |
 //! | `report` | what a campaign came to |
 //!
@@ -18,6 +19,7 @@ mod campaign;
 mod chance;
 mod child;
 mod corruption;
+mod dropped;
 mod laws;
 mod life;
 mod memory;
@@ -35,6 +37,7 @@ pub use calls::{CallOptions, CallReport, can_trace, errors, kills};
 pub use campaign::{Cut, Extent, Options, Sabotage, Tamper, run};
 pub use child::{ChildOptions, child};
 pub use corruption::{CorruptionOptions, CorruptionReport, corruption};
+pub use dropped::{DropReport, dropped};
 pub use laws::laws;
 pub use oracle::{History, Life, RunExpectation, Verdict, Violation, check};
 pub use pipe::{AcknowledgedLine, Line};

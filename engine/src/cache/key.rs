@@ -260,4 +260,48 @@ mod tests {
         assert_eq!(entry(VERSION_1, 0), entry(VERSION_1, 1));
         assert_eq!(entry(CachePolicy::DEFAULT, 0).input(), entry(VERSION_1, 1).input());
     }
+
+    #[test]
+    fn inputs_are_hashed_with_blake3() {
+        let empty = "af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262";
+        assert_eq!(blake3_of(b"").iter().map(|byte| format!("{byte:02x}")).collect::<String>(), empty);
+    }
+
+    #[test]
+    fn a_key_is_read_as_it_is_printed() {
+        let key = EntryKey::new("a", &std::array::from_fn(|index| index as u8), &CodeHash::from_bytes([0xf0; 16]));
+        let text = key.to_string();
+        assert_eq!((text.len(), text.parse::<EntryKey>().unwrap()), (128, key));
+        assert_eq!(format!("{key:?}"), format!("EntryKey({text})"));
+        assert_eq!(EntryKey::from_bytes(key.as_bytes()), Some(key));
+        assert_eq!((key.input(), &key.input()[16..]), (&key.as_bytes()[..48], &counted_part(&key)[..]));
+        for wrong in [&text[..126], &format!("{text}00"), &format!("x{}", &text[1..]), ""] {
+            assert!(wrong.parse::<EntryKey>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn an_entry_fits_the_key_under_which_its_version_lies_and_no_other() {
+        let record = |policy: CachePolicy, code| CacheRecord {
+            task: "a".to_owned(),
+            code: CodeHash::from_bytes([code; 16]),
+            version: policy.version().map(str::to_owned),
+            salt: policy.salt.to_owned(),
+            input: Payload::encode(&1).unwrap(),
+            result: Payload::encode(&2).unwrap(),
+            uses: Vec::new(),
+            run: crate::id::RunId::from_bytes([1; 16]),
+            created_at: crate::id::Timestamp(0),
+        };
+        let policies = [(CachePolicy::DEFAULT, 0), (CachePolicy::DEFAULT, 1), (SALTED, 0), (VERSION_1, 0)];
+        for (at, (policy, code)) in policies.into_iter().enumerate() {
+            for (under, (other, other_code)) in policies.into_iter().enumerate() {
+                let key = task("a", other, other_code).entry_key(&INPUT);
+                assert_eq!(record(policy, code).fits(&key), at == under, "{at} under the key of {under}");
+            }
+            assert!(!record(policy, code).fits(&task("b", policy, code).entry_key(&INPUT)), "of another task");
+        }
+        assert_eq!(record(VERSION_1, 0).shown_version(), task("a", VERSION_1, 0).shown_version());
+        assert_eq!(record(SALTED, 7).shown_version().to_string(), format!("code {}", CodeHash::from_bytes([7; 16])));
+    }
 }

@@ -133,8 +133,9 @@ async fn goes_on(
     cell.set(CellState::Queued);
     let permit = permit.map(|permit| Turn::held(&engine.turns, permit));
     let turn = match permit {
-        // Cancelled, it needs no body.
-        Some(turn) if !cell.mailbox.is_called() => turn,
+        // Cancelled or stopped, it needs no body. A signal it finds when it goes on; to wait for another turn, with this one in
+        // hand, could be to wait for ever.
+        Some(turn) if !cell.mailbox.is_cancelled() && !cell.mailbox.is_stopping() => turn,
         _ => match turn(engine, cell).await? {
             Got::Turn(turn) => turn,
             Got::Cancelled => return Ok(Next::Ended(engine.cancel_unfinished(cell.run).await?)),

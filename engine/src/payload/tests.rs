@@ -495,6 +495,16 @@ fn a_key_of_the_traces_own_tells_calls_apart_and_hides_what_is_redacted() {
 }
 
 #[test]
+fn small_numbers_of_a_wide_type_are_read_back_however_many() {
+    // Written in a byte each, and 16 in memory: more than payloads may take on the disk.
+    let count = crate::payload::PAYLOAD_BYTES_LIMIT / 16 + 1_000;
+    let numbers = vec![0_u128; count];
+    let payload = Payload::encode_with(&Encoding::DEFAULT.with_codec(Some(PayloadCodec::BINCODE)), &numbers).unwrap();
+    assert!(payload.bytes().len() < count + 16);
+    assert_eq!(payload.decode::<Vec<u128>>().unwrap().len(), count);
+}
+
+#[test]
 fn a_store_draws_its_key_once() {
     use relive_storage::{Durability, MemoryStore, Store, Write};
     let store = MemoryStore::new();

@@ -14,7 +14,6 @@ use std::sync::{Arc, OnceLock};
 use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
 use tracing::Span;
 
@@ -27,6 +26,7 @@ use crate::id::{InputHash, RunId, Sequence, Timestamp};
 use crate::observe::spans;
 use crate::payload::{Encoding, PayloadCodec};
 use crate::replay::Scope;
+use crate::sync::{Mutex, thread_local};
 
 use super::rest::Resting;
 use super::shared::{Environment, RunShared};

@@ -9,8 +9,6 @@ use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use parking_lot::MutexGuard;
-
 use crate::definition::TraceDefinition;
 use crate::error::{Error, ErrorKind, Result, payload_error};
 use crate::event::{Event, TraceCompleted, TraceForm, TraceOutcome, TraceRetried, TraceStarted};
@@ -18,6 +16,7 @@ use crate::id::Sequence;
 use crate::observe::spans;
 use crate::payload::{Arguments, PayloadError};
 use crate::replay::{Hit, Started};
+use crate::sync::MutexGuard;
 
 use super::context::{self, Context, EffectContext, EffectOf};
 use super::drive::Dry;

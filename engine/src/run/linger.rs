@@ -4,11 +4,11 @@
 
 use std::sync::Arc;
 
-use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
 use tokio::sync::Notify;
 
 use crate::id::RunId;
+use crate::sync::Mutex;
 
 /// How many blocking effects are on their threads: of one trace under the run's own id, or of all runs.
 #[derive(Debug, Default)]

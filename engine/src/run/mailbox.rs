@@ -6,11 +6,12 @@
 
 use std::task::Waker;
 
-use parking_lot::{Condvar, Mutex};
 use relive_storage::Operation;
+use relive_storage::planted::{Planted, planted};
 
 use crate::event::SignalReceived;
 use crate::replay::TraceIndex;
+use crate::sync::{Condvar, Mutex};
 
 /// Why a run is to end without its body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -171,10 +172,7 @@ impl Mailbox {
     /// Takes what there is, and has `waker` woken for what comes after.
     pub(crate) fn receive(&self, waker: &Waker) -> Received {
         let mut letters = self.letters.lock();
-        if !letters.waker.as_ref().is_some_and(|old| old.will_wake(waker)) {
-            letters.waker = Some(waker.clone());
-        }
-        Received {
+        let received = Received {
             woken: std::mem::take(&mut letters.woken),
             durable: letters.durable,
             stranger_count: std::mem::take(&mut letters.stranger_count),
@@ -183,7 +181,15 @@ impl Mailbox {
             stop: letters.stop,
             failure: letters.failure.clone(),
             spare: std::mem::take(&mut letters.spare),
+        };
+        if planted(Planted::LostWake) {
+            drop(letters);
+            letters = self.letters.lock();
         }
+        if !letters.waker.as_ref().is_some_and(|old| old.will_wake(waker)) {
+            letters.waker = Some(waker.clone());
+        }
+        received
     }
 
     /// What there is and stays: how much is durable, a failure, a stop, a cancellation. Takes nothing.

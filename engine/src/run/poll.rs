@@ -8,16 +8,16 @@ use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context as TaskContext, Poll, Waker};
 
-use parking_lot::MutexGuard;
 use tokio::task::coop::Unconstrained;
 
 use crate::error::ErrorKind;
 use crate::event::{ErrorRecord, TraceCompleted, TraceOutcome};
 use crate::payload::Payload;
 use crate::replay::TraceIndex;
+use crate::sync::MutexGuard;
+use crate::sync::atomic::{AtomicBool, Ordering};
 
 use super::context::{self, Context, EffectContext};
 use super::effect;

@@ -7,12 +7,10 @@
 use std::any::{Any, TypeId};
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::{Wake, Waker};
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use relive_storage::Read;
@@ -27,9 +25,12 @@ use crate::few::Few;
 use crate::id::{RunId, Sequence, Timestamp};
 use crate::log::{self, LogReader};
 use crate::observe::Metrics;
+use crate::options::RunWrapper;
 use crate::payload::redact::RedactionKey;
 use crate::payload::{Encoding, Payload};
 use crate::replay::{Replay, ReplayError, TraceIndex};
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::append::Appender;
 use super::context::{self, EffectContext};
@@ -67,6 +68,8 @@ pub(crate) struct Environment {
     pub(crate) lingering: Arc<Lingering>,
     /// Stands between calls and their effects, in tests.
     pub(crate) interposer: Option<Arc<dyn Interposer>>,
+    /// Stands between runs and the runtime, in tests.
+    pub(crate) run_wrapper: Option<RunWrapper>,
     /// Where effects are spawned.
     pub(crate) runtime: tokio::runtime::Handle,
     pub(crate) metrics: Arc<Metrics>,

@@ -292,7 +292,8 @@ pub(super) fn logs(
     logs_in(&(Arc::new(reader) as Arc<dyn Read>), found)
 }
 
-fn logs_in(
+/// The same of any store.
+pub(super) fn logs_in(
     reader: &Arc<dyn Read>,
     found: &mut Vec<Violation>,
 ) -> relive::Result<BTreeMap<RunId, Vec<(Sequence, Event)>>> {

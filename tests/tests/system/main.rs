@@ -22,6 +22,7 @@ mod children_end;
 mod crashes;
 mod cuts;
 mod divergence;
+mod dropped;
 mod errors;
 mod exported;
 mod failing_store;

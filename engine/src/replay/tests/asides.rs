@@ -193,3 +193,10 @@ fn what_effects_call_counts_as_used_by_the_run() {
     assert_eq!(names.len(), 3);
     assert!(["a", "n", "m"].iter().all(|name| names.contains(name)));
 }
+
+#[test]
+fn what_an_effect_s_own_stream_yields_is_no_part_of_any_step() {
+    let (mut replay, _) = live(vec![begun(), (true, vec![nested_event(1, "n", 2), yielded(2, 0, 5), completed(2, 7)])]);
+    assert_eq!(replay.next(), Ok(Decision::Wait));
+    assert_eq!(replay.next_sequence(), Sequence(5), "behind them");
+}

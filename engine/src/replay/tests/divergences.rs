@@ -100,3 +100,18 @@ fn a_log_that_contradicts_itself_is_an_error_that_names_where() {
         "something behind the end"
     );
 }
+
+#[test]
+fn another_end_is_a_divergence_that_names_both() {
+    let logged = || vec![vec![task_started(), Event::TaskCompleted(finish(7))]];
+    let failed =
+        TaskCompleted { outcome: TaskOutcome::Err(ErrorRecord::new(ErrorKind::Failed, "no such page")), ..finish(0) };
+    for (end, words) in [(finish(8), "Ok(8)"), (failed, "no such page")] {
+        let mut replay = history(logged());
+        poll(&mut replay);
+        let divergence = divergence(replay.polled(Some(end)));
+        assert_eq!(divergence.sequence, Sequence(1));
+        assert_eq!(divergence.logged, Some(Side::Finished("Ok(7)".to_owned())));
+        assert!(matches!(&divergence.called, Some(Side::Finished(end)) if end.contains(words)), "{divergence:?}");
+    }
+}

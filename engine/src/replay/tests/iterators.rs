@@ -45,10 +45,12 @@ fn an_iterator_may_be_held_over_steps() {
     ];
     let mut replay = history(log);
     poll(&mut replay);
+    assert!(!replay.holds_iterators());
     start(&mut replay, iterator(1));
     assert_eq!(next(&mut replay, 1), Some(10));
     let a = start(&mut replay, call("a", 10)).index;
     replay.polled(None).unwrap();
+    assert!(replay.holds_iterators());
     poll(&mut replay);
     taken(&mut replay, a);
     assert_eq!(next(&mut replay, 1), Some(11));
@@ -207,4 +209,30 @@ fn a_plain_function_does_not_run_while_an_iterator_has_answers_left() {
     start(&mut replay, iterator(1));
     start(&mut replay, plain(1));
     divergence(replay.may_run_inline().map(|_| ()));
+}
+
+#[test]
+fn a_step_that_another_follows_takes_nothing_more() {
+    let mut replay = Replay::new(RUN, "t".into(), Memo::default());
+    let at = feed(&mut replay, 0, false, vec![task_started(), iterator_event(1), yielded(1, 0, 10), started("a", 10)]);
+    feed(&mut replay, at, true, vec![completed(3, 5)]);
+    poll(&mut replay);
+    start(&mut replay, iterator(1));
+    assert_eq!(next(&mut replay, 1), Some(10));
+    start(&mut replay, call("a", 10));
+    assert_eq!(replay.extend_step(), Ok(true));
+    assert!(!replay.needs_more() && !replay.is_open_ended(), "a delivery ends it");
+    start(&mut replay, call("b", 11));
+    let divergence = divergence(replay.polled(None));
+    assert!(matches!(divergence.called, Some(Side::Call(site)) if site.name == "b"));
+}
+
+#[test]
+fn an_iterator_that_ended_must_not_be_dropped_before_its_end() {
+    let mut replay = history(vec![vec![task_started(), iterator_event(1), yielded(1, 0, 10), completed(1, 0)]]);
+    poll(&mut replay);
+    let index = start(&mut replay, iterator(1)).index;
+    assert_eq!(next(&mut replay, 1), Some(10));
+    replay.abandon(index, |_| unreachable!("the start is in the log")).unwrap();
+    divergence(replay.polled(None));
 }

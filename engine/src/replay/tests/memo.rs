@@ -318,3 +318,12 @@ fn a_nested_result_of_other_code_makes_the_run_unfit_for_the_cache() {
     assert_eq!(replay.nested_hit(|| scope, &edited, false), outcome_at(3));
     assert_eq!(replay.used(), None);
 }
+
+#[test]
+fn what_an_effect_called_is_kept_once_for_each_code_it_had() {
+    let edited = Event::TraceStarted(TraceStarted { code: code(2), ..within(1, call("n", 3)) });
+    let again = Event::TraceStarted(within(1, call("n", 4)));
+    let memo = memo_of(&[task_started(), started("a", 1), Event::TraceStarted(within(1, call("n", 2))), edited, again]);
+    let called = memo.called_within(Scope::default(), &call("a", 1));
+    assert_eq!(called, [("n".into(), code(1)), ("n".into(), code(2))]);
+}

@@ -151,3 +151,14 @@ fn history_may_come_in_pieces() {
     replay.end_history();
     assert_eq!(replay.next(), Ok(Decision::Wait));
 }
+
+#[test]
+fn whatever_the_body_does_beyond_the_log_makes_a_step_that_is_to_be_appended() {
+    let mut replay = fresh();
+    poll(&mut replay);
+    replay.polled(None).unwrap();
+    append(&mut replay);
+    assert!(!replay.is_dirty(), "it did nothing");
+    start(&mut replay, call("a", 1));
+    assert!(replay.is_dirty());
+}
