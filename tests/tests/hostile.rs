@@ -82,3 +82,40 @@ fn any_text_is_an_id_or_an_error() {
     run(4000, vec(any::<u8>(), 0..40), hostile::id);
     run(4000, "[0-9A-Za-z]{20,30}".prop_map(String::into_bytes), hostile::id);
 }
+
+/// The file of a real export, and what stands in place of its bytes.
+fn exported() -> Vec<u8> {
+    include_bytes!("exported.relive").to_vec()
+}
+
+#[test]
+fn an_export_of_any_bytes_is_a_run_or_an_error() {
+    run(2000, vec(any::<u8>(), 0..600), hostile::export);
+    run(1000, nearly(exported()), hostile::export);
+}
+
+#[test]
+fn an_export_that_is_sealed_as_it_should_be_is_a_run_or_an_error() {
+    let root = [7; 16];
+    let piece = |purpose: u8, piece: &[u8]| [&[purpose, u8::try_from(piece.len()).expect("short")], piece].concat();
+    // Head: the program, the root, no fields, no key; a run of one record; no hashes; the end.
+    let head = [&[0, 1, b'x'][..], &root, &[0, 0]].concat();
+    let whole = |record: &[u8]| {
+        [piece(0, &head), piece(1, &[7]), piece(2, record), piece(0, &[6, 0, 0]), piece(0, &[7, 1])].concat()
+    };
+    run(
+        4000,
+        nearly(body()[24..].to_vec()).prop_map(move |record| whole(&record[..record.len().min(255)])),
+        hostile::export,
+    );
+}
+
+#[test]
+fn rows_of_any_keys_and_values_are_read_or_told() {
+    run(2000, vec(any::<u8>(), 0..400), hostile::rows);
+}
+
+#[test]
+fn an_engine_on_rows_of_any_keys_and_values_takes_up_what_it_can_or_refuses() {
+    run(200, vec(any::<u8>(), 0..400), hostile::engine);
+}
