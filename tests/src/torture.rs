@@ -10,6 +10,7 @@
 //! | `campaign` | the process that kills, and gathers what there is to compare |
 //! | `oracle` | history in, violations out |
 //! | `report` | what a campaign came to |
+//! | `progress` | how far it is |
 //!
 //! Invariant: what is compared with the log never comes from the log.
 
@@ -27,6 +28,7 @@ mod pipe;
 mod planted;
 mod power;
 mod program;
+mod progress;
 mod report;
 mod task;
 mod witness;
@@ -42,6 +44,7 @@ pub use pipe::{AcknowledgedLine, Line};
 pub use planted::{Found, planted};
 pub use power::can_cut_power;
 pub use program::Program;
+pub use progress::Progress;
 pub use report::Report;
 pub use task::{Input, torture_run};
 pub use witness::{Witness, WitnessLine};
