@@ -30,19 +30,24 @@ bench: setup
 # Every part of the fault campaign, shortly; or one part: kill, power, calls, errors, corruption, laws. How far it goes is in
 # ARGS, as `torture PART --help` says; of kill and power also KILLS=5000 or SECONDS=600.
 TORTURE_PART = $(or $(PART),$(if $(KILLS)$(SECONDS),kill))
+# Without optimization most of the time is this code's, not the faults'. RocksDB and what it depends on are left as they are, so
+# that it is not compiled once more; checks of arithmetic and assertions stay.
+TORTURE_CRATES = relive-engine relive-storage relive relive-cli relive-tests tokio serde serde_core serde_json rmp rmp-serde \
+	bincode crossbeam-channel parking_lot futures-util
+TORTURE_CONFIG = $(foreach crate,$(TORTURE_CRATES),--config profile.dev.package.$(crate).opt-level=1)
 torture: setup
-	cargo run -p relive-tests --bin torture -- $(TORTURE_PART) $(if $(SECONDS),--seconds $(SECONDS),$(if $(KILLS),--kills $(KILLS))) $(ARGS)
+	cargo run $(TORTURE_CONFIG) -p relive-tests --bin torture -- $(TORTURE_PART) $(if $(SECONDS),--seconds $(SECONDS),$(if $(KILLS),--kills $(KILLS))) $(ARGS)
 
 # Plants bugs in Relive, one after the other, and sees that the campaign finds each.
 planted: setup
-	cargo run -p relive-tests --features planted-faults --bin torture -- planted
+	cargo run $(TORTURE_CONFIG) -p relive-tests --features planted-faults --bin torture -- planted
 
 # Changes what decides without I/O, a place at a time (`.cargo/mutants.toml`), and sees that a test notices. Takes hours; needs
 # `cargo install cargo-mutants`. What nobody notices is in mutants.out/missed.txt.
 mutants: setup
 	cargo mutants -p relive-engine -p relive-storage $(ARGS)
 
-# Hostile bytes, guided by coverage: TARGET=record, payload or id, for SECONDS. What it finds of interest it keeps in the
+# Hostile bytes, guided by coverage: TARGET=record, payload, id, export, rows or engine, for SECONDS. What it finds of interest it keeps in the
 # corpus, which later runs begin with.
 FUZZ_DIR = $(or $(CARGO_TARGET_DIR),target)/fuzz
 FUZZ_FLAGS = -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \

@@ -280,8 +280,10 @@ impl Inner {
         let (record, row) = self.unfinished_row(run)?.ok_or_else(|| {
             Error::new(ErrorKind::Corrupt, format!("run {run}: it slept, and is not in `unfinished` any more"))
         })?;
-        let anchor = record.sleeps_until().and_then(|until| Anchor::of(until, due));
-        let row = matches!(record.standing, Standing::Asleep { .. }).then_some(row);
+        let until = record.sleeps_until().filter(|_| !planted(Planted::AnchorLost));
+        let anchor = until.and_then(|until| Anchor::of(until, due));
+        let is_asleep = matches!(record.standing, Standing::Asleep { .. });
+        let row = (is_asleep && !planted(Planted::StaysAsleep)).then_some(row);
         Ok(Woken { record, anchor, row })
     }
 
@@ -327,6 +329,9 @@ pub(crate) async fn watch(inner: Weak<Inner>, clock: Arc<dyn Clock>, turns: Arc<
                     cell.set(CellState::Waiting(Arc::new(error)));
                 }
             }
+        }
+        if planted(Planted::WokenTwice) {
+            let _ = inner.wake(run, None);
         }
         // It does not sleep any more, or cannot be woken at all.
         sleepers.give_up(due, run);

@@ -9,6 +9,7 @@ mod plain;
 
 use bincode::config::{Configuration, Limit, LittleEndian, Varint};
 use bincode::serde::BorrowedSerdeDecoder;
+use relive_storage::planted::{Planted, planted};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -100,12 +101,16 @@ pub(crate) fn seal_into<T: Serialize>(
     chain: Chain,
     body: &T,
 ) -> Result<(Vec<u8>, Chain), CodecError> {
+    let old = if planted(Planted::StaleTail) { record.clone() } else { Vec::new() };
     record.clear();
     record.extend_from_slice(&MAGIC);
     record.extend_from_slice(&[FORMAT_VERSION, CODEC_BINCODE]);
     record.extend_from_slice(&[0; HEADER_BYTES - 4]);
     bincode::serde::encode_into_writer(body, Out(&mut record), CONFIGURATION)
         .map_err(|error| CodecError::Damaged(format!("the record cannot be written: {error}")))?;
+    if planted(Planted::StaleTail) {
+        record.extend(old.iter().skip(record.len()));
+    }
     let length = record.len() - HEADER_BYTES;
     if length > BODY_BYTES_MAX {
         return Err(CodecError::Damaged(format!("the record has {length} bytes, more than {BODY_BYTES_MAX}")));

@@ -238,7 +238,7 @@ impl Worker {
                     break;
                 };
                 bytes += submission.bytes;
-                sync |= submission.sync;
+                sync = submission.sync || (sync && !planted(Planted::SyncOfLast));
                 writes.push(submission.write);
                 waiting.push((submission.waiter, submission.events));
                 let full = bytes >= GROUP_BYTES_MAX || writes.len() >= GROUP_WRITES_MAX;

@@ -8,6 +8,7 @@ use std::ops::Deref;
 use std::sync::{Arc, OnceLock, Weak};
 
 use bytes::Bytes;
+use relive_storage::planted::{Planted, planted};
 use rustc_hash::FxHashMap;
 use tokio::sync::watch;
 
@@ -131,6 +132,7 @@ impl RunCell {
             return false;
         }
         match call {
+            Some(_) if planted(Planted::HolderForgotten) && !holders.calls.is_empty() => {}
             Some((call, parent)) => drop(holders.calls.insert(call, parent)),
             None => holders.rooted = true,
         }

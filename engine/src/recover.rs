@@ -2,13 +2,15 @@
 //!
 //! Called once, at open. Reads the `unfinished` index only: logs are read by the runs themselves, when their turn comes.
 //!
-//! Invariant: the cost depends on how many runs are unfinished, not on how many are stored.
+//! Invariants: the cost depends on how many runs are unfinished, not on how many are stored; all of them are entered before the
+//! first goes on, so that a run finds those that it called.
 
 use std::sync::Arc;
 
 use relive_storage::planted::{Planted, planted};
 use relive_storage::{KeyRange, Operation, Order, PageLimit, Precondition, Read, Write, after};
 
+use crate::cache::CallKey;
 use crate::commit::Committer;
 use crate::definition::CacheMode;
 use crate::engine::Inner;
@@ -74,6 +76,7 @@ pub(crate) fn counted_up_to(store: &dyn Read, epoch: Epoch) -> Result<Vec<Operat
 /// order, each that goes on counts that.
 pub(crate) fn take_up(inner: &Arc<Inner>, in_order: bool) -> Result<()> {
     let mut range = KeyRange::all();
+    let mut entered = Vec::new();
     loop {
         let page = inner
             .store()?
@@ -82,21 +85,40 @@ pub(crate) fn take_up(inner: &Arc<Inner>, in_order: bool) -> Result<()> {
         for row in &page.rows {
             let run = index::run_of(index::UNFINISHED, &row.key)?;
             let record = index::open::<UnfinishedRecord>(index::UNFINISHED, &row.key, &row.value)?;
-            take_up_run(inner, run, record, in_order)?;
+            entered.extend(enter(inner, run, record)?);
         }
         match page.rows.last() {
             Some(last) if page.more => range.start = after(&last.key),
-            _ => return Ok(()),
+            _ => break,
         }
     }
+    let Some(alive) = inner.alive.lock().clone() else { return Ok(()) };
+    for Entered { cell, record, key } in entered {
+        let (attempt_at, retry_at) = (record.attempt_at, record.retry_at);
+        let died = (!in_order).then_some(record);
+        if planted(Planted::TakenUpTwice) {
+            let again = Beginning::TakenUp { attempt_at, retry_at, died: died.clone() };
+            execute::spawn(inner, &cell, again, key, alive.clone());
+        }
+        execute::spawn(inner, &cell, Beginning::TakenUp { attempt_at, retry_at, died }, key, alive.clone());
+    }
+    Ok(())
 }
 
-fn take_up_run(inner: &Arc<Inner>, run: RunId, record: UnfinishedRecord, in_order: bool) -> Result<()> {
+/// A run that is to go on.
+struct Entered {
+    cell: Arc<RunCell>,
+    record: Box<UnfinishedRecord>,
+    key: Option<CallKey>,
+}
+
+/// Enters an unfinished run among those that are known. `None` if it sleeps or waits.
+fn enter(inner: &Arc<Inner>, run: RunId, record: UnfinishedRecord) -> Result<Option<Entered>> {
     let is_asleep = inner.stays_asleep(&record);
     if is_asleep && record.parent.is_none() {
         // Its row is all that is needed until it is due.
         inner.sleeps_on(run, &record);
-        return Ok(());
+        return Ok(None);
     }
     let cell = RunCell::new(run, &record.task, CellState::Queued, &inner.environment.metrics);
     let holders = inner.recorded_holders(run, record.parent)?;
@@ -118,29 +140,21 @@ fn take_up_run(inner: &Arc<Inner>, run: RunId, record: UnfinishedRecord, in_orde
         // Its cell knows who waits for it.
         cell.sleeps();
         inner.sleeps_on(run, &record);
-        return Ok(());
+        return Ok(None);
     }
-    let alive = inner.alive.lock().clone();
-    let (Some(_), Some(alive)) = (definition, alive) else {
+    if definition.is_none() {
         wait(&cell, execute::unknown_task(&cell));
-        return Ok(());
-    };
+        return Ok(None);
+    }
     if !inner.takes_up {
         wait(&cell, held(run, &record));
-        return Ok(());
+        return Ok(None);
     }
     if let Some(error) = crate::park::parked(inner.store()?, run, &record) {
         wait(&cell, error);
-        return Ok(());
+        return Ok(None);
     }
-    let UnfinishedRecord { attempt_at, retry_at, .. } = record;
-    let died = (!in_order).then(|| Box::new(record));
-    if planted(Planted::TakenUpTwice) {
-        let again = Beginning::TakenUp { attempt_at, retry_at, died: died.clone() };
-        execute::spawn(inner, &cell, again, key, alive.clone());
-    }
-    execute::spawn(inner, &cell, Beginning::TakenUp { attempt_at, retry_at, died }, key, alive);
-    Ok(())
+    Ok(Some(Entered { cell, record: Box::new(record), key }))
 }
 
 fn held(run: RunId, record: &UnfinishedRecord) -> Error {

@@ -9,6 +9,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::sync::Arc;
 
+use relive_storage::planted::{Planted, planted};
 use tokio::sync::Notify;
 
 use crate::cache::CallKey;
@@ -95,7 +96,7 @@ impl Sleepers {
             is_first
         };
         self.metrics.runs_asleep.increment(1.0);
-        if is_first {
+        if is_first && !planted(Planted::SleeperForgotten) {
             self.changed.notify_one();
         }
     }
@@ -105,6 +106,10 @@ impl Sleepers {
         let (due, was_first) = {
             let mut state = self.state.lock();
             let due = state.dues.remove(&run.into())?;
+            if planted(Planted::WokenTwice) {
+                state.dues.insert(run.into(), due);
+                return Some(due);
+            }
             state.by_call.remove(&(prefix(call), run));
             let was_first = state.first() == Some((due, run));
             if state.by_due.len() > 2 * state.dues.len() + STALE_MAX {
@@ -146,6 +151,9 @@ impl Sleepers {
 
     /// Those that an equal call may join, the newest first: the rest of their keys is to be compared.
     pub(crate) fn of_call(&self, call: &CallKey) -> Vec<RunId> {
+        if planted(Planted::SleeperNotJoined) {
+            return Vec::new();
+        }
         let prefix = prefix(call);
         let range = (prefix, RunId::from_bytes([0; 16]))..=(prefix, RunId::from_bytes([0xff; 16]));
         self.state.lock().by_call.range(range).map(|(_, run)| *run).rev().collect()

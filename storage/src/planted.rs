@@ -45,6 +45,30 @@ pub enum Planted {
     HashOnly,
     /// What is due is reckoned by the wall clock of the moment, also within one life.
     WallClock,
+    /// Who wakes the runs that sleep is not told of one that is due before all others.
+    SleeperForgotten,
+    /// A run that slept is woken, and its row still says that it sleeps.
+    StaysAsleep,
+    /// A run that is woken stays among the sleepers.
+    WokenTwice,
+    /// A run that slept reckons what is left of its waits by the wall clock.
+    AnchorLost,
+    /// Equal calls do not find a run that sleeps.
+    SleeperNotJoined,
+    /// Of those who wait for a child, only the first is noted.
+    HolderForgotten,
+    /// What is deleted of a run's log reaches as far as the ids that were made in the same millisecond.
+    RangeTooWide,
+    /// Runs that unfinished ones called are deleted like others.
+    NeededDeleted,
+    /// A fork is taken for the call that it was made from.
+    ForkAnswers,
+    /// What makes a run one is not withheld until all of it is imported.
+    HalfImported,
+    /// A record that is written into memory of a longer one keeps its end.
+    StaleTail,
+    /// Whether a group is synced is what the last of its writes asks for.
+    SyncOfLast,
     /// A run's loop looks into its mailbox first, and says afterwards whom to wake.
     LostWake,
     /// A run that lies down does not look whether somebody wants something of it.
@@ -54,8 +78,8 @@ pub enum Planted {
 }
 
 impl Planted {
-    /// Those that the fault campaign finds.
-    pub const ALL: [Self; 18] = [
+    /// All of them.
+    pub const ALL: [Self; 30] = [
         Self::Unsynced,
         Self::SwallowedError,
         Self::NotPoisoned,
@@ -74,6 +98,18 @@ impl Planted {
         Self::CachedFailure,
         Self::HashOnly,
         Self::WallClock,
+        Self::SleeperForgotten,
+        Self::StaysAsleep,
+        Self::WokenTwice,
+        Self::AnchorLost,
+        Self::SleeperNotJoined,
+        Self::HolderForgotten,
+        Self::RangeTooWide,
+        Self::NeededDeleted,
+        Self::ForkAnswers,
+        Self::HalfImported,
+        Self::StaleTail,
+        Self::SyncOfLast,
     ];
 
     /// Those that show only where threads meet at the wrong moment: found by trying interleavings.

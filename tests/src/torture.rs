@@ -11,6 +11,7 @@
 //! | `dropped` | a run whose own future is dropped after its kth poll, for every k, in this process |
 //! | `oracle` | history in, violations out |
 //! | `report` | what a campaign came to |
+//! | `progress` | how far it is |
 //!
 //! Invariant: what is compared with the log never comes from the log.
 
@@ -29,6 +30,7 @@ mod pipe;
 mod planted;
 mod power;
 mod program;
+mod progress;
 mod report;
 mod task;
 mod witness;
@@ -45,6 +47,7 @@ pub use pipe::{AcknowledgedLine, Line};
 pub use planted::{Found, planted};
 pub use power::can_cut_power;
 pub use program::Program;
+pub use progress::Progress;
 pub use report::Report;
 pub use task::{Input, torture_run};
 pub use witness::{Witness, WitnessLine};

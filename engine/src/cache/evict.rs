@@ -137,7 +137,8 @@ pub(super) fn remove_all(inner: &Arc<Inner>, prefix: &[u8]) -> Result<u64> {
             let now = inner.environment.clock.now();
             let mut bytes = 0;
             for row in &rows {
-                bytes += index::open::<CacheUse>(index::CACHE_USE, &row.key, &row.value).map_or(0, |usage| usage.bytes);
+                let usage = index::open::<CacheUse>(index::CACHE_USE, &row.key, &row.value);
+                bytes = u64::saturating_add(bytes, usage.map_or(0, |usage| usage.bytes));
                 operations.extend([index::CACHE, index::CACHE_USE].map(|keyspace| {
                     let key = row.key.clone();
                     Operation::Delete { keyspace, key }
@@ -212,7 +213,7 @@ fn oldest(inner: &Arc<Inner>) -> Result<(u64, BinaryHeap<Victim>)> {
     each_page(inner, index::CACHE_USE, &[], |rows| {
         for row in rows {
             let (key, usage) = opened(&row)?;
-            bytes += usage.bytes;
+            bytes = u64::saturating_add(bytes, usage.bytes);
             let used_at = if lives.is_over(&key, &usage, now) { Timestamp(i64::MIN) } else { usage.used_at };
             candidates.push(Victim { used_at, key, bytes: usage.bytes, value: row.value });
             if candidates.len() > CANDIDATES_MAX {

@@ -129,7 +129,7 @@ impl Ledger {
     /// Whether the cache is larger than it may be, or its size is not known although it grew.
     pub(crate) fn wants_tending(&self) -> bool {
         let state = self.state.lock();
-        state.added > 0 && state.bytes.is_none_or(|bytes| bytes + state.added > self.bytes_max)
+        state.added > 0 && state.bytes.is_none_or(|bytes| bytes.saturating_add(state.added) > self.bytes_max)
     }
 
     /// Begins to count. What is added from here on may be counted twice, and what is on its way to the store now not at
@@ -159,7 +159,7 @@ impl Ledger {
         let mut state = self.state.lock();
         let Some(bytes) = state.bytes else { return Ok(None) };
         state.is_size_stored = true;
-        index::put(index::META, SIZE_KEY.to_vec(), &CacheSize { bytes: bytes + state.added }).map(Some)
+        index::put(index::META, SIZE_KEY.to_vec(), &CacheSize { bytes: bytes.saturating_add(state.added) }).map(Some)
     }
 
     /// Remembers that an entry was thrown out, for `explain`.

@@ -9,6 +9,7 @@
 use std::collections::BTreeSet;
 use std::io::{Read, Seek, SeekFrom};
 
+use relive_storage::planted::{Planted, planted};
 use relive_storage::{
     Durability, KeyRange, Operation, Order, Outcome, PageLimit, Precondition, Read as ReadStore, Store, Write,
 };
@@ -248,7 +249,8 @@ impl<F: Read + Seek> Checked<'_, F> {
             Part::Record(run, ..) | Part::Row(run, _) | Part::End(run) if present.contains(&run.run) => Ok(()),
             Part::Record(run, first, value) => {
                 let put = Operation::Put { keyspace: LOG, key: record_key(run.run, first), value };
-                if first.0 == 0 { writer.withhold(put) } else { writer.add(put) }
+                let is_withheld = first.0 == 0 && !planted(Planted::HalfImported);
+                if is_withheld { writer.withhold(put) } else { writer.add(put) }
             }
             Part::Row(_, row) => writer.withhold(row),
             Part::End(run) => {

@@ -88,7 +88,7 @@ impl Plan {
             input,
             recorded: started.input.clone(),
             counted,
-            call: match is_new && !crate::fork::is_fork(&past.first) {
+            call: match (is_new && !crate::fork::is_fork(&past.first)) || planted(Planted::ForkAnswers) {
                 true => Some(definition.call_key(&counted)),
                 // Of a fork it is the key that no call has.
                 false => recorded_call.or(crate::fork::is_fork(&past.first).then_some(crate::fork::NO_CALL)),

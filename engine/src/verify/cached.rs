@@ -11,7 +11,7 @@ pub(super) fn all(look: &mut Look<'_>) {
     let mut bytes = 0;
     look.each(CACHE_USE, KeyRange::all(), |look, row| {
         let Some(usage) = look.open::<CacheUse>(CACHE_USE, row, None) else { return };
-        bytes += usage.bytes;
+        bytes = u64::saturating_add(bytes, usage.bytes);
         if matches!(look.store.get(CACHE, &row.key), Ok(None)) {
             look.problem(CACHE_USE, &row.key, None, "it counts an entry that is not in the cache");
         }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use relive_tests::torture::{
-    self, CallOptions, CallReport, ChildOptions, CorruptionOptions, Cut, Extent, Options, Report,
+    self, CallOptions, CallReport, ChildOptions, CorruptionOptions, Cut, Extent, Options, Progress, Report,
 };
 
 /// Breaks what Relive runs on, again and again, and compares what was acknowledged with what is left.
@@ -69,8 +69,8 @@ struct Kill {
     /// Runs at once.
     #[arg(long, default_value_t = 50)]
     runs: u32,
-    /// Children at once.
-    #[arg(long, default_value_t = 2)]
+    /// Children at once: more than there are processors, as each waits for its disk, its effects and its end.
+    #[arg(long, default_value_t = 4)]
     jobs: u32,
     /// Of power cuts: on a store in memory that forgets what was not synced, as where no power can be cut.
     #[arg(long)]
@@ -123,8 +123,8 @@ struct Child {
 fn all() -> [Part; 6] {
     [
         Part::Laws,
-        Part::Kill(Kill { kills: 300, seconds: None, runs: 50, jobs: 2, in_memory: false }),
-        Part::Power(Kill { kills: 50, seconds: None, runs: 50, jobs: 2, in_memory: false }),
+        Part::Kill(Kill { kills: 300, seconds: None, runs: 50, jobs: 4, in_memory: false }),
+        Part::Power(Kill { kills: 50, seconds: None, runs: 50, jobs: 4, in_memory: false }),
         Part::Calls(Calls { every: 11, runs: 1 }),
         Part::Errors(Calls { every: 11, runs: 1 }),
         Part::Corruption(Corruption { log_every: 499, others: 4, run_every: 7, hang: 60 }),
@@ -163,8 +163,14 @@ fn run(part: &Part, common: &Common) -> relive::Result<bool> {
     let clean = match part {
         Part::Kill(kill) => kill.run(seed, &directory, Cut::Kill)?,
         Part::Power(kill) => kill.power(seed, &directory)?,
-        Part::Calls(calls) => calls.run(seed, &directory, |options| torture::kills(options, progress))?,
-        Part::Errors(calls) => calls.run(seed, &directory, |options| torture::errors(options, progress))?,
+        Part::Calls(calls) => {
+            let mut shown = Shown::default();
+            calls.run(seed, &directory, |options| torture::kills(options, |report| shown.of_calls(report)))?
+        }
+        Part::Errors(calls) => {
+            let mut shown = Shown::default();
+            calls.run(seed, &directory, |options| torture::errors(options, |report| shown.of_calls(report)))?
+        }
         Part::Corruption(corruption) => corruption.run(seed, &directory)?,
         Part::Laws => {
             let (count, broken) = torture::laws()?;
@@ -226,7 +232,9 @@ impl Kill {
             tamper: None,
             sabotage: None,
         };
-        torture::run(&options, progress)
+        let mut shown = Shown::default();
+        let all = self.seconds.is_none().then_some(self.kills);
+        torture::run(&options, |report| shown.shows(report.kills, all, &format!("{}: {report}", cut.name())))
     }
 }
 
@@ -271,8 +279,11 @@ impl Corruption {
             directory: directory.to_owned(),
             hang: Duration::from_secs(self.hang),
         };
-        let report =
-            torture::corruption(&options, |report| progress(&format!("corruption: {} cases", report.cases())))?;
+        let mut shown = Shown::default();
+        let report = torture::corruption(&options, |report| {
+            let violations = report.violations.len();
+            shown.shows(report.cases(), Some(report.planned), &format!("corruption: violations={violations}"));
+        })?;
         for violation in report.violations.iter().take(20) {
             result(&format!("corruption: violation: {violation}"));
         }
@@ -281,11 +292,22 @@ impl Corruption {
     }
 }
 
-/// Shown while a part goes on, if anybody looks.
-#[expect(clippy::print_stderr, reason = "progress, beside the report")]
-fn progress(line: &impl std::fmt::Display) {
-    if std::io::stderr().is_terminal() {
-        eprint!("\r{line}\x1b[K");
+/// What is shown while a part goes on: always the last line on a terminal, now and then one elsewhere.
+#[derive(Default)]
+struct Shown(Progress);
+
+impl Shown {
+    #[expect(clippy::print_stderr, reason = "progress, beside the report")]
+    fn shows(&mut self, done: u64, all: Option<u64>, words: &impl std::fmt::Display) {
+        if std::io::stderr().is_terminal() {
+            eprint!("\r{}\x1b[K", self.0.line(done, all, words));
+        } else if self.0.is_due() {
+            eprintln!("{}", self.0.line(done, all, words));
+        }
+    }
+
+    fn of_calls(&mut self, report: &CallReport) {
+        self.shows(report.cases, Some(report.planned), report);
     }
 }
 

@@ -45,6 +45,8 @@ pub struct CallOptions {
 pub struct CallReport {
     /// The part's name.
     pub part: &'static str,
+    /// Calls that are to be gone through, as far as that is known.
+    pub planned: u64,
     /// Calls that were gone through.
     pub cases: u64,
     /// Of these, how many a life reached.

@@ -6,6 +6,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::future::{join_all, try_join_all};
 use relive::{Durability, Engine, Error, ErrorKind};
@@ -74,6 +75,8 @@ async fn live(options: &ChildOptions, store: Option<Arc<dyn Store>>, pipe: Pipe)
     let builder = Engine::builder()
         // It is not the runs that kill it.
         .crashes_max(u32::MAX)
+        // Whoever naps leaves memory, and comes back from its log.
+        .sleep_out_after(Duration::ZERO)
         .durability(if options.buffered { Durability::Buffered } else { Durability::Sync })
         .provide(Witness::open(&options.witness)?)
         .on_durable(move |acknowledged| {

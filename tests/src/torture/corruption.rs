@@ -49,6 +49,8 @@ pub struct CorruptionOptions {
 /// What a sweep came to.
 #[derive(Clone, Debug, Default)]
 pub struct CorruptionReport {
+    /// Cases on files, those that are yet to come included.
+    pub planned: u64,
     /// By kind of file: how many stores opened whole, and how many were refused.
     pub kinds: BTreeMap<&'static str, (u64, u64)>,
     /// Bytes of the largest write-ahead log that was swept.
@@ -100,19 +102,23 @@ pub fn corruption(
 ) -> relive::Result<CorruptionReport> {
     let mut report = CorruptionReport::default();
     let watchdog = Watchdog::start(options.hang);
-    for base in [Base::log_only(&options.directory, options.seed)?, Base::tables(&options.directory, options.seed)?] {
+    let bases = [Base::log_only(&options.directory, options.seed)?, Base::tables(&options.directory, options.seed)?];
+    for base in &bases {
+        report.planned += cases(base, options)?.len() as u64;
+    }
+    for base in &bases {
         report.log_bytes = report.log_bytes.max(base.log_bytes()?);
-        let mut working = Working::new(&base, &options.directory)?;
-        for case in cases(&base, options)? {
+        let mut working = Working::new(base, &options.directory)?;
+        for case in cases(base, options)? {
             watchdog.begins(format!("{}: {case}", base.name));
             working.damage(&case)?;
-            let found = judge(&base, working.path());
+            let found = judge(base, working.path());
             working.restore(&case)?;
             watchdog.ends();
             report.add(case.kind(), &Named(base.name, &case), found);
             progress(&report);
         }
-        for (case, found) in rows::sweep(&base, options.run_every)? {
+        for (case, found) in rows::sweep(base, options.run_every)? {
             report.add("records of a log", &case, found);
         }
     }

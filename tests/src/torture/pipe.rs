@@ -55,9 +55,15 @@ mod hexadecimal {
     use serde::ser::Error as _;
     use serde::{Deserialize, Deserializer, Serializer};
 
+    const DIGITS: [u8; 16] = *b"0123456789abcdef";
+
     pub(super) fn serialize<S: Serializer>(event: &Event, serializer: S) -> Result<S::Ok, S::Error> {
         let bytes = rmp_serde::to_vec(event).map_err(S::Error::custom)?;
-        serializer.collect_str(&bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>())
+        let mut digits = String::with_capacity(2 * bytes.len());
+        for byte in bytes {
+            digits.extend([byte >> 4, byte & 15].map(|digit| char::from(DIGITS[usize::from(digit)])));
+        }
+        serializer.serialize_str(&digits)
     }
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Event, D::Error> {

@@ -34,6 +34,10 @@ pub(crate) enum Section {
     Unordered(u64),
     /// Two branches and a channel between them.
     Channel(u64),
+    /// A sleep: long enough for a run whose log is short to leave memory.
+    Nap,
+    /// A child run, which calls so many, one after the other.
+    Child(u64),
 }
 
 /// What catching an error adds to the result.
@@ -44,7 +48,7 @@ impl Program {
     pub fn draw(seed: u64, number: u32) -> Self {
         let mut chance = Chance::new(mixed(seed) ^ u64::from(number));
         let section_count = 6 + chance.below(6);
-        let sections = (0..section_count).map(|_| match chance.below(9) {
+        let sections = (0..section_count).map(|_| match chance.below(11) {
             0 => Section::Sequence(2 + chance.below(4)),
             1 => Section::JoinAll(2 + chance.below(6)),
             2 => Section::Race,
@@ -53,7 +57,9 @@ impl Program {
             5 => Section::Caught,
             6 => Section::Equal(2 + chance.below(2)),
             7 => Section::Unordered(2 + chance.below(5)),
-            _ => Section::Channel(1 + chance.below(3)),
+            8 => Section::Channel(1 + chance.below(3)),
+            9 => Section::Nap,
+            _ => Section::Child(1 + chance.below(3)),
         });
         Self { sections: sections.collect() }
     }
@@ -68,9 +74,9 @@ impl Section {
     fn result(self, at: u64) -> u64 {
         let worked = |calls| (0..calls).map(|part| mixed(value(at, part))).fold(0, u64::wrapping_add);
         match self {
-            Self::Sequence(calls) | Self::JoinAll(calls) | Self::Unordered(calls) => worked(calls),
+            Self::Sequence(calls) | Self::JoinAll(calls) | Self::Unordered(calls) | Self::Child(calls) => worked(calls),
             Self::Race => worked(1),
-            Self::RandomLoop | Self::Moment => 0,
+            Self::RandomLoop | Self::Moment | Self::Nap => 0,
             Self::Caught => CAUGHT,
             Self::Equal(calls) => mixed(value(at, 0)).wrapping_mul(calls + 1),
             Self::Channel(calls) => (0..calls).map(|part| mixed(mixed(value(at, part)))).fold(0, u64::wrapping_add),

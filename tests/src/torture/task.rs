@@ -68,13 +68,36 @@ async fn refuse(label: String) -> relive::Result<()> {
     Err(Error::msg(format!("{label} was refused, key={key}")))
 }
 
+/// How long a nap is: 40 ms, more than a millisecond for each event of a log that is not long yet, so that the run leaves
+/// memory where nothing else is asked for.
+const NAP: Duration = Duration::from_millis(40);
+
+/// How far the wall clock, which a body sees, may go behind the one that naps are waited for by: 1 ms.
+const SLEW_MAX: Duration = Duration::from_millis(1);
+
+/// The place of a call, as a child run is told.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+struct Errand {
+    seed: u64,
+    number: u32,
+    at: u64,
+    calls: u64,
+}
+
+/// A run that another calls.
+#[task(name = "torture.errand")]
+async fn errand(errand: Errand) -> relive::Result<u64> {
+    let Errand { seed, number, at, calls } = errand;
+    Place { seed, number, at, is_child: true }.sequence(calls).await
+}
+
 /// Carries a program out.
 #[task(name = "torture")]
 pub async fn torture_run(input: Input) -> relive::Result<u64> {
     let program = Program::draw(input.seed, input.number);
     let mut sum = 0u64;
     for (at, section) in (0..).zip(&program.sections) {
-        let place = Place { number: input.number, at };
+        let place = Place { seed: input.seed, number: input.number, at, is_child: false };
         sum = sum.wrapping_add(place.carry_out(*section).await?);
     }
     Ok(sum)
@@ -83,13 +106,16 @@ pub async fn torture_run(input: Input) -> relive::Result<u64> {
 /// Where a body is: the run's number and the part of its program.
 #[derive(Clone, Copy)]
 struct Place {
+    seed: u64,
     number: u32,
     at: u64,
+    is_child: bool,
 }
 
 impl Place {
     fn label(self, part: impl std::fmt::Display) -> String {
-        format!("{}/{}.{part}", self.number, self.at)
+        let child = if self.is_child { "child." } else { "" };
+        format!("{}/{}.{child}{part}", self.number, self.at)
     }
 
     async fn work(self, part: u64) -> relive::Result<u64> {
@@ -122,6 +148,11 @@ impl Place {
             Section::Equal(calls) => self.equal(calls).await,
             Section::Unordered(calls) => self.unordered(calls).await,
             Section::Channel(calls) => self.channel(calls).await,
+            Section::Nap => self.nap().await.map(|()| 0),
+            Section::Child(calls) => {
+                let Self { seed, number, at, .. } = self;
+                errand(Errand { seed, number, at, calls }).await
+            }
         }
     }
 
@@ -131,6 +162,14 @@ impl Place {
             sum = sum.wrapping_add(self.work(part).await?);
         }
         Ok(sum)
+    }
+
+    /// Sleeps, and wakes neither early nor without having slept.
+    async fn nap(self) -> relive::Result<()> {
+        let before = relive::now()?;
+        relive::sleep(NAP).await?;
+        let slept = relive::now()?.duration_since(before).unwrap_or_default();
+        if slept + SLEW_MAX >= NAP { Ok(()) } else { Err(Error::msg(format!("a nap of {NAP:?} took {slept:?}"))) }
     }
 
     async fn race(self) -> relive::Result<u64> {

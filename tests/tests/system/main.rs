@@ -55,6 +55,7 @@ mod streams;
 mod streams_among_others;
 mod support;
 mod tags;
+mod taken_up;
 mod task_retries;
 mod timeouts;
 mod turns;

@@ -30,7 +30,9 @@ pub fn errors(options: &CallOptions, mut progress: impl FnMut(&CallReport)) -> r
     let mut report = CallReport { part: "errors", ..CallReport::default() };
     let mut sites = recorded(options, None)?;
     sites.retain(|site, _| !["unlink", "unlinkat"].contains(&site.call.as_str()));
-    for (index, (site, when)) in cases(&sites, options.every).into_iter().enumerate() {
+    let cases = cases(&sites, options.every);
+    report.planned = cases.len() as u64 * if options.every > 1 { 1 } else { FAULTS.len() as u64 };
+    for (index, (site, when)) in cases.into_iter().enumerate() {
         // Each of the faults where all calls are gone through, else one after the other.
         let faults = if options.every > 1 { &FAULTS[index % 3..=index % 3] } else { &FAULTS[..] };
         for (fault, behind) in faults {

@@ -30,6 +30,8 @@ pub fn kills(options: &CallOptions, mut progress: impl FnMut(&CallReport)) -> re
     let mut report = CallReport { part: "calls", ..CallReport::default() };
     let sites = recorded(options, None)?;
     let fresh = cases(&sites, options.every);
+    // A recovery makes about as many.
+    report.planned = 2 * fresh.len() as u64;
     for (site, when) in &fresh {
         one(options, &mut report, None, site, *when)?;
         progress(&report);
@@ -38,7 +40,9 @@ pub fn kills(options: &CallOptions, mut progress: impl FnMut(&CallReport)) -> re
     let middle = sites.iter().find(|(site, _)| is_log_sync(site));
     let (site, count) = middle.ok_or_else(|| Error::msg("no life has synced a log"))?;
     let half = half_done(options, site, count.div_ceil(2))?;
-    for (site, when) in cases(&recorded(options, Some(&half))?, options.every) {
+    let recovery = cases(&recorded(options, Some(&half))?, options.every);
+    report.planned = (fresh.len() + recovery.len()) as u64;
+    for (site, when) in recovery {
         one(options, &mut report, Some(&half), &site, when)?;
         progress(&report);
     }
