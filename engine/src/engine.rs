@@ -98,6 +98,8 @@ pub(crate) struct Inner {
     /// Counts the signals of this life of the process.
     pub(crate) signal_count: AtomicU64,
     pub(crate) cache: Arc<Ledger>,
+    /// Held by the one who deletes runs.
+    pub(crate) retaining: Arc<tokio::sync::Mutex<()>>,
     /// Set by `close`; nothing is started after it.
     closed: AtomicBool,
     /// Cloned into each run's task: the receiver ends when all have ended.
@@ -282,7 +284,8 @@ impl Engine {
     /// # Errors
     /// If the engine is closed, the store fails, or a log that has to be read is damaged. What was deleted by then is gone.
     pub async fn retain(&self, rule: crate::retain::Retention) -> Result<crate::retain::Retained> {
-        crate::cache::evict::tending(self.inner(), move |inner| crate::retain::retain(inner, &rule)).await
+        let inner = self.inner();
+        crate::cache::evict::alone(inner, &inner.retaining, move |inner| crate::retain::retain(inner, &rule)).await
     }
 
     /// How the engine is reached by somebody who does not keep it open.
@@ -396,6 +399,7 @@ impl Inner {
             waits: Mutex::default(),
             signal_count: AtomicU64::new(0),
             cache,
+            retaining: Arc::default(),
             closed: AtomicBool::new(!writes),
             alive: Mutex::new(writes.then_some(alive)),
             ended: tokio::sync::Mutex::new(writes.then_some(ended)),
