@@ -30,6 +30,7 @@ use crate::payload::Payload;
 use crate::payload::redact::{RedactionKey, redaction_key};
 use crate::replayer::Replayer;
 use crate::reserve::Reservations;
+use crate::retain::Retaining;
 use crate::run::{Company, Environment, Settings, Stop, closed};
 use crate::sleepers::Sleepers;
 
@@ -98,8 +99,7 @@ pub(crate) struct Inner {
     /// Counts the signals of this life of the process.
     pub(crate) signal_count: AtomicU64,
     pub(crate) cache: Arc<Ledger>,
-    /// Held by the one who deletes runs.
-    pub(crate) retaining: Arc<tokio::sync::Mutex<()>>,
+    pub(crate) retaining: Retaining,
     /// Set by `close`; nothing is started after it.
     closed: AtomicBool,
     /// Cloned into each run's task: the receiver ends when all have ended.
@@ -125,6 +125,7 @@ impl Engine {
             Error::new(ErrorKind::Unsupported, "an engine is opened inside a tokio runtime: its runs are tasks there")
         })?;
         let cache = crate::cache::ledger(store.as_ref(), &options)?;
+        let duty = crate::retain::Duty::of(&registry, &options)?;
         let acknowledges = options.on_durable.is_some();
         let metrics = Arc::new(Metrics::new(registry.traces().map(|trace| trace.name)));
         let on_durable = options.on_durable.take();
@@ -154,6 +155,9 @@ impl Engine {
         let engine = Self(Arc::new(Owner(Arc::clone(&inner))));
         crate::recover::take_up(&inner, in_order)?;
         crate::execute::spawn_watch(&inner);
+        if let Some(duty) = duty {
+            crate::execute::spawn_retention(&inner, duty);
+        }
         Ok(engine)
     }
 
@@ -285,7 +289,8 @@ impl Engine {
     /// If the engine is closed, the store fails, or a log that has to be read is damaged. What was deleted by then is gone.
     pub async fn retain(&self, rule: crate::retain::Retention) -> Result<crate::retain::Retained> {
         let inner = self.inner();
-        crate::cache::evict::alone(inner, &inner.retaining, move |inner| crate::retain::retain(inner, &rule)).await
+        crate::cache::evict::alone(inner, &inner.retaining.alone, move |inner| crate::retain::retain(inner, &rule))
+            .await
     }
 
     /// How the engine is reached by somebody who does not keep it open.
@@ -399,7 +404,7 @@ impl Inner {
             waits: Mutex::default(),
             signal_count: AtomicU64::new(0),
             cache,
-            retaining: Arc::default(),
+            retaining: Retaining::default(),
             closed: AtomicBool::new(!writes),
             alive: Mutex::new(writes.then_some(alive)),
             ended: tokio::sync::Mutex::new(writes.then_some(ended)),
@@ -466,6 +471,7 @@ impl Inner {
         self.closed.store(true, Ordering::Release);
         self.alive.lock().take();
         self.sleepers.close();
+        self.retaining.closed.notify_one();
         let mut asleep = Vec::new();
         for cell in self.runs.lock().values() {
             cell.mailbox.stop(stop);

@@ -1,20 +1,29 @@
 //! Deletes finished runs that nobody needs any more.
 //!
-//! Called by `engine` when somebody asks. The logs are the truth, so what is deleted is gone: a run goes whole, log and all
+//! Called by `engine` when somebody asks; what tasks and the engine say of how long runs are kept (`keep`) is done in the
+//! `background`. The logs are the truth, so what is deleted is gone: a run goes whole, log and all
 //! that stands beside it, in one write. Entries of the cache own copies, and stay.
 //!
 //! Invariants: an unfinished run stays, and so does every run that one called, or that those called; a child does not go
 //! before those that called it; memory is bounded by the ids of the runs that are needed, and by the tasks.
 
+mod background;
 mod delete;
+mod judge;
+mod keep;
 mod needed;
+mod pass;
+mod space;
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use relive_storage::{KeyRange, Operation, Order, PageLimit, Precondition, Write, after};
 use rustc_hash::FxHashMap;
 
+pub(crate) use self::background::{Duty, Retaining, keep};
 use self::delete::Batch;
+pub use self::keep::{KEEP_COUNT_MAX, Keep};
 use self::needed::Needed;
 use crate::cache::evict::commit;
 use crate::engine::Inner;
@@ -63,6 +72,7 @@ struct Newest {
 
 /// Deletes what a rule says. Runs on a thread where reading may block.
 pub(crate) fn retain(inner: &Arc<Inner>, rule: &Retention) -> Result<Retained> {
+    inner.retaining.asked.store(true, Ordering::Release);
     let needed = Needed::of(&inner.store()?)?;
     let newest = newest(inner, rule)?;
     let (mut retained, mut deleted) = (Retained::default(), Deleted::default());
@@ -160,7 +170,7 @@ impl Deleted {
 
     fn range(&self) -> Option<KeyRange> {
         let (first, last) = (self.first?, self.last?);
-        Some(KeyRange { start: index::run_key(first), end: KeyRange::prefix(last.as_bytes()).end })
+        Some(space::range(first, last))
     }
 }
 
