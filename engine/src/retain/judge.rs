@@ -66,9 +66,10 @@ impl Judge<'_> {
         // Of a task that the program does not have, it is not known what it says.
         let Some(task) = self.registry.task(&record.task) else { return Ok(Verdict::Stays) };
         let own = task.policy.keep;
-        let by_itself = match (record.parent, own) {
-            (Some(_), None) => Verdict::Goes,
-            _ => self.by_itself(own.unwrap_or(self.default), finished_at),
+        let by_itself = if record.parent.is_some() && own.is_none() && !self.is_wanted(run)? {
+            Verdict::Goes
+        } else {
+            self.by_itself(own.unwrap_or(self.default), finished_at)
         };
         // What is over later at the earliest needs no look at others; what is counted is looked at when it is one too many.
         let is_counted = record.parent.is_none() && matches!(by_itself, Verdict::Counts { .. });
@@ -94,6 +95,11 @@ impl Judge<'_> {
             None if due <= self.now => Verdict::Goes,
             None => Verdict::At(due),
         }
+    }
+
+    /// Whether somebody outside started, joined, resumed or imported a child: then it does not just go with those that called it.
+    fn is_wanted(&self, run: RunId) -> Result<bool> {
+        Ok(index::holders(self.store.as_ref(), run)?.iter().any(|(call, _)| call.is_none()))
     }
 
     /// Those that called a run, as far as they are there.

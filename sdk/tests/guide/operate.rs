@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use relive::{Cancellation, Durability, Engine, ErrorKind, Keep, RunState, TaskOutcome, Verdict, task, trace};
+use relive::{Cancellation, Durability, Engine, ErrorKind, RunState, TaskOutcome, Verdict, task, trace};
 
 #[trace]
 async fn wait_for_ever() -> relive::Result<()> {
@@ -22,17 +22,6 @@ async fn bake(count: u32) -> relive::Result<u32> {
 #[task]
 async fn breakfast(rolls: u32) -> relive::Result<u32> {
     bake(rolls).await
-}
-
-#[task(keep(age = "90d", count = 100))]
-async fn delivery(rolls: u32) -> relive::Result<u32> {
-    bake(rolls).await
-}
-
-async fn kept() -> relive::Result<Engine> {
-    let month = Duration::from_secs(30 * 24 * 60 * 60);
-    let engine = Engine::builder().keep(Keep::age(month)).open("./bakery").await?;
-    Ok(engine)
 }
 
 async fn open() -> relive::Result<Engine> {
@@ -55,9 +44,6 @@ async fn bounded() -> relive::Result<Engine> {
 async fn runs_are_listed_replayed_and_cancelled() -> relive::Result<()> {
     let _directory = crate::enter_temporary_directory()?;
     bounded().await?.shutdown().await?;
-    let engine = kept().await?;
-    assert_eq!(engine.run(delivery(4)).await?, 4);
-    engine.shutdown().await?;
     let engine = open().await?;
     assert_eq!(engine.run(breakfast(4)).await?, 4);
 

@@ -179,3 +179,26 @@ async fn a_run_that_is_one_too_many_stays_while_an_unfinished_one_needs_it() -> 
     is_whole(&store);
     kept.engine.shutdown().await
 }
+
+#[tokio::test]
+async fn a_child_that_was_imported_by_itself_is_kept_as_long_as_any_run() -> relive::Result<()> {
+    let (store, probe) = (MemoryStore::new(), opened(&["a", "b"]));
+    let kept = Kept::open(&store, &probe, ManualClock::default()).await;
+    kept.run(grandparent("a".to_owned(), "b".to_owned())).await;
+    let mut runs = kept.engine.runs().map(|stored| stored.expect("it is whole"));
+    let child = runs.find(|stored| stored.record.task == "kept.parent").expect("it was called").run;
+    let mut file = Vec::new();
+    let view: Arc<dyn relive_storage::Read> = Arc::new(store.clone());
+    relive::export::write(&view, child, &relive::export::Options::default(), &mut file)?;
+    let other = MemoryStore::new();
+    relive::export::read(&mut std::io::Cursor::new(file), &other)?;
+    let elsewhere = Kept::open(&other, &probe, kept.clock.next_life(MINUTE)).await;
+    assert_eq!(elsewhere.runs().len(), 2, "it and whom it called");
+    elsewhere.after(DAY - 2 * MINUTE).await;
+    assert_eq!(elsewhere.runs().len(), 2);
+    elsewhere.after(2 * MINUTE).await;
+    assert_eq!(elsewhere.runs(), []);
+    is_whole(&other);
+    elsewhere.engine.shutdown().await?;
+    kept.engine.shutdown().await
+}

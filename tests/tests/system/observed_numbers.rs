@@ -190,7 +190,7 @@ async fn runs_that_are_deleted_are_counted_and_so_is_what_keeps_one() {
     let damage = Operation::Put { keyspace: RUNS, key: damaged.as_bytes().to_vec(), value };
     let write = Write { preconditions: Vec::new(), operations: vec![damage] };
     store.commit(&[write], relive::Durability::Sync).expect("memory does not fail");
-    clock.advance(hour);
+    clock.advance(hour + Duration::from_millis(1));
     clock.sleeps(hour / 60).await;
     assert_eq!(numbers.count("relive_runs_deleted_total"), 1);
     assert_ne!(numbers.count("relive_retention_errors_total"), 0);
