@@ -15,7 +15,7 @@ use crate::text::counted;
 ///
 /// Never a run that an unfinished one called; children go with those that called them. Cached results stay. What is deleted is
 /// gone: `--dry` says beforehand how many that would be, `relive export` keeps a run in a file. The space on the disk comes
-/// back before this returns.
+/// back before this returns. It counts no `keep` of tasks or of the engine, which deletes by itself what these do not keep.
 #[derive(Args, Debug)]
 #[command(group(ArgGroup::new("which").args(["older_than", "keep"]).multiple(true).required(true)))]
 pub(crate) struct Gc {

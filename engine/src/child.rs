@@ -69,6 +69,7 @@ impl Inner {
             };
             match handle.target {
                 Target::Done(outcome) => return Ok(child_output(name, handle.run, &outcome)),
+                Target::Live(cell) if cell.is_deleted().await => {}
                 Target::Live(cell) if cell.hold(Some((child, parent))) => break cell,
                 // It is being cancelled, as nobody waited for it.
                 Target::Live(cell) => drop(cell.ended().await),

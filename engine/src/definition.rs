@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::CodeHash;
 use crate::payload::{Payload, PayloadCodec, PayloadError};
+use crate::retain::Keep;
 use crate::run::BoxedFuture;
 
 /// What the program knows of a `#[trace]` function.
@@ -184,6 +185,8 @@ pub struct TaskPolicy {
     pub new_attempt_on_divergence: bool,
     /// How its arguments and results are written, if not as the engine says.
     pub codec: Option<PayloadCodec>,
+    /// How long its runs are kept when they have ended, if not as the engine says.
+    pub keep: Option<Keep>,
 }
 
 impl TaskPolicy {
@@ -194,6 +197,7 @@ impl TaskPolicy {
         deadline: None,
         new_attempt_on_divergence: false,
         codec: None,
+        keep: None,
     };
 }
 

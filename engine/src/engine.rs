@@ -30,6 +30,7 @@ use crate::payload::Payload;
 use crate::payload::redact::{RedactionKey, redaction_key};
 use crate::replayer::Replayer;
 use crate::reserve::Reservations;
+use crate::retain::Retaining;
 use crate::run::{Company, Environment, Settings, Stop, closed};
 use crate::sleepers::Sleepers;
 use crate::sync::Mutex;
@@ -100,6 +101,7 @@ pub(crate) struct Inner {
     /// Counts the signals of this life of the process.
     pub(crate) signal_count: AtomicU64,
     pub(crate) cache: Arc<Ledger>,
+    pub(crate) retaining: Retaining,
     /// Set by `close`; nothing is started after it.
     closed: AtomicBool,
     /// Cloned into each run's task: the receiver ends when all have ended.
@@ -125,6 +127,7 @@ impl Engine {
             Error::new(ErrorKind::Unsupported, "an engine is opened inside a tokio runtime: its runs are tasks there")
         })?;
         let cache = crate::cache::ledger(store.as_ref(), &options)?;
+        let duty = crate::retain::Duty::of(&registry, &options)?;
         let acknowledges = options.on_durable.is_some();
         let metrics = Arc::new(Metrics::new(registry.traces().map(|trace| trace.name)));
         let on_durable = options.on_durable.take();
@@ -154,6 +157,9 @@ impl Engine {
         let engine = Self(Arc::new(Owner(Arc::clone(&inner))));
         crate::recover::take_up(&inner, in_order)?;
         crate::execute::spawn_watch(&inner);
+        if let Some(duty) = duty {
+            crate::execute::spawn_retention(&inner, duty);
+        }
         Ok(engine)
     }
 
@@ -284,7 +290,9 @@ impl Engine {
     /// # Errors
     /// If the engine is closed, the store fails, or a log that has to be read is damaged. What was deleted by then is gone.
     pub async fn retain(&self, rule: crate::retain::Retention) -> Result<crate::retain::Retained> {
-        crate::cache::evict::tending(self.inner(), move |inner| crate::retain::retain(inner, &rule)).await
+        let inner = self.inner();
+        crate::cache::evict::alone(inner, &inner.retaining.alone, move |inner| crate::retain::retain(inner, &rule))
+            .await
     }
 
     /// How the engine is reached by somebody who does not keep it open.
@@ -399,6 +407,7 @@ impl Inner {
             waits: Mutex::default(),
             signal_count: AtomicU64::new(0),
             cache,
+            retaining: Retaining::default(),
             closed: AtomicBool::new(!writes),
             alive: Mutex::new(writes.then_some(alive)),
             ended: tokio::sync::Mutex::new(writes.then_some(ended)),
@@ -465,6 +474,7 @@ impl Inner {
         self.closed.store(true, Ordering::Release);
         self.alive.lock().take();
         self.sleepers.close();
+        self.retaining.closed.notify_one();
         let mut asleep = Vec::new();
         for cell in self.runs.lock().values() {
             cell.mailbox.stop(stop);

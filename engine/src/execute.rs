@@ -100,6 +100,12 @@ fn spawn_on(_: &tokio::runtime::Handle, task: impl Future<Output = ()> + Send + 
     shuttle::future::spawn(task);
 }
 
+/// Spawns what deletes runs when their time is over.
+pub(crate) fn spawn_retention(inner: &Arc<Inner>, duty: crate::retain::Duty) {
+    let Some(alive) = inner.alive.lock().clone() else { return };
+    inner.runtime.spawn(crate::retain::keep(Arc::downgrade(inner), duty, alive));
+}
+
 /// An effect on a task of its own. Dropping it ends the task.
 pub(crate) fn spawn_effect(
     runtime: &tokio::runtime::Handle,

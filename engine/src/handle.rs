@@ -14,7 +14,7 @@ use tokio::sync::watch;
 
 use crate::cache::CallKey;
 use crate::engine::Inner;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::event::TaskOutcome;
 use crate::id::RunId;
 use crate::observe::Metrics;
@@ -189,6 +189,11 @@ impl RunCell {
         }
     }
 
+    /// Whether it stands for a run that is being deleted: waits for the end of that. The run is to be looked for again.
+    pub(crate) async fn is_deleted(&self) -> bool {
+        self.started().await.is_err_and(|error| error.kind() == ErrorKind::UnknownRun)
+    }
+
     /// The attempt that is driven from now on.
     pub(crate) fn drive(&self, shared: &Arc<RunShared>) {
         *self.shared.lock() = Arc::downgrade(shared);
@@ -201,7 +206,7 @@ impl RunCell {
         match receiver.wait_for(over).await.map(|state| state.clone()) {
             Ok(CellState::Done(outcome)) => Ok(outcome),
             Ok(CellState::Stopped(error)) => Err(error.duplicate()),
-            _ => Err(Error::new(crate::error::ErrorKind::Closed, format!("run {}: its engine is gone", self.run))),
+            _ => Err(Error::new(ErrorKind::Closed, format!("run {}: its engine is gone", self.run))),
         }
     }
 
@@ -213,7 +218,7 @@ impl RunCell {
         match receiver.wait_for(over).await.map(|state| state.clone()) {
             Ok(CellState::Done(outcome)) => Ok(outcome),
             Ok(CellState::Stopped(error) | CellState::Waiting(error)) => Err(error.duplicate()),
-            _ => Err(Error::new(crate::error::ErrorKind::Closed, format!("run {}: its engine is gone", self.run))),
+            _ => Err(Error::new(ErrorKind::Closed, format!("run {}: its engine is gone", self.run))),
         }
     }
 }

@@ -29,6 +29,11 @@ impl RunId {
         Self(bytes)
     }
 
+    /// When it was made, in milliseconds since 1970.
+    pub(crate) fn milliseconds(&self) -> u64 {
+        self.0[..6].iter().fold(0, |milliseconds, byte| milliseconds << 8 | u64::from(*byte))
+    }
+
     /// The id with these bytes.
     pub const fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(bytes)
@@ -190,6 +195,7 @@ mod tests {
     #[test]
     fn run_ids_sort_by_time() {
         assert!(RunId::new(Timestamp(1_000), [255; 10]) < RunId::new(Timestamp(2_000), [0; 10]));
+        assert_eq!(RunId::new(Timestamp(1_700_000_000_123_999), [9; 10]).milliseconds(), 1_700_000_000_123);
     }
 
     #[test]

@@ -287,6 +287,24 @@ pub(crate) fn holders(store: &dyn Read, run: RunId) -> Result<Vec<(Option<RunId>
     }
 }
 
+/// The key in `ids` of who joined a run under another id of a caller's: what leads back to that id from the run.
+pub(crate) fn joined_key(run: RunId, id: &[u8]) -> Vec<u8> {
+    let mut key = vec![0xfd];
+    key.extend_from_slice(run.as_bytes());
+    key.extend_from_slice(id);
+    key
+}
+
+/// The key in `ids` that leads to a run, by which it was joined: of a [`holder_key`] or a [`joined_key`] that tells.
+pub(crate) fn name_of(key: &[u8]) -> Result<Option<Vec<u8>>> {
+    let (kind, name) = (key.first(), key.get(17..).unwrap_or_default());
+    Ok(match kind {
+        _ if name.is_empty() => None,
+        Some(0xfe) => Some(child_key(run_of(IDS, name)?)),
+        _ => Some(name.to_vec()),
+    })
+}
+
 /// The key in `ids` of a child's id that another run answers for: no id of a caller's, which is text.
 pub(crate) fn child_key(child: RunId) -> Vec<u8> {
     let mut key = vec![0xff];

@@ -17,6 +17,7 @@ use crate::entropy::{Entropy, SystemEntropy};
 use crate::error::Result;
 use crate::payload::Encoding;
 use crate::payload::hook::{self, PayloadHook};
+use crate::retain::Keep;
 pub use crate::run::SLEEP_OUT_AFTER_DEFAULT;
 use crate::run::{Interposer, Provided};
 
@@ -46,6 +47,8 @@ pub struct Options {
     /// Largest size of all cached results together, in bytes, with what is stored beside them; those used the longest ago
     /// have to go. A result that is larger by itself is not cached. Default: [`CACHE_BYTES_MAX_DEFAULT`].
     pub cache_bytes_max: u64,
+    /// How long runs of tasks that say nothing are kept when they have ended. Default: forever.
+    pub keep: Keep,
     /// What inputs are hashed with. Another than blake3 is for tests of what happens when hashes collide.
     pub input_hasher: InputHasher,
     /// Told of every event once it is durable.
@@ -95,6 +98,7 @@ impl Default for Options {
             encoding: Encoding::DEFAULT,
             payload_hooks: Vec::new(),
             cache_bytes_max: CACHE_BYTES_MAX_DEFAULT,
+            keep: Keep::FOREVER,
             input_hasher: blake3_of,
             on_durable: None,
             clock: Arc::new(SystemClock::default()),

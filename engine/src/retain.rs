@@ -1,23 +1,34 @@
 //! Deletes finished runs that nobody needs any more.
 //!
-//! Called by `engine` when somebody asks. The logs are the truth, so what is deleted is gone: a run goes whole, log and all
+//! Called by `engine` when somebody asks; what tasks and the engine say of how long runs are kept (`keep`) is done in the
+//! `background`. The logs are the truth, so what is deleted is gone: a run goes whole, log and all
 //! that stands beside it, in one write. Entries of the cache own copies, and stay.
 //!
 //! Invariants: an unfinished run stays, and so does every run that one called, or that those called; a child does not go
 //! before those that called it; memory is bounded by the ids of the runs that are needed, and by the tasks.
 
+mod background;
+mod delete;
+mod judge;
+mod keep;
 mod needed;
+mod pass;
+mod space;
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use relive_storage::planted::{Planted, planted};
-use relive_storage::{KeyRange, Operation, Order, Outcome, PageLimit, Precondition, Row, Write, after};
+use relive_storage::{KeyRange, Operation, Order, PageLimit, Precondition, Write, after};
 use rustc_hash::FxHashMap;
 
+pub(crate) use self::background::{Duty, Retaining, keep};
+use self::delete::Batch;
+pub use self::keep::{KEEP_COUNT_MAX, Keep};
 use self::needed::Needed;
+use crate::cache::evict::commit;
 use crate::engine::Inner;
-use crate::error::{Error, ErrorKind, Result, storage_error};
-use crate::handle::{CellState, RunCell};
+use crate::error::{Result, storage_error};
 use crate::id::{RunId, Timestamp};
 use crate::index::{self, IdRecord, RunRecord, RunState};
 use crate::log::LOG;
@@ -62,6 +73,7 @@ struct Newest {
 
 /// Deletes what a rule says. Runs on a thread where reading may block.
 pub(crate) fn retain(inner: &Arc<Inner>, rule: &Retention) -> Result<Retained> {
+    inner.retaining.asked.store(true, Ordering::Release);
     let needed = Needed::of(&inner.store()?)?;
     let newest = newest(inner, rule)?;
     let (mut retained, mut deleted) = (Retained::default(), Deleted::default());
@@ -95,6 +107,7 @@ fn pass(
     (retained.kept_count, retained.needed_count) = (0, 0);
     let mut range = KeyRange::all();
     let limit = PageLimit { row_count: RUNS_PER_PAGE, ..PageLimit::default() };
+    let mut batch = Batch::new(inner);
     loop {
         inner.check_open()?;
         let page = inner.store()?.scan(index::RUNS, &range, Order::Ascending, limit).map_err(storage_error)?;
@@ -104,22 +117,38 @@ fn pass(
                 continue;
             }
             let record: RunRecord = index::open(index::RUNS, &row.key, &row.value)?;
+            if record.parent.is_some_and(|parent| batch.holds(parent)) {
+                flush(&mut batch, retained, deleted)?;
+            }
             if !goes(inner, rule, run, &record, newest, deleted)? {
                 retained.kept_count += 1;
             } else if needed.contains(run) && !planted(Planted::NeededDeleted) {
                 (retained.kept_count, retained.needed_count) = (retained.kept_count + 1, retained.needed_count + 1);
-            } else if rule.dry || delete(inner, run, &record, row)? {
-                deleted.add(run, rule.dry);
+            } else if rule.dry {
+                deleted.add(run, true);
                 retained.deleted_count += 1;
-            } else {
+            } else if !batch.add(run, &record, row)? {
                 retained.kept_count += 1;
+            } else if batch.is_full() {
+                flush(&mut batch, retained, deleted)?;
             }
         }
+        flush(&mut batch, retained, deleted)?;
         match page.rows.last() {
             Some(last) if page.more => range.start = after(&last.key),
             _ => return Ok(()),
         }
     }
+}
+
+fn flush(batch: &mut Batch<'_>, retained: &mut Retained, deleted: &mut Deleted) -> Result<()> {
+    let before = batch.len();
+    let gone = batch.flush()?;
+    gone.iter().for_each(|run| deleted.add(*run, false));
+    retained.deleted_count += gone.len() as u64;
+    // Those that have moved meanwhile.
+    retained.kept_count += before - gone.len() as u64;
+    Ok(())
 }
 
 /// What is gone: for those that it called, and for the space that is given back.
@@ -142,7 +171,7 @@ impl Deleted {
 
     fn range(&self) -> Option<KeyRange> {
         let (first, last) = (self.first?, self.last?);
-        Some(KeyRange { start: index::run_key(first), end: KeyRange::prefix(last.as_bytes()).end })
+        Some(space::range(first, last))
     }
 }
 
@@ -209,57 +238,6 @@ fn goes(
     Ok(true)
 }
 
-/// Deletes a run, unless it has moved. Says whether it is gone.
-fn delete(inner: &Arc<Inner>, run: RunId, record: &RunRecord, row: &Row) -> Result<bool> {
-    // Entered as a run that is under way, so that nobody resumes it meanwhile.
-    let cell = RunCell::new(run, &record.task, CellState::Starting, &inner.environment.metrics);
-    {
-        let mut runs = inner.runs.lock();
-        if runs.contains_key(&run) {
-            return Ok(false);
-        }
-        runs.insert(run, Arc::clone(&cell));
-    }
-    let written = rows(inner, run, record).and_then(|operations| {
-        let equals = Precondition::Equals { keyspace: index::RUNS, key: row.key.clone(), value: row.value.clone() };
-        let unfinished = Precondition::Absent { keyspace: index::UNFINISHED, key: row.key.clone() };
-        commit(inner, Write { preconditions: vec![equals, unfinished], operations })
-    });
-    inner.runs.lock().remove(&run);
-    let why = format!("run {run} was deleted");
-    cell.set(CellState::Stopped(Arc::new(Error::new(ErrorKind::UnknownRun, why))));
-    Ok(written? == Outcome::Applied)
-}
-
-/// What removes all of a run.
-fn rows(inner: &Inner, run: RunId, record: &RunRecord) -> Result<Vec<Operation>> {
-    let store = inner.store()?;
-    let key = index::run_key(run);
-    let all_of = |keyspace, prefix: &[u8]| {
-        // An id of 16 bytes of 255 is none that a clock gives.
-        let end = KeyRange::prefix(prefix).end.unwrap_or_else(|| after(&[u8::MAX; 64]));
-        Operation::DeleteRange { keyspace, start: prefix.to_vec(), end }
-    };
-    let mut operations = vec![
-        all_of(LOG, if planted(Planted::RangeTooWide) { &key[..6] } else { &key }),
-        all_of(index::INBOX, &key),
-        all_of(index::IDS, &index::holder_key(run, None)),
-        Operation::Delete { keyspace: index::RUNS, key },
-        Operation::Delete { keyspace: index::META, key: crate::export::mark_key(run) },
-    ];
-    for (name, value) in &record.tags {
-        let key = index::tag_key(name, value, Some(run));
-        operations.push(Operation::Delete { keyspace: index::TAGS, key });
-    }
-    if let Some(id) = &record.id
-        && let Some(named) = index::read::<IdRecord>(store.as_ref(), index::IDS, id.as_bytes())?
-        && named.run == run
-    {
-        operations.push(Operation::Delete { keyspace: index::IDS, key: id.as_bytes().to_vec() });
-    }
-    Ok(operations)
-}
-
 /// Removes ids of callers and of children that lead to runs that are gone: those that a run was joined under.
 fn sweep_ids(inner: &Arc<Inner>) -> Result<()> {
     let mut range = KeyRange::all();
@@ -267,15 +245,13 @@ fn sweep_ids(inner: &Arc<Inner>) -> Result<()> {
         inner.check_open()?;
         let store = inner.store()?;
         let page = store.scan(index::IDS, &range, Order::Ascending, PageLimit::default()).map_err(storage_error)?;
-        for row in page.rows.iter().filter(|row| row.key.first() != Some(&0xfe)) {
+        for row in page.rows.iter().filter(|row| !matches!(row.key.first(), Some(0xfd | 0xfe))) {
             let named: IdRecord = index::open(index::IDS, &row.key, &row.value)?;
             if store.get(index::RUNS, named.run.as_bytes()).map_err(storage_error)?.is_none() {
                 let (keyspace, key) = (index::IDS, row.key.clone());
                 let equals = Precondition::Equals { keyspace, key: key.clone(), value: row.value.clone() };
-                commit(
-                    inner,
-                    Write { preconditions: vec![equals], operations: vec![Operation::Delete { keyspace, key }] },
-                )?;
+                let operations = vec![Operation::Delete { keyspace, key }];
+                commit(inner, vec![Write { preconditions: vec![equals], operations }])?;
             }
         }
         match page.rows.last() {
@@ -283,10 +259,4 @@ fn sweep_ids(inner: &Arc<Inner>) -> Result<()> {
             _ => return Ok(()),
         }
     }
-}
-
-/// Commits from a thread that may block.
-fn commit(inner: &Inner, write: Write) -> Result<Outcome> {
-    let outcomes = crate::cache::evict::commit(inner, vec![write])?;
-    Ok(outcomes.first().copied().unwrap_or(Outcome::Refused { precondition: 0 }))
 }

@@ -8,12 +8,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
-use relive_storage::{Outcome, Write};
+use relive_storage::{Operation, Outcome, Precondition, Write};
 
 use crate::cache::Sought;
 use crate::definition::{CacheMode, TaskDefinition};
 use crate::engine::{Inner, Request};
-use crate::error::{Error, ErrorKind, Result, payload_error};
+use crate::error::{Error, ErrorKind, Result, payload_error, storage_error};
 use crate::event::{Cause, Event, TaskCompleted, TaskOutcome, TaskStarted};
 use crate::execute::unpanicked;
 use crate::handle::{CellState, Handle, Held, RunCell, Target};
@@ -78,7 +78,16 @@ impl Inner {
         if let Some(id) = &request.id
             && let Some(record) = index::read::<IdRecord>(self.store()?.as_ref(), index::IDS, id.as_bytes())?
         {
-            let handle = self.known_id(request, id, &record)?;
+            let handle = match self.known_id(request, id, &record) {
+                Ok(handle) => handle,
+                Err(error) if error.kind() == ErrorKind::UnknownRun => return self.free_id(id, record.run).await,
+                Err(error) => return Err(error),
+            };
+            if let Target::Live(cell) = &handle.target
+                && cell.is_deleted().await
+            {
+                return Ok(None);
+            }
             return match (&handle.target, request.child) {
                 // Its call's own id leads there, too.
                 (Target::Live(cell), Some((child, _))) if handle.run != child => {
@@ -153,6 +162,21 @@ impl Inner {
             return taken("the same task with another input");
         }
         Ok(handle)
+    }
+
+    /// An id led to a run that is gone: it names nothing any more. To be asked again.
+    async fn free_id(&self, id: &str, run: RunId) -> Result<Option<Handle>> {
+        let store = self.store()?;
+        let key = id.as_bytes().to_vec();
+        let Some(value) = store.get(index::IDS, &key).map_err(storage_error)? else { return Ok(None) };
+        if crate::inspect::run(store.as_ref(), run)?.is_some() {
+            let why = format!("id `{id}` names run {run}, which is listed and has no log: verify the store");
+            return Err(Error::new(ErrorKind::Corrupt, why));
+        }
+        let equals = Precondition::Equals { keyspace: index::IDS, key: key.clone(), value };
+        let operations = vec![Operation::Delete { keyspace: index::IDS, key }];
+        self.settings.committer.commit(Write { preconditions: vec![equals], operations }).await?;
+        Ok(None)
     }
 
     /// The canonical form of a run's input.
@@ -244,7 +268,7 @@ impl Inner {
             Err(error) => return Err(error),
         }
         let id = request.id.as_ref().filter(|_| !is_named).map(|id| id.as_bytes().to_vec());
-        let keys: Vec<_> = id.into_iter().chain(call.map(|(child, _)| index::child_key(child))).collect();
+        let keys: Vec<_> = id.iter().cloned().chain(call.map(|(child, _)| index::child_key(child))).collect();
         if !keys.is_empty() {
             let mut plan = self.plan(request, None)?;
             plan.run = cell.run;
@@ -253,6 +277,10 @@ impl Inner {
                 let (absent, put) = plan.claim_key(key)?;
                 write.preconditions.push(absent);
                 write.operations.push(put);
+            }
+            if let Some(id) = id {
+                // So that the id goes when the run goes.
+                write.operations.push(index::put(index::IDS, index::joined_key(cell.run, &id), &cell.run)?);
             }
             if let Some((child, parent)) = call {
                 write.operations.push(index::put(index::IDS, index::holder_key(cell.run, Some(child)), &parent)?);

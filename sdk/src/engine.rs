@@ -24,7 +24,7 @@ use relive_engine::inspect::{self, Events, Runs};
 use relive_engine::options::Options;
 use relive_engine::payload::{Payload, PayloadCodec, PayloadHook};
 use relive_engine::replayer::Replayer;
-use relive_engine::retain::{Retained, Retention};
+use relive_engine::retain::{Keep, Retained, Retention};
 use relive_engine::value::Value;
 use relive_storage::{Durability, Read, Store};
 use serde::Serialize;
@@ -168,6 +168,24 @@ impl Builder {
     #[must_use]
     pub fn cache_bytes_max(mut self, cache_bytes_max: u64) -> Self {
         self.0.cache_bytes_max = cache_bytes_max;
+        self
+    }
+
+    /// How long runs are kept when they have ended, of tasks that do not say so themselves (`#[task(keep = "30d")]`): then they
+    /// are deleted in the background, with all that is stored of them but cached results. Default: [`Keep::FOREVER`].
+    ///
+    /// What is never deleted: a run that has not ended (also one that waits, sleeps or was parked), one that an unfinished run
+    /// called, one of a task that this program does not have. A child stays for as long as the runs that called it, and goes
+    /// with them, unless its task says that it is kept for longer. An id names its run for as long as that is kept; afterwards it
+    /// starts a new one, whose [`idempotency_key`](crate::idempotency_key)s are others.
+    ///
+    /// A run goes within a minute or so after its time is over; where a million runs stay, one that ended out of the order in
+    /// which it was started goes within a quarter of an hour. Space on the disk comes back within an hour after that.
+    /// An engine that takes up no runs ([`Builder::takes_up`]) deletes none. A count above
+    /// [`KEEP_COUNT_MAX`](crate::KEEP_COUNT_MAX) is an error at open.
+    #[must_use]
+    pub fn keep(mut self, keep: Keep) -> Self {
+        self.0.keep = keep;
         self
     }
 

@@ -82,7 +82,7 @@ pub use relive_engine::inspect::{Events, LoggedEvent, Runs, StoredRun};
 pub use relive_engine::payload::unordered::{self, Unordered, unordered};
 pub use relive_engine::payload::{Payload, PayloadCodec, PayloadError, PayloadHook};
 pub use relive_engine::replayer::Replayer;
-pub use relive_engine::retain::{Retained, Retention};
+pub use relive_engine::retain::{KEEP_COUNT_MAX, Keep, Retained, Retention};
 pub use relive_engine::run::{Grouped, grouped as group, idempotency_key, provided};
 pub use relive_engine::value::{Difference, Value};
 pub use relive_engine::verdict::{Change, Diagnosis, LikelyCause, Replayed, ResultChange, SoFar, Verdict};

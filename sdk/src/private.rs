@@ -10,6 +10,7 @@ pub use relive_engine::error::{Error, TypedError, TypedErrorEntry};
 pub use relive_engine::event::ErrorRecord;
 pub use relive_engine::id::CodeHash;
 pub use relive_engine::payload::PayloadCodec;
+pub use relive_engine::retain::Keep;
 pub use relive_engine::run::Sink;
 pub use std::time::Duration;
 pub use tokio::select as tokio_select;

@@ -111,7 +111,14 @@ fn apply(keyspaces: &mut Keyspaces, operations: &[Operation]) {
                 keyspaces.entry(*keyspace).or_default().remove(key);
             }
             Operation::DeleteRange { keyspace, start, end } => {
-                keyspaces.entry(*keyspace).or_default().retain(|key, _| key < start || key >= end);
+                let map = keyspaces.entry(*keyspace).or_default();
+                // `BTreeMap::range` panics on a range that ends before it starts.
+                while start < end
+                    && let Some((key, _)) = map.range(start.clone()..end.clone()).next()
+                {
+                    let key = key.clone();
+                    map.remove(&key);
+                }
             }
         }
     }

@@ -78,7 +78,7 @@ pub enum Planted {
 }
 
 impl Planted {
-    /// All of them.
+    /// Those that the fault campaign finds.
     pub const ALL: [Self; 30] = [
         Self::Unsynced,
         Self::SwallowedError,

@@ -32,12 +32,21 @@ pub(crate) async fn tending<T: Send + 'static>(
     inner: &Arc<Inner>,
     work: impl FnOnce(&Arc<Inner>) -> Result<T> + Send + 'static,
 ) -> Result<T> {
+    alone(inner, &inner.cache.tending, work).await
+}
+
+/// Does work where it may block, when nobody else does what this lock is for. A shutdown waits for it.
+pub(crate) async fn alone<T: Send + 'static>(
+    inner: &Arc<Inner>,
+    lock: &Arc<tokio::sync::Mutex<()>>,
+    work: impl FnOnce(&Arc<Inner>) -> Result<T> + Send + 'static,
+) -> Result<T> {
     inner.check_open()?;
-    let guard = Arc::clone(&inner.cache.tending).lock_owned().await;
+    let guard = Arc::clone(lock).lock_owned().await;
     let Some(working) = spawn(inner, guard, work) else {
         return Err(Error::new(ErrorKind::Closed, "the engine was shut down: open it again"));
     };
-    let cut_off = |why| Error::new(ErrorKind::Storage, format!("the work on the cache was cut off: {why}"));
+    let cut_off = |why| Error::new(ErrorKind::Storage, format!("work in the background was cut off: {why}"));
     working.await.map_err(cut_off)?
 }
 
@@ -273,8 +282,8 @@ fn opened(row: &Row) -> Result<(EntryKey, CacheUse)> {
 }
 
 /// Calls `each` with all rows under a prefix, a page at a time; stops when the engine is closed.
-pub(super) fn each_page(
-    inner: &Arc<Inner>,
+pub(crate) fn each_page(
+    inner: &Inner,
     keyspace: Keyspace,
     prefix: &[u8],
     mut each: impl FnMut(Vec<Row>) -> Result<()>,

@@ -254,8 +254,15 @@ impl<F: Read + Seek> Checked<'_, F> {
             }
             Part::Row(_, row) => writer.withhold(row),
             Part::End(run) => {
-                let (rows, is_parked) = run.rows(&head.redacted)?;
+                let (mut rows, is_parked) = run.rows(&head.redacted)?;
                 parked.extend(is_parked.then_some(run.run));
+                if run.run == head.root
+                    && let Some(parent) = run.index_record()?.parent
+                    && crate::inspect::run(store_read(store), parent)?.is_none()
+                {
+                    // Somebody wants this child, and not those that called it: it does not go as they are gone.
+                    rows.push(index::put(index::IDS, index::holder_key(run.run, None), &run.run)?);
+                }
                 rows.into_iter().try_for_each(|row| writer.withhold(row))?;
                 writer.finish(run.run)
             }

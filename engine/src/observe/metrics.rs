@@ -17,6 +17,8 @@ use crate::handle::CellState;
 
 const RUNS_STARTED: &str = "relive_runs_started_total";
 const RUNS_ENDED: &str = "relive_runs_ended_total";
+const RUNS_DELETED: &str = "relive_runs_deleted_total";
+const RETENTION_ERRORS: &str = "relive_retention_errors_total";
 const RUNS_UNDER_WAY: &str = "relive_runs_under_way";
 const RUNS_ASLEEP: &str = "relive_runs_asleep";
 const RUNS_QUEUED: &str = "relive_runs_queued";
@@ -36,6 +38,12 @@ const EFFECT_SECONDS: &str = "relive_effect_seconds";
 fn describe() {
     describe_counter!(RUNS_STARTED, Unit::Count, "runs that were started new");
     describe_counter!(RUNS_ENDED, Unit::Count, "runs that ended, by state: completed, failed, cancelled");
+    describe_counter!(
+        RUNS_DELETED,
+        Unit::Count,
+        "finished runs that were deleted, as their time was over or somebody asked"
+    );
+    describe_counter!(RETENTION_ERRORS, Unit::Count, "what kept runs from being deleted when their time was over");
     describe_gauge!(RUNS_UNDER_WAY, Unit::Count, "runs whose loop is under way, also while they wait in memory");
     describe_gauge!(RUNS_ASLEEP, Unit::Count, "runs that only wait for a time, and were put to sleep: not in memory");
     describe_gauge!(RUNS_QUEUED, Unit::Count, "runs that wait for their turn, as `runs_max` others are under way");
@@ -66,6 +74,8 @@ pub(crate) struct Metrics {
     runs_completed: Counter,
     runs_failed: Counter,
     runs_cancelled: Counter,
+    pub(crate) runs_deleted: Counter,
+    pub(crate) retention_errors: Counter,
     runs_under_way: Gauge,
     /// Counted by `sleepers`.
     pub(crate) runs_asleep: Gauge,
@@ -97,6 +107,8 @@ impl Metrics {
             runs_completed: counter!(RUNS_ENDED, "state" => "completed"),
             runs_failed: counter!(RUNS_ENDED, "state" => "failed"),
             runs_cancelled: counter!(RUNS_ENDED, "state" => "cancelled"),
+            runs_deleted: counter!(RUNS_DELETED),
+            retention_errors: counter!(RETENTION_ERRORS),
             runs_under_way: gauge!(RUNS_UNDER_WAY),
             runs_asleep: gauge!(RUNS_ASLEEP),
             runs_queued: gauge!(RUNS_QUEUED),

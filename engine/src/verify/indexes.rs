@@ -53,6 +53,14 @@ fn ids(look: &mut Look<'_>, row: &Row) {
                 look.problem(IDS, &row.key, Some(run), "somebody waits for a run that is not listed");
             }
         }
+        Some((0xfd, rest)) => {
+            let Some(run) = rest.get(..16).and_then(run_of).filter(|_| rest.len() > 16) else {
+                return look.problem(IDS, &row.key, None, "the key says neither which id nor of which run");
+            };
+            if look.open::<RunId>(IDS, row, Some(run)).is_some() && !look.is_run(run) {
+                look.problem(IDS, &row.key, Some(run), "a run that is not listed was joined under an id");
+            }
+        }
         Some((0xff, rest)) => {
             let Some(child) = run_of(rest) else {
                 return look.problem(IDS, &row.key, None, "the key is no child's id");

@@ -12,7 +12,7 @@ use relive_engine::error::{Error, ErrorKind, Result};
 use relive_engine::export::{self, EXPORT_VERSION, Imported, Options};
 use relive_engine::handle::RunStatus;
 use relive_engine::id::{Epoch, RunId, Sequence};
-use relive_engine::index::{META, Standing, UNFINISHED, UnfinishedRecord};
+use relive_engine::index::{IDS, META, Standing, UNFINISHED, UnfinishedRecord};
 use relive_engine::inspect;
 use relive_engine::options;
 use relive_engine::schema::SCHEMA;
@@ -88,6 +88,8 @@ fn what_is_imported_are_the_rows_that_the_engine_wrote() -> Result<()> {
     for run in history::runs() {
         let into = MemoryStore::new();
         imported(&exported(&from, run.run, &[])?, &into)?;
+        let view: Arc<dyn Read> = Arc::new(into.clone());
+        let of_file = inspect::runs(view).map(|stored| Ok(stored?.run)).collect::<Result<Vec<_>>>()?;
         for ((keyspace, key), value) in rows(&into)? {
             if keyspace == UNFINISHED.name() {
                 // Parked, where its log ends; the rest is as it was.
@@ -101,6 +103,10 @@ fn what_is_imported_are_the_rows_that_the_engine_wrote() -> Result<()> {
                 );
             } else if keyspace == META.name() {
                 assert!([b"epoch".as_slice(), b"closed"].contains(&key.as_slice()), "no secrets were masked: no key");
+            } else if keyspace == IDS.name() && key == [&[0xfe], run.run.as_bytes().as_slice()].concat() {
+                // A child that somebody wants by itself.
+                let parent = inspect::run(&into, run.run)?.and_then(|record| record.parent);
+                assert!(parent.is_some_and(|parent| !of_file.contains(&parent)), "run {}", run.run);
             } else {
                 assert_eq!(Some(&value), original.get(&(keyspace, key)), "run {} in {keyspace}", run.run);
             }

@@ -146,6 +146,7 @@ pub fn trace(settings: TokenStream, item: TokenStream) -> TokenStream {
 /// | `timeout = "5m"` | Longest that one attempt may take. |
 /// | `deadline = "1h"` | Longest that all attempts and the waits between them may take. |
 /// | `on_divergence = "new_attempt"` | A run that no longer fits its log goes on as a new attempt. The default is `"wait"`. |
+/// | `keep = "30d"`, `keep(age = "30d", count = 100)` | How long a run is kept when it has ended: so long, or while it is among so many of the newest, if either holds. `"forever"` where the engine's `Builder::keep` says less. |
 /// | `allow(clock, map_order)` | Lints that are switched off: see below. |
 /// | `crate = path` | Where `relive` is found, if not at `::relive`. |
 ///

@@ -49,8 +49,8 @@ impl Source {
         let settings = Settings::read(kind, &written, errors);
         let function = syn::parse2(item).map_err(|error| errors.with(error))?;
         let Function { item: function, tokens } = function;
-        // A name is none of the code, and neither is what one is warned about.
-        let is_code = |setting: &&Setting| setting.key != "name" && setting.key != "allow";
+        // A name is none of the code, and neither is what one is warned about, nor how long a log is kept.
+        let is_code = |setting: &&Setting| !["name", "allow", "keep"].iter().any(|key| setting.key == key);
         let hashed = written.iter().filter(is_code).map(ToTokens::to_token_stream);
         let code = hash::code(hashed.collect(), tokens);
         Ok(Source { kind, settings, function, code })

@@ -17,7 +17,7 @@ use crate::setting::{FieldPath, Setting};
 #[rustfmt::skip]
 const OF_TASKS: &[&str] = &[
     "name", "cache", "version", "ttl", "ignore", "salt", "codec", "retries", "backoff", "timeout", "deadline",
-    "on_divergence", "allow", "crate",
+    "on_divergence", "keep", "allow", "crate",
 ];
 
 /// What `#[trace]` takes.
@@ -70,6 +70,7 @@ pub(crate) struct TaskSettings {
     pub(crate) ignore: Vec<Ident>,
     pub(crate) salt: Option<String>,
     pub(crate) new_attempt_on_divergence: bool,
+    pub(crate) keep: Option<Keep>,
     /// What the body is not warned about.
     pub(crate) allow: Vec<Lint>,
 }
@@ -85,6 +86,13 @@ pub(crate) enum Codec {
     MessagePack,
     Json,
     Bincode,
+}
+
+/// How long runs are kept. Without either: forever.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Keep {
+    pub(crate) age: Option<Duration>,
+    pub(crate) count: Option<u32>,
 }
 
 /// The waits between tries.
@@ -186,6 +194,7 @@ impl TaskSettings {
                 self.allow = names.iter().filter_map(|name| errors.value(Lint::named(name))).collect();
                 errors.finish()?;
             }
+            "keep" => self.keep = Some(Keep::read(setting)?),
             "on_divergence" => self.new_attempt_on_divergence = setting.chosen(&["wait", "new_attempt"])? == 1,
             key @ ("skip" | "redact") => {
                 let message = format!(
@@ -249,6 +258,58 @@ impl Backoff {
             errors.push(setting, "`max` is the longest wait, so it cannot be shorter than the `first`");
         }
         errors.finish().map(|()| backoff)
+    }
+}
+
+impl Keep {
+    /// As the engine has it: which are the newest is held in memory.
+    const COUNT_MAX: u32 = 100_000;
+
+    /// `keep = "30d"`, `keep = "forever"` or `keep(age = "30d", count = 100)`.
+    fn read(setting: &Setting) -> syn::Result<Self> {
+        const ZERO: &str = "nobody could ask for an outcome. Give it a second";
+        let Ok(list) = syn::parse2::<proc_macro2::Group>(setting.value.clone()) else {
+            if setting.assigned::<LitStr>("").is_ok_and(|text| text.value() == "forever") {
+                return Ok(Keep::default());
+            }
+            return match setting.duration(ZERO) {
+                Ok(age) => Ok(Keep { age: Some(age), count: None }),
+                Err(error) if error.to_string().contains("zero") => Err(error),
+                Err(_) => {
+                    let message = "`keep` takes how long a run is kept when it has ended, as in `keep = \"30d\"`: whole numbers \
+                                   of d, h, m, s and ms in this order; or `\"forever\"`; or `keep(age = \"30d\", count = 100)`";
+                    Err(Error::new_spanned(setting, message))
+                }
+            };
+        };
+        let (mut keep, mut errors, mut seen) = (Keep::default(), Errors::default(), vec![]);
+        let written = Setting::split(list.stream(), &mut errors);
+        for part in &written {
+            if seen.contains(&&part.key) {
+                errors.push(&part.key, format!("`{}` is given twice", part.key));
+                continue;
+            }
+            seen.push(&part.key);
+            match part.key.to_string().as_str() {
+                "age" => keep.age = errors.value(part.duration(ZERO)),
+                "count" => {
+                    keep.count = errors.value(part.count());
+                    if keep.count.is_some_and(|count| count > Keep::COUNT_MAX) {
+                        let message =
+                            format!("`count` is at most {}: say how long, by `age`, instead", Keep::COUNT_MAX);
+                        errors.push(part, message);
+                    }
+                }
+                other => {
+                    let guess = guess(other, &["age", "count"]);
+                    errors.push(&part.key, format!("`keep` has no part `{other}`: it takes `age` and `count`{guess}"));
+                }
+            }
+        }
+        if written.is_empty() {
+            errors.push(setting, "`keep` takes its parts in parentheses, as in `keep(age = \"30d\", count = 100)`");
+        }
+        errors.finish().map(|()| keep)
     }
 }
 

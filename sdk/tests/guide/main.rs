@@ -37,7 +37,7 @@ use tempfile::TempDir;
 
 const GUIDE: &str = include_str!("../../../docs/guide.md");
 
-const CHAPTERS: [&str; 17] = [
+const CHAPTERS: [&str; 18] = [
     include_str!("arguments.rs"),
     include_str!("attempts.rs"),
     include_str!("cache.rs"),
@@ -47,6 +47,7 @@ const CHAPTERS: [&str; 17] = [
     include_str!("errors.rs"),
     include_str!("first.rs"),
     include_str!("functions.rs"),
+    include_str!("kept.rs"),
     include_str!("operate.rs"),
     include_str!("payloads.rs"),
     include_str!("promises.rs"),

@@ -193,6 +193,8 @@ impl Database {
         self.db.flush_cf(family).map_err(|error| failed(&self.path, &error))?;
         let mut options = CompactOptions::default();
         options.set_bottommost_level_compaction(BottommostLevelCompaction::Force);
+        // Beside what RocksDB compacts by itself: else that waits, and writes in the end, too.
+        options.set_exclusive_manual_compaction(false);
         // A blob file goes when nothing in it is used any more: what is used in those of the range moves to new ones. At
         // other times only the oldest are looked at, so that compaction does not copy large values again and again.
         let collect = |cutoff: &str| {

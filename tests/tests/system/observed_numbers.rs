@@ -5,11 +5,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use metrics::{Counter, Gauge, GaugeFn, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder, SharedString, Unit};
 use parking_lot::Mutex;
-use relive::{Builder, Engine, task, trace};
-use relive_storage::MemoryStore;
+use relive::{Builder, Engine, Keep, task, trace};
+use relive_engine::index::RUNS;
+use relive_storage::{MemoryStore, Operation, Store, Write};
 
 use super::observed::{holds, say, talks, tries};
 use super::support::{Probe, builder, guard, open_with};
@@ -173,4 +175,24 @@ async fn what_a_body_drops_counts_as_dropped_and_what_the_log_answers_as_replaye
         (again.count("relive_runs_started_total"), again.count("relive_runs_ended_total{state=completed}")),
         (0, 1)
     );
+}
+
+#[tokio::test]
+async fn runs_that_are_deleted_are_counted_and_so_is_what_keeps_one() {
+    let (store, probe, numbers) = (MemoryStore::new(), Probe::default(), Numbers::default());
+    let (clock, hour) = (ManualClock::default(), Duration::from_secs(3600));
+    let engine = counted(&store, builder(&probe).keep(Keep::age(hour)).clock(clock.clone()), &numbers).await;
+    clock.sleeps(hour / 60).await;
+    probe.open("observed.holds");
+    guard(engine.run(talks())).await.expect("it ends");
+    let damaged = guard(engine.start(talks().id("cached"))).await.expect("it is cached").id();
+    let value = b"no record".to_vec();
+    let damage = Operation::Put { keyspace: RUNS, key: damaged.as_bytes().to_vec(), value };
+    let write = Write { preconditions: Vec::new(), operations: vec![damage] };
+    store.commit(&[write], relive::Durability::Sync).expect("memory does not fail");
+    clock.advance(hour + Duration::from_millis(1));
+    clock.sleeps(hour / 60).await;
+    assert_eq!(numbers.count("relive_runs_deleted_total"), 1);
+    assert_ne!(numbers.count("relive_retention_errors_total"), 0);
+    guard(engine.shutdown()).await.expect("it stops");
 }

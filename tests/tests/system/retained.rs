@@ -154,3 +154,42 @@ async fn a_child_whose_id_sorts_before_its_parents_goes_with_it() -> relive::Res
     is_whole(&store);
     engine.shutdown().await
 }
+
+#[tokio::test]
+async fn an_id_that_a_run_was_joined_under_goes_with_it() -> relive::Result<()> {
+    let (store, probe) = (MemoryStore::new(), Probe::default());
+    let engine = open(&store, &probe).await;
+    let first = engine.start(child("held".to_owned()).id("one")).await?;
+    let again = engine.start(child("held".to_owned()).id("another")).await?;
+    assert_eq!(first.id(), again.id());
+    is_whole(&store);
+    probe.open("held");
+    guard(first).await?;
+    assert_eq!(deleted(&engine, Retention::default()).await, 1);
+    assert_eq!(rows(&store, IDS), []);
+    assert_ne!(engine.start(child("held".to_owned()).id("another")).await?.id(), again.id());
+    is_whole(&store);
+    engine.shutdown().await
+}
+
+#[tokio::test]
+async fn an_id_that_leads_to_a_run_that_is_gone_names_nothing() -> relive::Result<()> {
+    use relive_storage::{Durability, Operation, Store, Write};
+
+    let (store, probe) = (MemoryStore::new(), opened(&["a"]));
+    let engine = open(&store, &probe).await;
+    let handle = engine.start(child("a".to_owned()).id("one")).await?;
+    let run = handle.id();
+    guard(handle).await?;
+    let named = rows(&store, IDS);
+    assert_eq!(deleted(&engine, Retention::default()).await, 1);
+    // As a store may hold it that an older program deleted runs of.
+    let put = named.into_iter().map(|row| Operation::Put { keyspace: IDS, key: row.key, value: row.value });
+    let write = Write { preconditions: Vec::new(), operations: put.collect() };
+    store.commit(&[write], Durability::Sync).expect("memory does not fail");
+    let again = engine.start(child("a".to_owned()).id("one")).await?;
+    assert_ne!(again.id(), run);
+    assert_eq!(guard(again).await?, 1);
+    is_whole(&store);
+    engine.shutdown().await
+}

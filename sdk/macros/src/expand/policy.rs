@@ -8,7 +8,7 @@ use syn::ext::IdentExt;
 
 use crate::form::Form;
 use crate::parse::Source;
-use crate::settings::{Backoff, Cache, Codec, Settings};
+use crate::settings::{Backoff, Cache, Codec, Keep, Settings};
 
 pub(super) fn of_trace(source: &Source, form: Form, private: &TokenStream) -> TokenStream {
     let settings = &source.settings;
@@ -31,6 +31,16 @@ pub(super) fn of_task(source: &Source, private: &TokenStream) -> TokenStream {
     let mut fields = common(&source.settings, false, private);
     if source.settings.task.new_attempt_on_divergence {
         fields.push(quote!(new_attempt_on_divergence: true));
+    }
+    if let Some(Keep { age, count }) = source.settings.task.keep {
+        let mut keep = quote!(#private::Keep::FOREVER);
+        if let Some(age) = age.map(|age| duration(age, private)) {
+            keep = quote!(#private::Keep::age(#age));
+        }
+        if let Some(count) = count.map(Literal::u32_unsuffixed) {
+            keep = quote!(#keep.and_newest(#count));
+        }
+        fields.push(quote!(keep: ::core::option::Option::Some(#keep)));
     }
     with_defaults(&quote!(#private::TaskPolicy), &fields)
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures::Stream;
 use relive_macros::{task, trace};
 
-use super::__private::{CacheMode, CachePolicy, PayloadCodec, RetryPolicy, TaskPolicy, TracePolicy};
+use super::__private::{CacheMode, CachePolicy, Keep, PayloadCodec, RetryPolicy, TaskPolicy, TracePolicy};
 use super::{Page, Result};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -84,7 +84,8 @@ fn of_a_trace() {
     backoff(factor = 2),
     timeout = "1s",
     deadline = "1d",
-    on_divergence = "new_attempt"
+    on_divergence = "new_attempt",
+    keep(age = "30d", count = 100)
 )]
 async fn every_setting(a: u32, b: u32, r#type: u32) -> Result<u32> {
     Ok(a + b + r#type)
@@ -93,6 +94,21 @@ async fn every_setting(a: u32, b: u32, r#type: u32) -> Result<u32> {
 #[task(cache = "auto", on_divergence = "wait")]
 async fn defaults() -> Result<u32> {
     Ok(1)
+}
+
+#[task(keep = "1s")]
+async fn kept() -> Result<u32> {
+    Ok(2)
+}
+
+#[task(keep(count = 5))]
+async fn counted() -> Result<u32> {
+    Ok(3)
+}
+
+#[task(keep = "forever")]
+async fn forever() -> Result<u32> {
+    Ok(4)
 }
 
 #[test]
@@ -110,10 +126,14 @@ fn of_a_task() {
         deadline: Some(86400 * SECOND),
         new_attempt_on_divergence: true,
         codec: Some(PayloadCodec::JSON),
+        keep: Some(Keep { age: Some(30 * 86400 * SECOND), count: Some(100) }),
     };
     assert_eq!((&call.meta.cache, &call.meta.policy), (&cache, &policy));
     let canonical = (call.meta.canonical)(&call.input, call.meta.cache.ignored);
     assert_eq!(canonical, serde_json::json!({"b": 2}));
     assert_eq!((&defaults().meta.cache, &defaults().meta.policy), (&CachePolicy::DEFAULT, &TaskPolicy::DEFAULT));
     assert_eq!(defaults().run(), Ok(1));
+    assert_eq!(kept().meta.policy.keep, Some(Keep { age: Some(SECOND), count: None }));
+    assert_eq!(counted().meta.policy.keep, Some(Keep { age: None, count: Some(5) }));
+    assert_eq!(forever().meta.policy.keep, Some(Keep::FOREVER));
 }

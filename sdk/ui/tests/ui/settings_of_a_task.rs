@@ -52,4 +52,29 @@ async fn on_divergence() -> relive::Result<()> {
     Ok(())
 }
 
+#[task(keep = "a while")]
+async fn keep_is_a_duration() -> relive::Result<()> {
+    Ok(())
+}
+
+#[task(keep = "0s")]
+async fn keep_is_some_time() -> relive::Result<()> {
+    Ok(())
+}
+
+#[task(keep())]
+async fn keep_of_nothing() -> relive::Result<()> {
+    Ok(())
+}
+
+#[task(keep(age = 30, count = 0, counts = 5))]
+async fn parts_of_keep() -> relive::Result<()> {
+    Ok(())
+}
+
+#[task(keep(count = 1_000_000))]
+async fn keep_counts_in_memory() -> relive::Result<()> {
+    Ok(())
+}
+
 fn main() {}

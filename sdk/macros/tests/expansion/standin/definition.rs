@@ -100,6 +100,7 @@ pub(crate) struct TaskPolicy {
     pub(crate) deadline: Option<Duration>,
     pub(crate) new_attempt_on_divergence: bool,
     pub(crate) codec: Option<PayloadCodec>,
+    pub(crate) keep: Option<Keep>,
 }
 
 impl TaskPolicy {
@@ -109,7 +110,26 @@ impl TaskPolicy {
         deadline: None,
         new_attempt_on_divergence: false,
         codec: None,
+        keep: None,
     };
+}
+
+#[derive(Debug, PartialEq)]
+pub(crate) struct Keep {
+    pub(crate) age: Option<Duration>,
+    pub(crate) count: Option<u32>,
+}
+
+impl Keep {
+    pub(crate) const FOREVER: Self = Self { age: None, count: None };
+
+    pub(crate) const fn age(age: Duration) -> Self {
+        Self { age: Some(age), count: None }
+    }
+
+    pub(crate) const fn and_newest(self, count: u32) -> Self {
+        Self { age: self.age, count: Some(count) }
+    }
 }
 
 #[derive(Debug, PartialEq)]
