@@ -117,7 +117,7 @@ async fn any(label: u64) -> relive::Result<u64> {
 async fn company(number: u64) -> relive::Result<u64> {
     for round in 0..6 {
         any(round).await?;
-        if number % 2 == 0 {
+        if number.is_multiple_of(2) {
             once(format!("{number}, {round}")).await?;
         }
     }

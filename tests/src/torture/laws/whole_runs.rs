@@ -52,7 +52,7 @@ async fn held() -> relive::Result<u64> {
 #[task(name = "law.mixed")]
 async fn mixed(number: u64) -> relive::Result<u64> {
     let doubled = doubled(number).await?;
-    if number % 2 == 0 { Ok(doubled) } else { Err(Error::msg("odd")) }
+    if number.is_multiple_of(2) { Ok(doubled) } else { Err(Error::msg("odd")) }
 }
 
 #[task(name = "law.awaited")]
