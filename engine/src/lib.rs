@@ -24,9 +24,9 @@ pub mod handle;
 pub mod id;
 pub mod index;
 pub mod inspect;
-mod known;
 #[cfg(all(test, feature = "shuttle"))]
 mod interleavings;
+mod known;
 pub mod log;
 mod observe;
 pub mod options;

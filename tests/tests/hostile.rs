@@ -89,8 +89,8 @@ fn any_text_is_an_id_or_an_error() {
 fn an_export_of_any_bytes_is_a_run_or_an_error() {
     let exported = include_bytes!("exported.relive").to_vec();
     assert!(hostile::export(&exported), "a real one is imported");
-    run(2000, vec(any::<u8>(), 0..600), |bytes| drop(hostile::export(bytes)));
-    run(1000, nearly(exported), |bytes| drop(hostile::export(bytes)));
+    run(2000, vec(any::<u8>(), 0..600), |bytes| _ = hostile::export(bytes));
+    run(1000, nearly(exported), |bytes| _ = hostile::export(bytes));
 }
 
 /// A piece of a hostile export or of hostile rows: what it is for, and its bytes.
@@ -125,7 +125,7 @@ fn an_export_that_is_sealed_as_it_should_be_is_a_run_or_an_error() {
     };
     assert!(hostile::export(&file(&beginning())), "what is whole is imported");
     let files = nearly(beginning()).prop_map(move |record| file(&record));
-    run(4000, files, |bytes| drop(hostile::export(bytes)));
+    run(4000, files, |bytes| _ = hostile::export(bytes));
 }
 
 /// Rows that are whole, of a run that is listed, unfinished, named, tagged and has a log; with these bytes changed.
