@@ -3,7 +3,7 @@
 # How long the first build takes: RocksDB is compiled from source, once.
 FIRST_BUILD = about 15 minutes on two cores
 
-.PHONY: demo test bench torture interleavings planted mutants fuzz setup
+.PHONY: demo test bench torture interleavings planted mutants coverage fuzz setup
 
 # A research pipeline is killed with SIGKILL part-way, started again, and goes on where it was.
 demo: setup
@@ -46,6 +46,18 @@ planted: setup
 # `cargo install cargo-mutants`. What nobody notices is in mutants.out/missed.txt.
 mutants: setup
 	cargo mutants -p relive-engine -p relive-storage $(ARGS)
+
+# Which branches of the engine its unit tests and the interleavings take. Needs the tools of the LLVM that rustc has, with their
+# suffix in LLVM: `make coverage LLVM=-22`.
+COVERAGE_DIR = $(or $(CARGO_TARGET_DIR),target)/coverage
+COVERED = RUSTC_WORKSPACE_WRAPPER="$(CURDIR)/.ci/covered" LLVM_PROFILE_FILE="$(COVERAGE_DIR)/%p-%m.profraw"
+coverage: setup
+	rm -rf "$(COVERAGE_DIR)" && mkdir -p "$(COVERAGE_DIR)"
+	$(COVERED) cargo test -p relive-engine --lib 2>&1 | tee "$(COVERAGE_DIR)/units"
+	$(COVERED) $(INTERLEAVED) --skip planted 2>&1 | tee "$(COVERAGE_DIR)/interleaved"
+	llvm-profdata$(LLVM) merge -sparse "$(COVERAGE_DIR)"/*.profraw -o "$(COVERAGE_DIR)/profile"
+	llvm-cov$(LLVM) report -instr-profile "$(COVERAGE_DIR)/profile" -ignore-filename-regex '/tests|interleavings' \
+		$$(sed -n 's/.*unittests.*(\(.*\))/-object \1/p' "$(COVERAGE_DIR)/units" "$(COVERAGE_DIR)/interleaved")
 
 # Hostile bytes, guided by coverage: TARGET=record, payload, id, export, rows or engine, for SECONDS. What it finds of interest it keeps in the
 # corpus, which later runs begin with.
