@@ -10,6 +10,11 @@ use clap::{Parser, ValueEnum};
 use relive::RunId;
 use relive_benches::{Failure, Figure, Others, Part, Setting, Sizes, json_line, peers, table};
 
+/// As programs have it that care for speed; with `--no-default-features` the system's is measured.
+#[cfg(feature = "mimalloc")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// From a quarter of a processor on, other programs show in the figures.
 const OTHERS_CORES_MAX: f64 = 0.25;
 

@@ -16,6 +16,10 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 use serde::Serialize;
 
+/// The allocator that the program has that measures Relive.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Anything that keeps a peer from being measured.
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
