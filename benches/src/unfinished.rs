@@ -5,6 +5,7 @@
 //!
 //! Invariant: every open that counts is the first one after the store was closed, or its process killed.
 
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -45,6 +46,9 @@ const LOOK: Duration = Duration::from_millis(1);
 
 /// Longest that a process is under load: 60 s, so that none outlives a benchmark that was killed.
 const LOAD_MAX: Duration = Duration::from_secs(60);
+
+/// What a process says once runs have ended in it: from then on it is watched.
+const UNDER_LOAD: &str = "under load";
 
 /// Where the runs wait that stay unfinished.
 #[derive(Default)]
@@ -222,8 +226,16 @@ fn killed(
         .arg("--dir")
         .arg(path)
         .stdin(Stdio::null())
+        .stdout(Stdio::piped())
         .spawn()?;
     let mut child = Killed(child);
+    let mut said = String::new();
+    if let Some(stdout) = child.0.stdout.take() {
+        BufReader::new(stdout).read_line(&mut said)?;
+    }
+    if said.trim_end() != UNDER_LOAD {
+        return Err(format!("the process under load ended by itself: {}", child.0.wait()?).into());
+    }
     let began = now();
     loop {
         if let Some(status) = child.0.try_wait()? {
@@ -284,6 +296,11 @@ pub fn load(directory: &Path, workers: usize, runs_at_once: u32) -> Result<(), F
         let engine = open(throughput::builder().0, &store).await?;
         // Numbers of its own, so that it repeats no run of another life.
         let load = throughput::started(&engine, runs_at_once, fresh_number() >> 1);
+        let began = now();
+        while load.done() == 0 && began.elapsed() < LOAD_MAX {
+            pass(LOOK).await;
+        }
+        writeln!(std::io::stdout(), "{UNDER_LOAD}")?;
         pass(LOAD_MAX).await;
         load.stop().await?;
         close(engine, &store).await
