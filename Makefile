@@ -21,7 +21,7 @@ bench: setup
 	cargo run --release -p relive-benches -- $(if $(PEERS),--peers "$(PEERS_DIR)/release/relive-peers")
 
 # The same as a store grows to GIGABYTES (10), in DIR: takes half an hour to an hour on two cores, and half as much space again
-# and 2 GB. If it is interrupted it leaves relive-bench-* there.
+# and 2 GB. What is known so far it tells on the way. If it is interrupted it leaves relive-bench-* there.
 bench-long: setup
 	cargo run --release -p relive-benches -- --only growth --gigabytes $(or $(GIGABYTES),10) --dir "$(or $(DIR),.)"
 

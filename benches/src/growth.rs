@@ -1,8 +1,8 @@
 //! What costs more as a store grows to gigabytes: everything at 0, 1, 2, 5 and 10 GB, beside a store that is new.
 //!
-//! The store is filled by runs, as in `throughput`, whose traces return 1,000 bytes each (`parcels`): large enough that
-//! 10 GB are there in minutes, small enough that they lie among the records, where compactions copy them, and not in files
-//! of their own. A gigabyte is 10⁹ bytes in the store's directory, once nothing is left to compact.
+//! The store is filled by runs, as in `throughput`, whose traces return 1,000 bytes each (`parcels`), or as many as one
+//! says: large enough that 10 GB are there in minutes, small enough that they lie among the records, where compactions copy
+//! them, and not in files of their own (those above 16 KiB do). A gigabyte is 10⁹ bytes in the store's directory, once nothing is left to compact.
 //!
 //! Invariant: at each size the large store and a new one are measured in turns, with the same in them to begin with; a ratio
 //! is of two measurements that follow one another.
@@ -17,7 +17,7 @@ use std::path::Path;
 use tempfile::TempDir;
 
 use crate::samples::Samples;
-use crate::{Bound, Failure, Figure, Setting};
+use crate::{Bound, Failure, Figure, Setting, table};
 use filling::Filling;
 use probe::{Measured, Subject};
 
@@ -39,17 +39,24 @@ pub(crate) fn measure(setting: &Setting) -> Result<Vec<Figure>, Failure> {
     let large = Subject::make(setting, &runtime, &scratch.path().join("large"))?;
     // A store that is as new as the other one: how far two measurements of the same are apart.
     let mut figures = compared(setting, &runtime, &large, 0)?;
+    tell(&figures)?;
     for gigabytes in checkpoints(setting.gigabytes) {
-        // Minutes pass between two of these.
         writeln!(std::io::stderr(), "bench:   filling up to {} …", spoken(gigabytes * gigabyte))?;
-        filling.up_to(setting, &runtime, &large.path, gigabytes * gigabyte)?;
-        figures.extend(compared(setting, &runtime, &large, gigabytes * gigabyte)?);
+        let mut further = filling.up_to(setting, &runtime, &large.path, gigabytes * gigabyte)?;
+        further.extend(compared(setting, &runtime, &large, gigabytes * gigabyte)?);
+        tell(&further)?;
+        figures.extend(further);
     }
-    figures.extend(filling.figures());
+    figures.extend(filling.figures(setting.payload_bytes));
     if setting.gigabytes * gigabyte < 10_000_000_000 {
         figures.push(Figure::absent(KEY, "throughput with 10 GB stored: not measured, as the store did not get there"));
     }
     Ok(figures)
+}
+
+/// Shows what is known so far: whoever interrupts it has that.
+fn tell(figures: &[Figure]) -> Result<(), Failure> {
+    Ok(write!(std::io::stderr(), "{}", table(figures))?)
 }
 
 fn checkpoints(gigabytes: u64) -> Vec<u64> {

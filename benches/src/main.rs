@@ -35,6 +35,9 @@ struct Arguments {
     /// How large `--only growth` lets a store get, in GB (10⁹ bytes on the disk)
     #[arg(long, value_name = "COUNT", default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=1000))]
     gigabytes: u16,
+    /// How many bytes the traces return that fill it
+    #[arg(long, value_name = "BYTES", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
+    payload: u32,
     /// Make one result in the store in --dir; for the benchmark's own use
     #[arg(long, hide = true)]
     first: bool,
@@ -110,6 +113,7 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
         worker_count: arguments.workers.into(),
         sizes: if arguments.quick { Sizes::quick() } else { Sizes::full() },
         gigabytes: arguments.gigabytes.into(),
+        payload_bytes: arguments.payload as usize,
     };
     let mut progress = std::io::stderr();
     if cfg!(debug_assertions) {

@@ -26,6 +26,8 @@ pub struct Setting {
     pub sizes: Sizes,
     /// How large a store may get in `growth`.
     pub gigabytes: u64,
+    /// What a trace returns that fills it there.
+    pub payload_bytes: usize,
 }
 
 /// How much to do.
@@ -116,7 +118,7 @@ impl Sizes {
             cache_inputs: 5000,
             cache_misses: 2000,
             gigabyte: 1_000_000_000,
-            growth_rounds: 5,
+            growth_rounds: 3,
             growth_load: Duration::from_secs(6),
             growth_traces: 10_000,
         }

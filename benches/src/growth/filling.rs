@@ -14,9 +14,6 @@ use crate::parcels::{self, TRACES_PER_RUN};
 use crate::setting::{close, open, open_store};
 use crate::{Failure, Figure, Setting};
 
-/// What a trace returns.
-pub(super) const PARCEL_BYTES: usize = 1000;
-
 /// Between two looks at how much is stored.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -47,17 +44,17 @@ struct Stretch {
 }
 
 impl Filling {
-    /// Fills a store until it has so many bytes.
+    /// Fills a store until it has so many bytes. What that cost.
     pub(super) fn up_to(
         &mut self,
         setting: &Setting,
         runtime: &Runtime,
         path: &Path,
         bytes: u64,
-    ) -> Result<(), Failure> {
+    ) -> Result<Vec<Figure>, Failure> {
         let store = open_store(path)?;
         let stretch = runtime.block_on(async {
-            let engine = open(parcels::builder(PARCEL_BYTES).0, &store).await?;
+            let engine = open(parcels::builder(setting.payload_bytes).0, &store).await?;
             let before = (stored_bytes(path), written_bytes()?, Used::so_far()?, ByThread::so_far());
             let (mut traces, mut seconds, mut settled_seconds) = (0, 0.0, 0.0);
             // What is compacted is less than what was written: more than once, if need be.
@@ -99,33 +96,21 @@ impl Filling {
             Ok::<_, Failure>(stretch)
         })?;
         // A store that measuring has made as large already is not filled.
-        if stretch.traces > 0 {
-            self.stretches.push(stretch);
+        if stretch.traces == 0 {
+            return Ok(Vec::new());
         }
-        Ok(())
+        let figures = stretch.figures(setting.payload_bytes);
+        self.stretches.push(stretch);
+        Ok(figures)
     }
 
-    pub(super) fn figures(&self) -> Vec<Figure> {
-        let mut figures = Vec::new();
-        for stretch in &self.stretches {
-            let (label, traces) = (super::label(stretch.up_to), stretch.traces as f64);
-            let key = |what: &str| format!("growth_filling_{what}_{label}");
-            figures.extend([
-                Figure::new(
-                    key("traces_per_s"),
-                    format!("filled up to {}, {PARCEL_BYTES} bytes a trace: per s", spoken(stretch.up_to)),
-                    traces / stretch.seconds,
-                ),
-                Figure::new(key("cpu_us"), "  processor time per trace, all threads, µs", stretch.cpu_us / traces),
-                Figure::new(key("rocksdb_us"), "    of RocksDB's own threads", stretch.rocksdb_us / traces),
-                Figure::new(key("settled_s"), "  until nothing was left to compact, s", stretch.settled_seconds),
-            ]);
-        }
+    /// What all of it cost.
+    pub(super) fn figures(&self, payload_bytes: usize) -> Vec<Figure> {
         let sum = |of: fn(&Stretch) -> u64| self.stretches.iter().map(of).sum::<u64>() as f64;
         let (traces, stored, written) =
             (sum(|stretch| stretch.traces).max(1.0), sum(|stretch| stretch.stored), sum(|stretch| stretch.written));
-        let payload = traces * PARCEL_BYTES as f64;
-        figures.extend([
+        let payload = traces * payload_bytes as f64;
+        vec![
             Figure::new("growth_disk_bytes_per_trace", "bytes on the disk per trace", stored / traces),
             Figure::new("growth_stored_per_payload", "  per byte of payload", stored / payload),
             Figure::new(
@@ -134,8 +119,21 @@ impl Filling {
                 written / payload,
             ),
             Figure::new("growth_written_per_stored", "  per byte stored", written / stored.max(1.0)),
-        ]);
-        figures
+        ]
+    }
+}
+
+impl Stretch {
+    fn figures(&self, payload_bytes: usize) -> Vec<Figure> {
+        let (label, traces) = (super::label(self.up_to), self.traces as f64);
+        let key = |what: &str| format!("growth_filling_{what}_{label}");
+        let what = format!("filled up to {}, {payload_bytes} bytes a trace: durable traces per s", spoken(self.up_to));
+        vec![
+            Figure::new(key("traces_per_s"), what, traces / self.seconds),
+            Figure::new(key("cpu_us"), "  processor time per trace, all threads, µs", self.cpu_us / traces),
+            Figure::new(key("rocksdb_us"), "    of RocksDB's own threads", self.rocksdb_us / traces),
+            Figure::new(key("settled_s"), "  until nothing was left to compact, s", self.settled_seconds),
+        ]
     }
 }
 
