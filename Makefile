@@ -3,7 +3,7 @@
 # How long the first build takes: RocksDB is compiled from source, once.
 FIRST_BUILD = about 15 minutes on two cores
 
-.PHONY: demo test bench torture interleavings planted mutants coverage fuzz setup
+.PHONY: demo test bench bench-long torture interleavings planted mutants coverage fuzz setup
 
 # A research pipeline is killed with SIGKILL part-way, started again, and goes on where it was.
 demo: setup
@@ -26,6 +26,11 @@ PEERS_DIR = $(or $(CARGO_TARGET_DIR),target)/peers
 bench: setup
 	$(if $(PEERS),CARGO_TARGET_DIR="$(PEERS_DIR)" cargo build --release --manifest-path benches/peers/Cargo.toml)
 	cargo run --release -p relive-benches -- $(if $(PEERS),--peers "$(PEERS_DIR)/release/relive-peers")
+
+# The same as a store grows to GIGABYTES (10), in DIR: takes half an hour to an hour on two cores, and half as much space again
+# and 2 GB. What is known so far it tells on the way. If it is interrupted it leaves relive-bench-* there.
+bench-long: setup
+	cargo run --release -p relive-benches -- --only growth --gigabytes $(or $(GIGABYTES),10) --dir "$(or $(DIR),.)"
 
 # Every part of the fault campaign, shortly; or one part: kill, power, calls, errors, corruption, laws. How far it goes is in
 # ARGS, as `torture PART --help` says; of kill and power also KILLS=5000 or SECONDS=600.

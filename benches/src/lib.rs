@@ -8,10 +8,14 @@
 
 mod bare;
 mod cache;
+mod growth;
+mod load;
 mod long;
 mod many;
 mod memory;
 mod meter;
+mod parcels;
+mod payloads;
 pub mod peers;
 mod replay;
 mod report;
@@ -22,6 +26,7 @@ mod sleepers;
 mod start;
 mod stream;
 mod throughput;
+mod unfinished;
 mod wide;
 
 pub use long::replay;
@@ -29,6 +34,7 @@ pub use meter::Others;
 pub use report::{Bound, Figure, json_line, table};
 pub use setting::{Failure, Setting, Sizes};
 pub use start::first;
+pub use unfinished::load;
 
 /// A part of the benchmark: what one `--only` runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,29 +49,37 @@ pub enum Part {
     Sequential,
     /// A thousand runs at once, beside large synced batches of RocksDB.
     Throughput,
+    /// The same with payloads of three sizes, beside RocksDB and the disk.
+    Payloads,
     /// One run that calls thousands of traces at once.
     Wide,
     /// A process to its first result; an open of a store with many finished runs.
     Start,
+    /// Opens of a store with many finished runs: with unfinished ones, and after kills under load.
+    Open,
     /// A long run taken up again.
     Replay,
     /// Long finished runs, replayed by a process that only reads.
     Long,
     /// Calls that the cache knows, and calls that it does not.
     Cache,
+    /// All of it as a store grows to gigabytes. Not among [`Part::ALL`]: it takes the better part of an hour, and the disk's space.
+    Growth,
 }
 
 impl Part {
-    /// All, in the order in which they run.
+    /// All but `Growth`, in the order in which they run.
     // What memory takes comes first: no other part has left anything in it.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::Stream,
         Self::Sleepers,
         Self::Many,
         Self::Sequential,
         Self::Throughput,
+        Self::Payloads,
         Self::Wide,
         Self::Start,
+        Self::Open,
         Self::Replay,
         Self::Long,
         Self::Cache,
@@ -82,17 +96,22 @@ impl Part {
             Self::Many => many::measure(setting),
             Self::Sequential => sequential::measure(setting),
             Self::Throughput => throughput::measure(setting),
+            Self::Payloads => payloads::measure(setting),
             Self::Wide => wide::measure(setting),
             Self::Start => start::measure(setting),
+            Self::Open => unfinished::measure(setting),
             Self::Replay => replay::measure(setting),
             Self::Long => long::measure(setting),
             Self::Cache => cache::measure(setting),
+            Self::Growth => growth::measure(setting),
         }
     }
 }
 
-/// What belongs to this list and takes hours: said, so that nobody takes it for measured.
+/// What belongs to this list and takes too long for it: said, so that nobody takes it for measured.
 pub fn not_measured() -> Vec<Figure> {
-    let why = "a store that grows to 10 GB: not measured here, as that takes hours and the disk's space";
-    vec![Figure::absent("growth_10gb", why)]
+    vec![Figure::absent(
+        growth::KEY,
+        "throughput with 10 GB stored / of an empty store: not measured here, make bench-long does",
+    )]
 }

@@ -40,7 +40,7 @@ async fn knot(index: u32) -> relive::Result<u32> {
 }
 
 #[task(cache = "off")]
-async fn rope(knots: u32) -> relive::Result<u64> {
+pub(crate) async fn rope(knots: u32) -> relive::Result<u64> {
     let mut sum = 0;
     for index in 0..knots {
         sum += u64::from(knot(index).await?);

@@ -37,12 +37,21 @@ struct Arguments {
     /// The program that measures other engines (built from benches/peers): compares with them, too
     #[arg(long, value_name = "PROGRAM")]
     peers: Option<PathBuf>,
+    /// How large `--only growth` lets a store get, in GB (10⁹ bytes on the disk)
+    #[arg(long, value_name = "COUNT", default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    gigabytes: u16,
+    /// How many bytes the traces return that fill it
+    #[arg(long, value_name = "BYTES", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
+    payload: u32,
     /// Make one result in the store in --dir; for the benchmark's own use
     #[arg(long, hide = true)]
     first: bool,
     /// Replay this run of the store in --dir; for the benchmark's own use
     #[arg(long, value_name = "RUN", hide = true)]
     replay: Option<RunId>,
+    /// Keep so many runs under way in the store in --dir, until killed; for the benchmark's own use
+    #[arg(long, value_name = "COUNT", hide = true)]
+    load: Option<u32>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -52,11 +61,14 @@ enum Name {
     Sleepers,
     Sequential,
     Throughput,
+    Payloads,
     Wide,
     Start,
+    Open,
     Replay,
     Long,
     Cache,
+    Growth,
 }
 
 impl From<Name> for Part {
@@ -67,11 +79,14 @@ impl From<Name> for Part {
             Name::Sleepers => Self::Sleepers,
             Name::Sequential => Self::Sequential,
             Name::Throughput => Self::Throughput,
+            Name::Payloads => Self::Payloads,
             Name::Wide => Self::Wide,
             Name::Start => Self::Start,
+            Name::Open => Self::Open,
             Name::Replay => Self::Replay,
             Name::Long => Self::Long,
             Name::Cache => Self::Cache,
+            Name::Growth => Self::Growth,
         }
     }
 }
@@ -99,10 +114,15 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
         writeln!(std::io::stdout(), "{}", relive_benches::replay(&arguments.dir, run)?)?;
         return Ok(());
     }
+    if let Some(runs_at_once) = arguments.load {
+        return relive_benches::load(&arguments.dir, arguments.workers.into(), runs_at_once);
+    }
     let setting = Setting {
         directory: arguments.dir.clone(),
         worker_count: arguments.workers.into(),
         sizes: if arguments.quick { Sizes::quick() } else { Sizes::full() },
+        gigabytes: arguments.gigabytes.into(),
+        payload_bytes: arguments.payload as usize,
     };
     let mut progress = std::io::stderr();
     if cfg!(debug_assertions) {
@@ -111,7 +131,8 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
     let chosen: Vec<Part> = arguments.only.iter().copied().map(Part::from).collect();
     let others = Others::watch();
     let mut figures = Vec::new();
-    for part in Part::ALL.into_iter().filter(|part| chosen.is_empty() || chosen.contains(part)) {
+    let is_chosen = |part: &Part| chosen.contains(part) || chosen.is_empty() && *part != Part::Growth;
+    for part in Part::ALL.into_iter().chain([Part::Growth]).filter(is_chosen) {
         writeln!(progress, "bench: {part:?} …")?;
         figures.extend(part.measure(&setting).map_err(|error| format!("{part:?}: {error}"))?);
     }

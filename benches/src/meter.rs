@@ -29,6 +29,29 @@ pub(crate) fn pass_blocking(duration: Duration) {
     std::thread::sleep(duration);
 }
 
+/// Processor time of all threads of this process so far, ms; also of those that have ended.
+pub(crate) fn cpu_ms() -> f64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    time.tv_sec as f64 * 1e3 + time.tv_nsec as f64 / 1e6
+}
+
+/// A number that no call has given before, in this process or, as good as certainly, in another: for inputs that no store
+/// knows yet.
+pub(crate) fn fresh_number() -> u64 {
+    use std::hash::{BuildHasher as _, RandomState};
+    // Seeded anew by the system for each of these.
+    RandomState::new().hash_one(std::process::id())
+}
+
+/// How many bytes this process has had the disk write so far.
+pub(crate) fn written_bytes() -> Result<u64, Failure> {
+    let io = std::fs::read_to_string("/proc/self/io")
+        .map_err(|error| format!("what this process has written cannot be read: /proc/self/io: {error}"))?;
+    let line = io.lines().find_map(|line| line.strip_prefix("write_bytes:"));
+    let bytes = line.and_then(|line| line.trim().parse().ok());
+    bytes.ok_or_else(|| "what this process has written cannot be read: /proc/self/io has no write_bytes".into())
+}
+
 /// What all threads of this process have used so far.
 ///
 /// Without a split into user and kernel: Linux estimates that from samples, and over seconds it can be far off.

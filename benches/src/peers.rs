@@ -121,7 +121,7 @@ mod tests {
             "throughput_steps_per_s": 2000.0,
         });
         let figures = of_line(&PEERS[0], Some(&line), Some(100_000.0), 1000);
-        let values: Vec<_> = figures.iter().map(|figure| (figure.key, figure.value)).collect();
+        let values: Vec<_> = figures.iter().map(|figure| (figure.key.as_ref(), figure.value)).collect();
         assert_eq!(values, [("memable_steps_per_s", 2000.0), ("memable_step_us", 250.0), ("vs_memable", 50.0)]);
         let failed = of_line(&PEERS[0], None, Some(1.0), 1000);
         assert!(failed.len() == 1 && failed[0].value.is_nan() && failed[0].what.contains("failed"));

@@ -2,6 +2,7 @@
 //!
 //! Invariant: a figure that has a bound says whether it holds, and if not, by how much it is missed.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use crate::samples::Samples;
@@ -19,7 +20,7 @@ pub enum Bound {
 #[derive(Clone, Debug)]
 pub struct Figure {
     /// Its name in the JSON.
-    pub key: &'static str,
+    pub key: Cow<'static, str>,
     /// What it is, for people. Its unit is in it.
     pub what: String,
     /// The median, or the value itself. Not a number if it was not measured: `null` in the JSON.
@@ -32,17 +33,17 @@ pub struct Figure {
 
 impl Figure {
     /// A single value.
-    pub fn new(key: &'static str, what: impl Into<String>, value: f64) -> Self {
-        Self { key, what: what.into(), value, spread: None, bound: None }
+    pub fn new(key: impl Into<Cow<'static, str>>, what: impl Into<String>, value: f64) -> Self {
+        Self { key: key.into(), what: what.into(), value, spread: None, bound: None }
     }
 
     /// One that was not measured; `what` says why.
-    pub(crate) fn absent(key: &'static str, what: impl Into<String>) -> Self {
+    pub(crate) fn absent(key: impl Into<Cow<'static, str>>, what: impl Into<String>) -> Self {
         Self::new(key, what, f64::NAN)
     }
 
     /// The median of samples.
-    pub(crate) fn of(key: &'static str, what: impl Into<String>, samples: &Samples) -> Self {
+    pub(crate) fn of(key: impl Into<Cow<'static, str>>, what: impl Into<String>, samples: &Samples) -> Self {
         Self { spread: Some(samples.spread()), ..Self::new(key, what, samples.median()) }
     }
 
@@ -91,7 +92,7 @@ pub fn table(figures: &[Figure]) -> String {
 pub fn json_line(figures: &[Figure]) -> String {
     let rounded = |value: f64| (value * 1000.0).round() / 1000.0;
     let object: serde_json::Map<_, _> =
-        figures.iter().map(|figure| (figure.key.to_owned(), rounded(figure.value).into())).collect();
+        figures.iter().map(|figure| (figure.key.clone().into_owned(), rounded(figure.value).into())).collect();
     format!("bench: {}", serde_json::Value::from(object))
 }
 

@@ -12,14 +12,23 @@ use relive_engine::log::LOG;
 use relive_storage::{KeyRange, Order, PageLimit, Read};
 
 use crate::bare::{Disk, Rocks};
-use crate::meter::{now, timed};
+use crate::meter::{fresh_number, now, timed};
 use crate::samples::Samples;
 use crate::setting::{close, open, open_store};
 use crate::{Bound, Failure, Figure, Setting};
 
 /// When effects began.
 #[derive(Clone, Default)]
-struct Begins(Arc<Mutex<Vec<Instant>>>);
+pub(crate) struct Begins(Arc<Mutex<Vec<Instant>>>);
+
+impl Begins {
+    /// One durable trace after another, µs: the middle of so many. The run is of its own, also over lives of the store.
+    pub(crate) async fn sequential(&self, engine: &Engine, count: u32) -> Result<f64, Failure> {
+        engine.run(ticks(fresh_number() as u32, count + 1)).await?;
+        let begins = std::mem::take(&mut *self.0.lock());
+        Ok(Samples::micros(begins.windows(2).map(|pair| pair[1] - pair[0])).median())
+    }
+}
 
 #[trace]
 async fn tick(index: u32) -> relive::Result<u32> {

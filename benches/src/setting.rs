@@ -24,6 +24,10 @@ pub struct Setting {
     pub worker_count: usize,
     /// How much to do.
     pub sizes: Sizes,
+    /// How large a store may get in `growth`.
+    pub gigabytes: u64,
+    /// What a trace returns that fills it there.
+    pub payload_bytes: usize,
 }
 
 /// How much to do.
@@ -53,6 +57,12 @@ pub struct Sizes {
     pub finished_runs: u32,
     /// How often it is opened.
     pub opens: u32,
+    /// How often a process under load is killed, and its store opened then.
+    pub kills: u32,
+    /// Longest that its write-ahead log is watched until then.
+    pub watch_log: Duration,
+    /// For how long traces of one size of payload are measured.
+    pub payloads: Duration,
     /// Traces of the run that is replayed.
     pub replay_traces: u32,
     /// How often it is.
@@ -69,10 +79,18 @@ pub struct Sizes {
     pub cache_inputs: u32,
     /// Calls that miss it, one after the other.
     pub cache_misses: u32,
+    /// What stands for a gigabyte in `growth`, bytes.
+    pub gigabyte: u64,
+    /// How often everything is measured at one size of the store.
+    pub growth_rounds: u32,
+    /// Of these, how long the throughput is.
+    pub growth_load: Duration,
+    /// Traces of the run that is replayed there, and of those in sequence.
+    pub growth_traces: u32,
 }
 
 impl Sizes {
-    /// The figures that count: about a minute.
+    /// The figures that count: some minutes.
     pub fn full() -> Self {
         Self {
             sequential_rounds: 30,
@@ -87,6 +105,9 @@ impl Sizes {
             starts: 20,
             finished_runs: 1_000_000,
             opens: 7,
+            kills: 7,
+            watch_log: Duration::from_secs(40),
+            payloads: Duration::from_secs(5),
             replay_traces: 100_000,
             replay_rounds: 7,
             // 1,000, 100,000 and 1,000,000 events.
@@ -95,7 +116,11 @@ impl Sizes {
             waiting_runs: 10_000,
             sleeping_runs: 1_000_000,
             cache_inputs: 5000,
-            cache_misses: 500,
+            cache_misses: 2000,
+            gigabyte: 1_000_000_000,
+            growth_rounds: 3,
+            growth_load: Duration::from_secs(6),
+            growth_traces: 10_000,
         }
     }
 
@@ -114,6 +139,9 @@ impl Sizes {
             starts: 2,
             finished_runs: 1000,
             opens: 2,
+            kills: 2,
+            watch_log: Duration::from_millis(200),
+            payloads: Duration::from_millis(200),
             replay_traces: 500,
             replay_rounds: 3,
             long_traces: [49, 99, 499],
@@ -122,6 +150,10 @@ impl Sizes {
             sleeping_runs: 10_000,
             cache_inputs: 100,
             cache_misses: 20,
+            gigabyte: 1_000_000,
+            growth_rounds: 1,
+            growth_load: Duration::from_millis(100),
+            growth_traces: 200,
         }
     }
 }

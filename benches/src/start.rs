@@ -33,7 +33,7 @@ async fn greet(number: u64) -> relive::Result<u64> {
 }
 
 #[task(cache = "off")]
-async fn greeting(number: u64) -> relive::Result<u64> {
+pub(crate) async fn greeting(number: u64) -> relive::Result<u64> {
     greet(number).await
 }
 
@@ -140,7 +140,7 @@ fn opens(setting: &Setting) -> Result<Figure, Failure> {
 }
 
 /// Makes so many runs of one: its log and its record under other ids.
-fn copy(store: &Arc<RocksStore>, run: RunId, count: u32) -> Result<(), Failure> {
+pub(crate) fn copy(store: &Arc<RocksStore>, run: RunId, count: u32) -> Result<(), Failure> {
     let mut reader = LogReader::new(Arc::clone(store) as Arc<dyn relive_storage::Read>, run);
     let mut events: Vec<Event> = Vec::new();
     while let Some(batch) = reader.next_batch()? {

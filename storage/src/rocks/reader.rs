@@ -28,7 +28,7 @@ pub struct RocksReader {
 
 impl RocksReader {
     /// Opens a view of what has been committed by now. `format` is the newest format that the caller can read. Takes as
-    /// long, and as much memory, as reading the write-ahead log: about 64 MiB at most.
+    /// long, and as much memory, as reading the write-ahead log: about 16 MiB at most.
     ///
     /// # Errors
     /// [`crate::ErrorKind::NotAStore`] if there is no store, [`crate::ErrorKind::NewerFormat`] if its format is above
