@@ -72,9 +72,12 @@ impl Database {
         // RocksDB opens for writing only if every column family is opened, also one of an older version.
         let foreign = names.iter().filter(|name| keyspaces.iter().all(|known| known.keyspace.name() != name.as_str()));
         let cache = Cache::new_lru_cache(CACHE_BYTES);
+        // Read once and copied: reading options takes RocksDB longer than all that is set below.
+        let nearby = Options::default().get_options_from_string(NEARBY).map_err(|error| failed(path, &error))?;
+        let options_of = |usage| keyspace_options(nearby.clone(), usage, &cache);
         let families = keyspaces
             .iter()
-            .map(|known| ColumnFamilyDescriptor::new(known.keyspace.name(), keyspace_options(known.usage, &cache)))
+            .map(|known| ColumnFamilyDescriptor::new(known.keyspace.name(), options_of(known.usage)))
             .chain(foreign.map(|name| ColumnFamilyDescriptor::new(name.as_str(), Options::default())));
         let db = DB::open_cf_descriptors(&options, path, families).map_err(|error| failed(path, &error))?;
         Ok(Self::new(db, path))
@@ -332,15 +335,13 @@ fn said(level: LogLevel, message: &str) {
     }
 }
 
-fn keyspace_options(usage: Usage, cache: &Cache) -> Options {
+fn keyspace_options(mut options: Options, usage: Usage, cache: &Cache) -> Options {
     let mut table = BlockBasedOptions::default();
     table.set_block_cache(cache);
     table.set_format_version(5);
     // Indexes and filters count in the cache, so that memory stays bounded however much is stored.
     table.set_cache_index_and_filter_blocks(true);
     table.set_pin_l0_filter_and_index_blocks_in_cache(true);
-    // First, as it makes new options of the old. One that RocksDB does not know is a mistake in this file.
-    let mut options = Options::default().get_options_from_string(NEARBY).unwrap_or_else(|error| panic!("{error}"));
     options.set_compression_type(DBCompressionType::Lz4);
     // Three may be full or flushing while a fourth takes writes: a burst does not wait for one flush.
     options.set_max_write_buffer_number(4);
