@@ -5,9 +5,7 @@ use std::time::Duration;
 use relive::{Cancellation, RunState};
 use relive_engine::index::IDS;
 
-use super::attempts_kit::{
-    World, checked, do_step, handle, label, program, replays, run_of, runs_of, settled, state, step,
-};
+use super::attempts_kit::{World, checked, do_step, handle, label, program, replays, run_of, settled, state, step};
 use super::support::{guard, rows};
 
 /// Where a run stands once nothing moves any more; `None` if there is none.
@@ -136,7 +134,8 @@ async fn a_crash_does_not_take_a_child_from_another_parent_that_joined_it() {
         let what = format!("cut {number}");
         if run_of(&engine, "second").is_some() {
             assert_eq!(ends(&engine, "second").await, Some(RunState::Completed), "{what}");
-            assert_eq!(runs_of(&engine, "child").len(), 1, "{what}");
+            // Joined, or found in the cache if it has ended by then, which is a run without effects.
+            assert!(after.probe.count("held") <= 1, "{what}");
         }
         settled(&engine).await;
         checked(&engine, &after, before, &what).await;

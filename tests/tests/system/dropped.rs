@@ -9,6 +9,7 @@ async fn a_run_that_is_dropped_after_whichever_poll_loses_nothing_and_goes_on_in
     for number in [0, 1] {
         let report = guard(dropped(23, number)).await.expect("the lives go on");
         assert!(report.violations.is_empty(), "program {number}: {:#?}", report.violations);
-        assert!(report.moments > 20 && report.acknowledged > 0, "program {number}: {report:?}");
+        // How many polls it takes depends on what becomes durable together; each of its steps needs one of its own.
+        assert!(report.moments >= 10 && report.acknowledged > 0, "program {number}: {report:?}");
     }
 }
