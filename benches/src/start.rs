@@ -18,6 +18,7 @@ use relive_engine::index::RUNS;
 use relive_engine::inspect;
 use relive_engine::log::{LogReader, LogWriter};
 use relive_storage::{Durability, Operation, RocksStore, Store, Write};
+use tokio::runtime::Runtime;
 
 use crate::meter::now;
 use crate::samples::Samples;
@@ -110,18 +111,7 @@ fn opens(setting: &Setting) -> Result<Figure, Failure> {
     let scratch = setting.scratch()?;
     let path = scratch.path().join("relive");
     let count = setting.sizes.finished_runs;
-    {
-        let store = open_store(&path)?;
-        let run = runtime.block_on(async {
-            let engine = open(Engine::builder(), &store).await?;
-            let handle = engine.start(greeting(1)).await?;
-            let run = handle.id();
-            handle.await?;
-            close(engine, &store).await?;
-            Ok::<_, Failure>(run)
-        })?;
-        copy(&store, run, count)?;
-    }
+    fill(&runtime, &path, count)?;
     let mut times = Vec::new();
     // The first one has the write-ahead log of the copying to read, and does not count.
     for round in 0..=setting.sizes.opens {
@@ -139,8 +129,22 @@ fn opens(setting: &Setting) -> Result<Figure, Failure> {
     Ok(figure.bound(Bound::AtMost(200.0)))
 }
 
+/// A store with so many finished runs.
+pub(crate) fn fill(runtime: &Runtime, path: &Path, finished_runs: u32) -> Result<(), Failure> {
+    let store = open_store(path)?;
+    let run = runtime.block_on(async {
+        let engine = open(Engine::builder(), &store).await?;
+        let handle = engine.start(greeting(1)).await?;
+        let run = handle.id();
+        handle.await?;
+        close(engine, &store).await?;
+        Ok::<_, Failure>(run)
+    })?;
+    copy(&store, run, finished_runs)
+}
+
 /// Makes so many runs of one: its log and its record under other ids.
-pub(crate) fn copy(store: &Arc<RocksStore>, run: RunId, count: u32) -> Result<(), Failure> {
+fn copy(store: &Arc<RocksStore>, run: RunId, count: u32) -> Result<(), Failure> {
     let mut reader = LogReader::new(Arc::clone(store) as Arc<dyn relive_storage::Read>, run);
     let mut events: Vec<Event> = Vec::new();
     while let Some(batch) = reader.next_batch()? {

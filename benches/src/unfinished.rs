@@ -21,7 +21,7 @@ use tokio::sync::Notify;
 use crate::meter::{cpu_ms, fresh_number, now, pass, pass_blocking};
 use crate::samples::Samples;
 use crate::setting::{close, open, open_store};
-use crate::start::{copy, greeting};
+use crate::start::fill;
 use crate::throughput;
 use crate::{Bound, Failure, Figure, Setting};
 
@@ -104,20 +104,6 @@ pub(crate) fn measure(setting: &Setting) -> Result<Vec<Figure>, Failure> {
         }
     }
     Ok(figures)
-}
-
-/// A store with so many finished runs.
-fn fill(runtime: &Runtime, path: &Path, finished_runs: u32) -> Result<(), Failure> {
-    let store = open_store(path)?;
-    let run = runtime.block_on(async {
-        let engine = open(Engine::builder(), &store).await?;
-        let handle = engine.start(greeting(1)).await?;
-        let run = handle.id();
-        handle.await?;
-        close(engine, &store).await?;
-        Ok::<_, Failure>(run)
-    })?;
-    copy(&store, run, finished_runs)
 }
 
 /// An engine for runs that stay unfinished, of which so many are to come to where they wait.
