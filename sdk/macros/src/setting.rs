@@ -44,6 +44,23 @@ impl Setting {
         parts
     }
 
+    /// Reads each of a setting's parts, which may be given once. Says whether there are any.
+    pub(crate) fn each_part(
+        parts: TokenStream,
+        errors: &mut Errors,
+        mut read: impl FnMut(&Setting, &mut Errors),
+    ) -> bool {
+        let written = Self::split(parts, errors);
+        for (index, part) in written.iter().enumerate() {
+            if written[..index].iter().any(|earlier| earlier.key == part.key) {
+                errors.push(&part.key, format!("`{}` is given twice", part.key));
+            } else {
+                read(part, errors);
+            }
+        }
+        !written.is_empty()
+    }
+
     /// The value of `key = value`, or an error that says what was `expected`.
     pub(crate) fn assigned<T: Parse>(&self, expected: &str) -> syn::Result<T> {
         let value = |input: ParseStream<'_>| {

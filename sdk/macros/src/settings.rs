@@ -222,15 +222,9 @@ impl Backoff {
         let Ok(list) = syn::parse2::<proc_macro2::Group>(setting.value.clone()) else {
             return Ok(Backoff { first: Some(setting.duration(ZERO)?), ..Backoff::default() });
         };
-        let (mut backoff, mut errors, mut seen) = (Backoff::default(), Errors::default(), vec![]);
-        let written = Setting::split(list.stream(), &mut errors);
-        for part in &written {
-            if seen.contains(&&part.key) {
-                errors.push(&part.key, format!("`{}` is given twice", part.key));
-                continue;
-            }
-            seen.push(&part.key);
-            match part.key.to_string().as_str() {
+        let (mut backoff, mut errors) = (Backoff::default(), Errors::default());
+        let has_parts =
+            Setting::each_part(list.stream(), &mut errors, |part, errors| match part.key.to_string().as_str() {
                 "first" => backoff.first = errors.value(part.duration(ZERO)),
                 "factor" => backoff.factor = errors.value(part.factor()),
                 "max" => backoff.max = errors.value(part.duration(ZERO)),
@@ -244,9 +238,8 @@ impl Backoff {
                         format!("`backoff` has no part `{other}`: it takes `first`, `factor`, `max`, `jitter`{guess}");
                     errors.push(&part.key, message);
                 }
-            }
-        }
-        if written.is_empty() {
+            });
+        if !has_parts {
             errors.push(
                 setting,
                 "`backoff` takes its parts in parentheses, as in `backoff(first = \"1s\", factor = 2.0)`",
@@ -282,15 +275,9 @@ impl Keep {
                 }
             };
         };
-        let (mut keep, mut errors, mut seen) = (Keep::default(), Errors::default(), vec![]);
-        let written = Setting::split(list.stream(), &mut errors);
-        for part in &written {
-            if seen.contains(&&part.key) {
-                errors.push(&part.key, format!("`{}` is given twice", part.key));
-                continue;
-            }
-            seen.push(&part.key);
-            match part.key.to_string().as_str() {
+        let (mut keep, mut errors) = (Keep::default(), Errors::default());
+        let has_parts =
+            Setting::each_part(list.stream(), &mut errors, |part, errors| match part.key.to_string().as_str() {
                 "age" => keep.age = errors.value(part.duration(ZERO)),
                 "count" => {
                     keep.count = errors.value(part.count());
@@ -304,9 +291,8 @@ impl Keep {
                     let guess = guess(other, &["age", "count"]);
                     errors.push(&part.key, format!("`keep` has no part `{other}`: it takes `age` and `count`{guess}"));
                 }
-            }
-        }
-        if written.is_empty() {
+            });
+        if !has_parts {
             errors.push(setting, "`keep` takes its parts in parentheses, as in `keep(age = \"30d\", count = 100)`");
         }
         errors.finish().map(|()| keep)
