@@ -125,7 +125,8 @@ impl Committer {
         Self { way: Way::Thread(sender), failure: Arc::default(), metrics, store }
     }
 
-    /// Gives a write to the committer. Its waiter is told, also if the committer is gone.
+    /// Gives a write to the committer. Its waiter is told, also if the committer is gone; not if it is submitted in the moment
+    /// in which the thread ends, which is after the last run has.
     pub(crate) fn submit(&self, submission: Submission) {
         let refused = match &self.way {
             Way::Thread(sender) => {
