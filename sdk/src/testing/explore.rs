@@ -73,7 +73,9 @@ pub(crate) struct Failed {
 pub(crate) struct Budget {
     /// Interruptions; and a third as many other points.
     pub(crate) points: usize,
-    /// How often a point is tried before it passes: what chance decides may come out right.
+    /// How often the run that nothing is done to is made: what chance decides may come out right.
+    pub(crate) runs: usize,
+    /// How often each point is tried before it passes.
     pub(crate) tries: usize,
     /// Whether real time passes once.
     pub(crate) slowly: bool,
@@ -95,19 +97,19 @@ pub(crate) async fn explore(world: &World<'_>, budget: Budget) -> Outcome<Explor
     // As it is: what effects find here is what they find from here on.
     let script = Script::default();
     let mut reference = world.live(&script, From::Nothing, Done::default()).await;
-    for again in 0..budget.tries {
+    for again in 0..budget.runs {
         if let Some(finding) = check(&reference, None, world) {
             return fail(finding, undisturbed(), None, reference);
         }
         // Where effects took their time, they ended in an order of their own.
-        if again + 1 < budget.tries || reference.waited {
+        if again + 1 < budget.runs || reference.waited {
             reference = world.live(&script, From::Nothing, Done::default()).await;
         }
     }
     if let Some(finding) = check(&reference, None, world) {
         return fail(finding, undisturbed(), None, reference);
     }
-    for _ in 0..budget.tries {
+    for _ in 0..budget.runs {
         let again = world.live(&script, From::Nothing, Done::default()).await;
         if let Some(finding) = check(&again, Some(&reference), world) {
             return fail(finding, undisturbed(), Some(reference), again);

@@ -33,6 +33,10 @@ use crate::engine::Engine;
 /// How often a point is tried when a failure is made as small as can be: 8, so that what chance hides is seen.
 const TRIES: usize = 8;
 
+/// How often the run that nothing is done to is made then: 64, so that it is always the same point and the same check by which
+/// a coin's toss is told.
+const RUNS_SMALLEST: usize = 64;
+
 /// How many points are tried then.
 const POINTS_SMALLEST: usize = 256;
 
@@ -121,7 +125,7 @@ where
         let mut runner = TestRunner::new_with_rng(Config { cases, ..self.config(kept) }, rng(seed));
         let result = runner.run(&strategy, |(input, seed)| {
             let is_first = self.report.borrow().cases == 0;
-            let budget = Budget { points: settings.points, tries: 1, slowly: is_first };
+            let budget = Budget { points: settings.points, runs: 1, tries: 1, slowly: is_first };
             match self.explore(&input, seed, budget) {
                 Ok(explored) => {
                     self.keep(&input, explored);
@@ -197,7 +201,7 @@ where
 
     /// The smallest way in which this input fails.
     fn smallest(&self, input: &F::Input, seed: u64) -> Box<Failure> {
-        let budget = Budget { points: POINTS_SMALLEST, tries: TRIES, slowly: true };
+        let budget = Budget { points: POINTS_SMALLEST, runs: RUNS_SMALLEST, tries: TRIES, slowly: true };
         match self.explore(input, seed, budget) {
             Err(failed) => {
                 let mut failure = self.told(input, &failed);
