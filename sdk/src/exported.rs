@@ -10,7 +10,8 @@ use relive_engine::export;
 use relive_engine::inspect;
 use relive_storage::{MemoryStore, Read};
 
-use crate::engine::{Builder, Engine};
+use crate::builder::Builder;
+use crate::engine::Engine;
 
 /// Replays a run that `relive export` has written, and its children, against the code of this program: for tests, which
 /// `relive export RUN --test FILE.rs` also writes. Passes if each body does what the log holds. No effect begins.

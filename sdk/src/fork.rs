@@ -11,7 +11,8 @@ use relive_engine::id::{RunId, Sequence};
 use relive_engine::value::Value;
 use serde::Serialize;
 
-use crate::engine::{Engine, RunHandle};
+use crate::engine::Engine;
+use crate::handle::RunHandle;
 
 /// A fork that is not begun yet. Awaiting it writes it, and gives the new run's handle: then the fork is durable, and goes on.
 ///

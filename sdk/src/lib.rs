@@ -39,18 +39,21 @@
 //!
 //! In a task's body, await traces and other tasks, and nothing else: what is neither cannot be replayed, and is found out.
 
+mod builder;
 mod builtin;
 mod cache;
 mod engine;
 mod error;
 mod exported;
 mod fork;
+mod handle;
 mod inline;
 #[doc(hidden)]
 pub mod lint;
 #[cfg(feature = "rocks")]
 pub mod live;
 mod recorded;
+mod resume;
 #[cfg(feature = "rocks")]
 mod store;
 mod stream;
@@ -92,11 +95,14 @@ pub use relive_macros::{TypedError, task, trace};
 pub use relive_storage::Durability;
 pub use uuid::Uuid;
 
+pub use crate::builder::Builder;
 pub use crate::builtin::{Random, Timeout, now, random, signal, sleep, timeout, uuid};
 pub use crate::cache::Cache;
-pub use crate::engine::{Builder, Engine, Preview, Resume, RunHandle};
+pub use crate::engine::Engine;
 pub use crate::exported::replay_export;
 pub use crate::fork::Fork;
+pub use crate::handle::RunHandle;
+pub use crate::resume::{Preview, Resume};
 pub use crate::stream::{TraceIterator, TraceStream};
 pub use crate::task::{Call, ID_BYTES_MAX, TAG_BYTES_MAX};
 pub use crate::trace::Trace;

@@ -12,7 +12,8 @@ use relive_engine::retain::Retention;
 use serde_json::{Value, json};
 
 use super::protocol::{Command, EvictWhat};
-use crate::engine::{Engine, Preview};
+use crate::engine::Engine;
+use crate::resume::Preview;
 
 /// Does what a command asks.
 ///

@@ -24,7 +24,7 @@ use super::function::{Returned, TaskFunction, Tested, TraceFunction, stub_of};
 use super::life::SetUp;
 use super::search::Search;
 use super::stub::{Stub, Stubs};
-use crate::engine::Builder;
+use crate::builder::Builder;
 
 /// How many inputs are drawn, if nothing is said: 256, as proptest does.
 pub const CASES: u32 = 256;

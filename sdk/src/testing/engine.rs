@@ -22,7 +22,8 @@ use super::log::Log;
 use super::memory::Moments;
 use super::stage::{Manner, Stage};
 use super::stub::{Stub, Stubs};
-use crate::engine::{Builder, Engine};
+use crate::builder::Builder;
+use crate::engine::Engine;
 
 /// An engine over a store in memory, with virtual time and stubs. Dereferences to [`Engine`].
 ///

@@ -24,7 +24,8 @@ use super::memory::{Memory, Moments, Scope};
 use super::recorder::{Lost, Recorder, Written};
 use super::stage::{Injected, Manner, Stage};
 use super::stub::Stubs;
-use crate::engine::{Builder, Engine};
+use crate::builder::Builder;
+use crate::engine::Engine;
 
 /// Starts the run of a case.
 pub(crate) type Start<'a> = dyn Fn(Engine) -> Pin<Box<dyn Future<Output = Result<RunId, Error>> + 'a>> + 'a;
