@@ -35,6 +35,7 @@ use crate::run::{Company, Environment, Settings, Stop, closed};
 use crate::sleepers::Sleepers;
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::thread;
 
 /// A call of a task.
 pub struct Request {
@@ -56,7 +57,8 @@ pub struct Request {
     pub readable: fn(&Payload) -> bool,
 }
 
-/// An open engine. Clones are the same engine; when the last is dropped, its runs stop where they are.
+/// An open engine. Clones are the same engine; when the last is dropped, its runs stop where they are, what they had appended
+/// is made durable, and the store is closed.
 #[derive(Clone)]
 pub struct Engine(Arc<Owner>);
 
@@ -71,12 +73,23 @@ impl WeakEngine {
     }
 }
 
-/// Tells the runs when the last clone is gone: they hold the inner engine themselves.
+/// Stops everything when the last clone is gone: the runs hold the inner engine themselves.
 struct Owner(Arc<Inner>);
 
 impl Drop for Owner {
+    /// Closes the store here and now, not whenever the committer's thread comes to it: at the end of `main`, that would be
+    /// while RocksDB's own statics are destroyed, which aborts the process.
     fn drop(&mut self) {
-        self.0.close(Stop::Abort);
+        let inner = &self.0;
+        inner.close(Stop::Abort);
+        inner.settings.committer.close();
+        let thread = inner.thread.lock().take();
+        // A listener to what becomes durable may have held the last clone.
+        if let Some(thread) = thread.filter(|thread| thread.thread().id() != thread::current().id()) {
+            // If it panicked, it has said so, and there is nobody to tell.
+            let _ = thread.join();
+        }
+        inner.store.write().take();
     }
 }
 

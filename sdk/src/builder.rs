@@ -160,7 +160,7 @@ impl Builder {
     }
 
     /// Is told of every event once it is durable, before anyone who waits for it is woken. Runs on the committer's
-    /// thread: keep it short.
+    /// thread: keep it short. It must not wait for the thread that drops the engine, which waits for the one that commits.
     #[must_use]
     pub fn on_durable(mut self, listener: impl Fn(&Acknowledged) + Send + Sync + 'static) -> Self {
         self.0.on_durable = Some(Arc::new(listener));

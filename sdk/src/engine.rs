@@ -27,7 +27,8 @@ use crate::task::Call;
 /// Durable execution in this process. Clones are the same engine.
 ///
 /// One engine holds a directory; another process that opens it to write gets an error. Call [`Engine::shutdown`] at the
-/// end: without it, effects that have begun are cut off and run again next time.
+/// end: without it, effects that have begun are cut off and run again next time. Dropping the last clone blocks its thread until
+/// what the runs had appended is durable and the store is closed.
 #[derive(Clone)]
 pub struct Engine(pub(crate) engine::Engine, pub(crate) Listening);
 

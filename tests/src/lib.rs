@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `tests/system` | promises of the whole system, a theme per file |
 //! | `tests/torture.rs` | 300 SIGKILLs, and that the judge of such a campaign can tell |
+//! | `tests/ends.rs` | a process that ends without a shutdown; `src/bin/ends.rs` is it |
 //! | `tests/exported.rs`, [`exported`] | a run that `relive export --test` made a test of |
 //! | `tests/commands` | what the command line says of a program's own tasks |
 //! | [`edits`] | a task in many versions, and one that cannot be replayed; `src/bin/edited.rs` is a user's program of them |

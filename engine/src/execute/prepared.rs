@@ -100,7 +100,6 @@ pub(crate) fn share(
         mailbox: Arc::clone(mailbox),
         replay,
         reader,
-        store: engine.store()?,
         dry,
         span: span.unwrap_or_else(Span::none),
         anchor,

@@ -235,7 +235,7 @@ impl Drive {
         drop_quietly(&self.shared, self.body.take());
         let traces = std::mem::take(&mut self.shared.state.lock().traces);
         drop_quietly(&self.shared, traces);
-        bury(&self.shared).store = None;
+        drop(bury(&self.shared));
         result
     }
 

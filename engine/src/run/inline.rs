@@ -214,7 +214,7 @@ pub(super) fn read_more(shared: &RunShared, state: &mut RunState) -> bool {
 
 /// Repeats what an earlier attempt found.
 fn recall(shared: &RunShared, state: &mut RunState, trace: Sequence, at: Sequence) -> Option<TraceOutcome> {
-    match shared.event_at(state, at) {
+    match shared.event_at(at) {
         Ok(Event::TraceCompleted(earlier)) => {
             let completed = TraceCompleted { trace, repeats: Some(at), ..earlier };
             let outcome = completed.outcome.clone();

@@ -230,8 +230,8 @@ impl Open {
             state = may_go_on(&shared, state);
         }
         let event = match self.started.hit {
-            Some(Hit::Outcome(at)) => shared.event_at(&state, at).map(|event| Some((at, event))),
-            Some(Hit::Items { start, first }) => self.remembered_event(&state, start, first),
+            Some(Hit::Outcome(at)) => shared.event_at(at).map(|event| Some((at, event))),
+            Some(Hit::Items { start, first }) => self.remembered_event(start, first),
             Some(Hit::Began) | None => Ok(None),
         };
         match event {
@@ -261,16 +261,10 @@ impl Open {
         }
     }
 
-    fn remembered_event(
-        &mut self,
-        state: &RunState,
-        start: Sequence,
-        first: Sequence,
-    ) -> Result<Option<(Sequence, Event)>> {
+    fn remembered_event(&mut self, start: Sequence, first: Sequence) -> Result<Option<(Sequence, Event)>> {
         if self.remembered.is_none() {
-            let store = state.store.clone().ok_or_else(|| super::drive::closed(self.shared.run))?;
             // What this attempt repeated already is in its own log.
-            let cursor = LogCursor::new(LogReader::starting_at(store, self.shared.run, first)?, first);
+            let cursor = LogCursor::new(LogReader::starting_at(self.shared.store()?, self.shared.run, first)?, first);
             self.remembered = Some(Remembered { cursor, trace: start });
             for _ in 0..self.index {
                 self.next_remembered()?;

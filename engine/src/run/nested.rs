@@ -171,7 +171,7 @@ fn find(
         return Ok(interrupted(&call.name));
     }
     let recalled = match hit {
-        Some(Hit::Outcome(at)) => match shared.event_at(state, at)? {
+        Some(Hit::Outcome(at)) => match shared.event_at(at)? {
             Event::TraceCompleted(completed) => Some((at, completed)),
             _ => None,
         },

@@ -103,8 +103,6 @@ pub(crate) struct RunState {
     pub(crate) appender: Appender,
     /// Where the rest of the log is read from; `None` once it is all read.
     pub(crate) reader: Option<LogReader>,
-    /// Where earlier attempts are read from; `None` after a shutdown.
-    pub(crate) store: Option<Arc<dyn Read>>,
     pub(crate) traces: Few<TraceIndex, TraceSlot>,
     /// Started since the last append.
     pub(crate) new_starts: Vec<TraceIndex>,
@@ -190,7 +188,6 @@ pub(crate) struct Parts {
     pub(crate) mailbox: Arc<Mailbox>,
     pub(crate) replay: Replay,
     pub(crate) reader: Option<LogReader>,
-    pub(crate) store: Arc<dyn Read>,
     pub(crate) dry: Dry,
     pub(crate) span: tracing::Span,
     pub(crate) anchor: Option<Anchor>,
@@ -211,7 +208,6 @@ impl RunShared {
                 replay: parts.replay,
                 appender,
                 reader: parts.reader,
-                store: Some(parts.store),
                 traces: Few::default(),
                 new_starts: Vec::new(),
                 hungry: Vec::new(),
@@ -296,9 +292,13 @@ impl RunShared {
     }
 
     /// An event of an earlier attempt.
-    pub(crate) fn event_at(&self, state: &RunState, at: Sequence) -> Result<Event> {
-        let store = state.store.clone().ok_or_else(|| super::drive::closed(self.run))?;
-        log::event_at(store, self.run, at)
+    pub(crate) fn event_at(&self, at: Sequence) -> Result<Event> {
+        log::event_at(self.store()?, self.run, at)
+    }
+
+    /// Where earlier attempts, signals and children are read from. Not to be kept: a run does not keep the store open.
+    pub(crate) fn store(&self) -> Result<Arc<dyn Read>> {
+        self.engine.upgrade().ok_or_else(|| super::drive::closed(self.run))?.store()
     }
 
     /// Blocks the thread of an effect until everything before this position is durable. `false` if it will not be, or if

@@ -265,6 +265,26 @@ async fn a_directory_that_is_held_is_refused_until_it_is_given_back() {
     assert_eq!(probe.count("first1"), 1);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_directory_is_given_back_by_an_engine_that_is_dropped_in_the_middle_of_its_runs() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let mut runs = Vec::new();
+    for life in 0..10 {
+        let probe = Probe::default();
+        let engine = builder(&probe).open(directory.path()).await.expect("given back");
+        for number in 0..10 {
+            runs.push(engine.start(two(life * 10 + number)).await.expect("starts").id());
+        }
+        drop(engine);
+    }
+    let engine = builder(&Probe::default()).open(directory.path()).await.expect("given back");
+    for run in runs {
+        let status = engine.status(run).expect("what was acknowledged is known");
+        let goes_on = matches!(status, RunStatus::Queued | RunStatus::Running | RunStatus::Waiting { .. });
+        assert!(goes_on, "{status:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_run_whose_task_is_not_linked_in_waits_and_is_listed() {
     let (store, probe) = (MemoryStore::new(), Probe::default());

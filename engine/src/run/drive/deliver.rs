@@ -10,7 +10,7 @@ use crate::replay::TraceIndex;
 
 use super::super::iterator::LogCursor;
 use super::super::poll::{Progress, Ready};
-use super::{Drive, closed};
+use super::Drive;
 
 impl Drive {
     /// Hands over what an effect came to.
@@ -54,7 +54,7 @@ impl Drive {
             return Ok(());
         };
         let Some(start) = state.traces.get(&index).and_then(|slot| slot.remembered) else {
-            let event = self.shared.event_at(state, at)?;
+            let event = self.shared.event_at(at)?;
             let Event::TraceCompleted(earlier) = event else {
                 let why = format!("run {} at event {at}: an outcome was expected there", self.shared.run);
                 return Err(Error::new(ErrorKind::Corrupt, why));
@@ -63,8 +63,7 @@ impl Drive {
             return Ok(());
         };
         if !self.cursors.contains_key(&index) {
-            let store = state.store.clone().ok_or_else(|| closed(self.shared.run))?;
-            let reader = LogReader::starting_at(store, self.shared.run, at)?;
+            let reader = LogReader::starting_at(self.shared.store()?, self.shared.run, at)?;
             self.cursors.insert(index, LogCursor::new(reader, at));
         }
         let next = match self.cursors.get_mut(&index) {

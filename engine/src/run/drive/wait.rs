@@ -112,9 +112,9 @@ impl Drive {
         // Who signals a run looks for it in the store first. As long as nothing of it is there, nobody can have; what comes
         // from here on, the mailbox tells.
         let is_stored = state.appender.durable() > Sequence(0);
-        let letters = match state.store.as_ref().filter(|_| is_stored) {
-            Some(store) => index::inbox(store.as_ref(), self.shared.run)?,
-            None => Vec::new(),
+        let letters = match is_stored {
+            true => index::inbox(self.shared.store()?.as_ref(), self.shared.run)?,
+            false => Vec::new(),
         };
         let plan = &state.appender.plan;
         let clock = &self.shared.environment.clock;
@@ -144,7 +144,7 @@ impl Drive {
         let state = &mut *guard;
         for letter in letters {
             // Told of late, it may be in the log: by this attempt, or by the one before it.
-            if !from_inbox && (state.signals_seen.remove(&letter.key) || !self.is_in_inbox(state, &letter)?) {
+            if !from_inbox && (state.signals_seen.remove(&letter.key) || !self.is_in_inbox(&letter)?) {
                 continue;
             }
             state.appender.also(Operation::Delete { keyspace: index::INBOX, key: letter.key });
@@ -159,9 +159,8 @@ impl Drive {
     }
 
     /// Whether a signal is not in the log yet.
-    fn is_in_inbox(&self, state: &RunState, letter: &Letter) -> Result<bool> {
-        let store = state.store.as_ref().ok_or_else(|| closed(self.shared.run))?;
-        Ok(store.get(index::INBOX, &letter.key).map_err(storage_error)?.is_some())
+    fn is_in_inbox(&self, letter: &Letter) -> Result<bool> {
+        Ok(self.shared.store()?.get(index::INBOX, &letter.key).map_err(storage_error)?.is_some())
     }
 
     fn poll_wait(&mut self, cx: &mut TaskContext<'_>) -> Poll<Result<Waited>> {
