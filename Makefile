@@ -64,8 +64,8 @@ coverage: setup
 	llvm-cov$(LLVM) report -instr-profile "$(COVERAGE_DIR)/profile" -ignore-filename-regex '/tests|interleavings' \
 		$$(sed -n 's/.*unittests.*(\(.*\))/-object \1/p' "$(COVERAGE_DIR)/units" "$(COVERAGE_DIR)/interleaved")
 
-# Hostile bytes, guided by coverage: TARGET=record, payload, id, export, rows or engine, for SECONDS. What it finds of interest it keeps in the
-# corpus, which later runs begin with.
+# Hostile bytes, guided by coverage: TARGET=record, payload, id, export, rows or engine, for SECONDS. What it finds of
+# interest it keeps in the corpus, which later runs begin with.
 FUZZ_DIR = $(or $(CARGO_TARGET_DIR),target)/fuzz
 FUZZ_FLAGS = -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
 	-Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
