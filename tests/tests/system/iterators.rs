@@ -186,7 +186,7 @@ async fn after_a_crash_at_any_commit_the_items_go_on() {
         none_is_handed_on_twice(cut, "left");
         none_is_handed_on_twice(cut, "right");
     }
-    assert!(cuts.iter().any(|cut| item_count(&cut.before) == 2 && cut.interrupted("left")), "cut between items");
+    assert!(cuts.iter().any(|cut| item_count(&cut.before) > 0 && cut.interrupted("left")), "cut between items");
 }
 
 /// Items with a commit behind each.

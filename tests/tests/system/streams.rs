@@ -140,7 +140,10 @@ async fn after_a_crash_at_any_commit_the_items_go_on() {
         begins_at_zero_or_never(cut, "a");
         assert_eq!(item_count(&cut.after), 4);
     }
-    assert!(cuts.iter().any(|cut| item_count(&cut.before) == 2 && cut.interrupted("a")), "cut between items");
+    assert!(
+        cuts.iter().any(|cut| (1..4).contains(&item_count(&cut.before)) && cut.interrupted("a")),
+        "cut between items"
+    );
     for cut in cut_everywhere(|| takes(3)).await.1 {
         begins_at_zero_or_never(&cut, "endless");
         assert_eq!(item_count(&cut.after), 3);
