@@ -1,7 +1,8 @@
 //! What Relive costs, side by side with what it stands on: the disk, and RocksDB alone.
 //!
 //! A plain program, because its figures are ratios of things measured in turns within one run, which criterion does not
-//! do. `main` reads the command line and calls one module per part; each returns figures, and `report` prints them.
+//! do. `main` reads the command line and runs one module per part, in a process of its own; each returns figures, and `report`
+//! prints them.
 //!
 //! Invariant: what is compared is measured in the same run, on the same file system, with the same bytes, in blocks that
 //! alternate, so that whatever else the machine does hits all sides alike.
@@ -29,6 +30,8 @@ mod throughput;
 mod unfinished;
 mod wide;
 
+use clap::ValueEnum;
+
 pub use long::replay;
 pub use meter::Others;
 pub use report::{Bound, Figure, json_line, table};
@@ -37,39 +40,38 @@ pub use start::first;
 pub use unfinished::load;
 
 /// A part of the benchmark: what one `--only` runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Part {
-    /// A long stream, live and replayed, and the memory that takes.
+    /// A long stream, live and replayed, and the memory that takes
     Stream,
-    /// A million runs that sleep, and the memory that takes.
+    /// A million runs that sleep, and the memory that takes
     Sleepers,
-    /// Many runs under way that wait, and the memory that takes.
+    /// Many runs under way that wait, and the memory that takes
     Many,
-    /// One durable trace after the other, beside the disk's sync and RocksDB's synced put.
+    /// One durable trace after the other, beside the disk's sync and RocksDB's synced put
     Sequential,
-    /// A thousand runs at once, beside large synced batches of RocksDB.
+    /// A thousand runs at once, beside large synced batches of RocksDB
     Throughput,
-    /// The same with payloads of three sizes, beside RocksDB and the disk.
+    /// The same with payloads of three sizes, beside RocksDB and the disk
     Payloads,
-    /// One run that calls thousands of traces at once.
+    /// One run that calls thousands of traces at once
     Wide,
-    /// A process to its first result; an open of a store with many finished runs.
+    /// A process to its first result; an open of a store with many finished runs
     Start,
-    /// Opens of a store with many finished runs: with unfinished ones, and after kills under load.
+    /// Opens of a store with many finished runs: with unfinished ones, and after kills under load
     Open,
-    /// A long run taken up again.
+    /// A long run taken up again
     Replay,
-    /// Long finished runs, replayed by a process that only reads.
+    /// Long finished runs, replayed by a process that only reads
     Long,
-    /// Calls that the cache knows, and calls that it does not.
+    /// Calls that the cache knows, and calls that it does not
     Cache,
-    /// All of it as a store grows to gigabytes. Not among [`Part::ALL`]: it takes the better part of an hour, and the disk's space.
+    /// All of it as a store grows to gigabytes: takes the better part of an hour, and the disk's space; only if asked for
     Growth,
 }
 
 impl Part {
     /// All but `Growth`, in the order in which they run.
-    // What memory takes comes first: no other part has left anything in it.
     pub const ALL: [Self; 12] = [
         Self::Stream,
         Self::Sleepers,

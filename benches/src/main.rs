@@ -4,7 +4,7 @@
 
 use std::io::Write as _;
 use std::path::PathBuf;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode, Stdio};
 
 use clap::{Parser, ValueEnum};
 use relive::RunId;
@@ -27,7 +27,7 @@ struct Arguments {
     quick: bool,
     /// Measure only this part; may be given more than once
     #[arg(long, value_name = "PART")]
-    only: Vec<Name>,
+    only: Vec<Part>,
     /// Write below this directory: its file system is what is measured
     #[arg(long, value_name = "DIR", default_value = ".")]
     dir: PathBuf,
@@ -43,6 +43,9 @@ struct Arguments {
     /// How many bytes the traces return that fill it
     #[arg(long, value_name = "BYTES", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
     payload: u32,
+    /// Measure this part in this process, and print its figures as JSON; for the benchmark's own use
+    #[arg(long, value_name = "PART", hide = true)]
+    here: Option<Part>,
     /// Make one result in the store in --dir; for the benchmark's own use
     #[arg(long, hide = true)]
     first: bool,
@@ -52,43 +55,6 @@ struct Arguments {
     /// Keep so many runs under way in the store in --dir, until killed; for the benchmark's own use
     #[arg(long, value_name = "COUNT", hide = true)]
     load: Option<u32>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Name {
-    Stream,
-    Many,
-    Sleepers,
-    Sequential,
-    Throughput,
-    Payloads,
-    Wide,
-    Start,
-    Open,
-    Replay,
-    Long,
-    Cache,
-    Growth,
-}
-
-impl From<Name> for Part {
-    fn from(name: Name) -> Self {
-        match name {
-            Name::Stream => Self::Stream,
-            Name::Many => Self::Many,
-            Name::Sleepers => Self::Sleepers,
-            Name::Sequential => Self::Sequential,
-            Name::Throughput => Self::Throughput,
-            Name::Payloads => Self::Payloads,
-            Name::Wide => Self::Wide,
-            Name::Start => Self::Start,
-            Name::Open => Self::Open,
-            Name::Replay => Self::Replay,
-            Name::Long => Self::Long,
-            Name::Cache => Self::Cache,
-            Name::Growth => Self::Growth,
-        }
-    }
 }
 
 fn main() -> ExitCode {
@@ -124,17 +90,22 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
         gigabytes: arguments.gigabytes.into(),
         payload_bytes: arguments.payload as usize,
     };
+    if let Some(part) = arguments.here {
+        let figures = part.measure(&setting)?;
+        writeln!(std::io::stdout(), "{}", serde_json::to_string(&figures)?)?;
+        return Ok(());
+    }
     let mut progress = std::io::stderr();
     if cfg!(debug_assertions) {
         writeln!(progress, "bench: built without optimisation, so the figures say nothing: use cargo run --release")?;
     }
-    let chosen: Vec<Part> = arguments.only.iter().copied().map(Part::from).collect();
     let others = Others::watch();
     let mut figures = Vec::new();
+    let chosen = &arguments.only;
     let is_chosen = |part: &Part| chosen.contains(part) || chosen.is_empty() && *part != Part::Growth;
     for part in Part::ALL.into_iter().chain([Part::Growth]).filter(is_chosen) {
         writeln!(progress, "bench: {part:?} …")?;
-        figures.extend(part.measure(&setting).map_err(|error| format!("{part:?}: {error}"))?);
+        figures.extend(elsewhere(part, arguments).map_err(|error| format!("{part:?}: {error}"))?);
     }
     if chosen.is_empty() || arguments.peers.is_some() {
         figures.extend(match &arguments.peers {
@@ -160,4 +131,21 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
     let mut out = std::io::stdout().lock();
     writeln!(out, "{}\n{}", table(&figures), json_line(&figures))?;
     Ok(())
+}
+
+/// Measures a part in a process of its own, so that no part has what another left: memory, caches, threads.
+fn elsewhere(part: Part, arguments: &Arguments) -> Result<Vec<Figure>, Failure> {
+    let name = part.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
+    let mut command = Command::new(std::env::current_exe()?);
+    command.args(["--here", &name, "--workers", &arguments.workers.to_string()]);
+    command.args(["--gigabytes", &arguments.gigabytes.to_string(), "--payload", &arguments.payload.to_string()]);
+    if arguments.quick {
+        command.arg("--quick");
+    }
+    // What it tells on the way, and why it fails, it says itself.
+    let output = command.arg("--dir").arg(&arguments.dir).stderr(Stdio::inherit()).output()?;
+    if !output.status.success() {
+        return Err(format!("the process that measures it failed ({})", output.status).into());
+    }
+    Ok(serde_json::from_slice(&output.stdout)?)
 }

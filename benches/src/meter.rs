@@ -66,18 +66,25 @@ pub(crate) struct Used {
 impl Used {
     /// Up to now.
     pub(crate) fn so_far() -> Result<Self, Failure> {
-        let stat = std::fs::read_to_string("/proc/self/stat")
-            .map_err(|error| format!("the processor time of this process cannot be read: /proc/self/stat: {error}"))?;
-        // Behind the program's name, which may hold anything: the 12th and 13th field are user and system time.
-        let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
-        let ticks: i64 = fields.skip(11).take(2).filter_map(|field| field.parse::<i64>().ok()).sum();
-        Ok(Self { cpu_us: ticks * TICK_US, sleep_count: sleep_count().unwrap_or(0) })
+        let [user, system, ..] = times()?;
+        Ok(Self { cpu_us: user + system, sleep_count: sleep_count().unwrap_or(0) })
     }
 
     /// Since an earlier reading.
     pub(crate) fn since(self, earlier: Self) -> Self {
         Self { cpu_us: self.cpu_us - earlier.cpu_us, sleep_count: self.sleep_count - earlier.sleep_count }
     }
+}
+
+/// Processor time of this process so far, µs: its own, user and system; and that of processes that it started and waited for.
+fn times() -> Result<[i64; 4], Failure> {
+    let unread = |why: String| format!("the processor time of this process cannot be read: /proc/self/stat: {why}");
+    let stat = std::fs::read_to_string("/proc/self/stat").map_err(|error| unread(error.to_string()))?;
+    // The 12th field behind the program's name, which may hold anything, and the next three.
+    let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
+    let ticks: Vec<i64> = fields.skip(11).take(4).filter_map(|field| field.parse().ok()).collect();
+    let ticks: [i64; 4] = ticks.try_into().map_err(|_| unread("it does not hold them".to_owned()))?;
+    Ok(ticks.map(|ticks| ticks * TICK_US))
 }
 
 /// Processor time of this process's threads so far, by what they do, µs.
@@ -140,21 +147,26 @@ fn sleep_count() -> Option<i64> {
 pub struct Others {
     began: Instant,
     busy_us: i64,
-    used: Used,
+    own_us: i64,
 }
 
 impl Others {
     /// Watches from now on; `None` where that is not known.
     pub fn watch() -> Option<Self> {
-        Some(Self { began: now(), busy_us: busy_us()?, used: Used::so_far().ok()? })
+        Some(Self { began: now(), busy_us: busy_us()?, own_us: own_us()? })
     }
 
     /// How many processors were busy with something else since then, on average.
     pub fn core_count(&self) -> Option<f64> {
-        let own = Used::so_far().ok()?.since(self.used).cpu_us;
+        let own = own_us()? - self.own_us;
         let others = busy_us()? - self.busy_us - own;
         Some((others as f64 / self.began.elapsed().as_micros() as f64).max(0.0))
     }
+}
+
+/// Processor time of this process and of those that it started and waited for.
+fn own_us() -> Option<i64> {
+    Some(times().ok()?.iter().sum())
 }
 
 /// A tick of `/proc/stat`: 10 ms, on every Linux that Rust runs on.

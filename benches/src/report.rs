@@ -5,10 +5,12 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
+use serde::{Deserialize, Deserializer, Serialize};
+
 use crate::samples::Samples;
 
 /// What a figure should be.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Bound {
     /// Smaller is better.
     AtMost(f64),
@@ -17,13 +19,14 @@ pub enum Bound {
 }
 
 /// One thing that was measured.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Figure {
     /// Its name in the JSON.
     pub key: Cow<'static, str>,
     /// What it is, for people. Its unit is in it.
     pub what: String,
     /// The median, or the value itself. Not a number if it was not measured: `null` in the JSON.
+    #[serde(deserialize_with = "or_no_number")]
     pub value: f64,
     /// p25 and p75 of what `value` is the median of.
     pub spread: Option<(f64, f64)>,
@@ -71,6 +74,11 @@ impl Figure {
         let off = (self.value / bound - 1.0) * 100.0;
         format!("{asked}: missed by {:.0} % ({})", off.abs(), number((self.value - bound).abs()))
     }
+}
+
+/// JSON has no word for what is not a number but `null`.
+fn or_no_number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or(f64::NAN))
 }
 
 /// All figures, one to a line.
@@ -122,6 +130,19 @@ fn number(value: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn figures_come_whole_from_another_process() {
+        let spread = Some((1.0, 2.5));
+        let figures = [
+            Figure { spread, ..Figure::new("a", "A", 1.0 / 3.0).bound(Bound::AtMost(7.0)) },
+            Figure::absent("b", "B: not built"),
+        ];
+        let text = serde_json::to_string(&figures).unwrap();
+        let back: Vec<Figure> = serde_json::from_str(&text).unwrap();
+        assert_eq!((table(&back), json_line(&back)), (table(&figures), json_line(&figures)));
+        assert_eq!((back[0].value, back[0].spread, back[0].bound), (1.0 / 3.0, spread, Some(Bound::AtMost(7.0))));
+    }
 
     #[test]
     fn numbers_read_well() {
