@@ -256,6 +256,21 @@ mod tests {
     }
 
     #[test]
+    fn a_newer_version_is_told_from_damage_whatever_its_checksum_is() {
+        let (record, _) = seal(b"key", Chain(7), &("text", 5u64)).unwrap();
+        let of_version = |version| {
+            let mut record = record.clone();
+            record[2] = version;
+            open::<(String, u64)>(b"key", &record).unwrap_err()
+        };
+        assert_eq!(of_version(FORMAT_VERSION + 1), CodecError::Newer { version: FORMAT_VERSION + 1 });
+        assert!(matches!(of_version(0), CodecError::Damaged(_)));
+        let mut flipped = record.clone();
+        flipped[HEADER_BYTES] ^= 1;
+        assert!(matches!(open::<(String, u64)>(b"key", &flipped), Err(CodecError::Damaged(_))));
+    }
+
+    #[test]
     fn a_length_that_lies_allocates_nothing() {
         // A sequence that claims 2^60 elements, or a text of as many bytes.
         let body: &[u8] = &[253, 0, 0, 0, 0, 0, 0, 0, 16];

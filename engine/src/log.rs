@@ -444,6 +444,18 @@ mod tests {
     }
 
     #[test]
+    fn a_page_that_was_read_is_let_go_of() {
+        let mut reader = LogReader::new(stored((0..10).map(|_| vec![signal("a")]).collect()), RUN);
+        reader.limit.row_count = 3;
+        let mut count = 0;
+        while reader.next_batch().unwrap().is_some() {
+            count += 1;
+            assert!(reader.rows.ends.len() <= 3, "{} rows are held after {count}", reader.rows.ends.len());
+        }
+        assert_eq!(count, 10);
+    }
+
+    #[test]
     fn a_log_can_be_read_from_any_event_on() {
         let store = stored(vec![vec![signal("0"), signal("1")], vec![signal("2")], vec![signal("3")]]);
         let from = |at| batches(LogReader::starting_at(Arc::clone(&store), RUN, Sequence(at)).unwrap());
