@@ -103,19 +103,28 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
     let mut figures = Vec::new();
     let chosen = &arguments.only;
     let is_chosen = |part: &Part| chosen.contains(part) || chosen.is_empty() && *part != Part::Growth;
-    for part in Part::ALL.into_iter().chain([Part::Growth]).filter(is_chosen) {
-        writeln!(progress, "bench: {part:?} …")?;
-        figures.extend(elsewhere(part, arguments).map_err(|error| format!("{part:?}: {error}"))?);
-    }
-    if chosen.is_empty() || arguments.peers.is_some() {
-        figures.extend(match &arguments.peers {
-            Some(program) => {
-                peers::announce()?;
-                peers::compare(program, &setting, &figures)?
-            }
-            None => peers::absent("not measured without --peers"),
-        });
-    }
+    let parts: Vec<_> = Part::ALL.into_iter().chain([Part::Growth]).filter(is_chosen).collect();
+    // Right behind what they are compared with: a machine changes its pace from one minute to the next.
+    let before_peers = parts.iter().position(|part| *part == Part::Throughput).map_or(parts.len(), |at| at + 1);
+    let (before, after) = parts.split_at(before_peers);
+    let measure = |figures: &mut Vec<Figure>, parts: &[Part]| -> Result<(), Failure> {
+        for part in parts {
+            writeln!(std::io::stderr(), "bench: {part:?} …")?;
+            figures.extend(elsewhere(*part, arguments).map_err(|error| format!("{part:?}: {error}"))?);
+        }
+        Ok(())
+    };
+    measure(&mut figures, before)?;
+    let compared = match &arguments.peers {
+        Some(program) => {
+            peers::announce()?;
+            peers::compare(program, &setting, &figures)?
+        }
+        None if chosen.is_empty() => peers::absent("not measured without --peers"),
+        None => Vec::new(),
+    };
+    measure(&mut figures, after)?;
+    figures.extend(compared);
     if chosen.is_empty() {
         figures.extend(relive_benches::not_measured());
     }

@@ -326,6 +326,15 @@ mod tests {
     }
 
     #[test]
+    fn a_name_is_read_off_the_key_that_leads_to_its_run() {
+        assert_eq!(name_of(&joined_key(RUN, b"order 1")).unwrap(), Some(b"order 1".to_vec()));
+        assert_eq!(name_of(&joined_key(RUN, b"")).unwrap(), None, "it tells nothing");
+        let of_child = [[0xfe].as_slice(), RUN.as_bytes(), OTHER.as_bytes()].concat();
+        assert_eq!(name_of(&of_child).unwrap(), Some(child_key(OTHER)));
+        assert!(joined_key(RUN, b"a").starts_with(&[[0xfd].as_slice(), RUN.as_bytes()].concat()));
+    }
+
+    #[test]
     fn signals_lie_in_the_order_in_which_they_were_sent_and_apart_by_run() {
         let store = MemoryStore::new();
         let sent = [(RUN, 2, 0), (RUN, 1, 300), (RUN, 1, 7), (OTHER, 0, 0)];
