@@ -62,10 +62,37 @@ pub(crate) struct Submission {
 
 /// Who is told what became of a write.
 pub(crate) enum Waiter {
-    /// A run: told behind which position its log is durable.
-    Run { mailbox: Arc<Mailbox>, batch: u64 },
+    /// A run.
+    Run(RunWaiter),
     /// Somebody who awaits it.
     Once(oneshot::Sender<Result<Outcome>>),
+}
+
+/// A run that waits: told behind which position its log is durable, or that nothing more will be. Never neither: what was sent
+/// in the moment in which the thread ended is dropped with the channel.
+pub(crate) struct RunWaiter {
+    /// `None` once it is told.
+    mailbox: Option<Arc<Mailbox>>,
+    batch: u64,
+}
+
+impl RunWaiter {
+    fn tell(mut self, write: Write, result: std::result::Result<Outcome, &String>) {
+        let Some(mailbox) = self.mailbox.take() else { return };
+        match result {
+            Ok(Outcome::Applied) => mailbox.durable(self.batch, write.operations),
+            Ok(Outcome::Refused { .. }) => mailbox.refused(),
+            Err(why) => mailbox.failed(why),
+        }
+    }
+}
+
+impl Drop for RunWaiter {
+    fn drop(&mut self) {
+        if let Some(mailbox) = self.mailbox.take() {
+            mailbox.unwritten();
+        }
+    }
 }
 
 /// What the committer's thread is sent.
@@ -125,30 +152,22 @@ impl Committer {
         Self { way: Way::Thread(sender), failure: Arc::default(), metrics, store }
     }
 
-    /// Gives a write to the committer. Its waiter is told, also if the committer is gone; not if it is submitted in the moment
-    /// in which the thread ends, which is after the last run has.
+    /// Gives a write to the committer. Its waiter is told, also if the committer is gone or ends in this moment.
     pub(crate) fn submit(&self, submission: Submission) {
-        let refused = match &self.way {
+        match &self.way {
             Way::Thread(sender) => {
                 self.metrics.commit_queue_depth.increment(1.0);
-                sender.send(Message::Submit(submission)).err().and_then(|refused| {
+                if sender.send(Message::Submit(submission)).is_err() {
                     self.metrics.commit_queue_depth.decrement(1.0);
-                    match refused.0 {
-                        Message::Submit(submission) => Some(submission),
-                        Message::Close => None,
-                    }
-                })
+                }
             }
-            Way::InPlace(place) if place.1.load(Ordering::Acquire) => Some(submission),
+            // Who is dropped is told.
+            Way::InPlace(place) if place.1.load(Ordering::Acquire) => drop(submission),
             Way::InPlace(place) => {
                 let Submission { write, events, waiter, sync, .. } = submission;
                 self.metrics.commit_queue_depth.increment(1.0);
                 place.0.commit(&mut vec![write], &mut vec![(waiter, events)], sync);
-                None
             }
-        };
-        if let Some(submission) = refused {
-            submission.waiter.tell(submission.write, Err(&"the engine was shut down".to_owned()));
         }
     }
 
@@ -156,7 +175,7 @@ impl Committer {
     pub(crate) async fn commit(&self, write: Write) -> Result<Outcome> {
         let (sender, receiver) = oneshot::channel();
         self.submit(Submission { write, bytes: 0, events: Vec::new(), waiter: Waiter::Once(sender), sync: false });
-        receiver.await.unwrap_or_else(|_| Err(failed("the committer is gone")))
+        receiver.await.unwrap_or_else(|_| Err(gone()))
     }
 
     /// Gives space back that is not used any more. Blocks, for as long as it takes to rewrite the range.
@@ -182,6 +201,11 @@ impl Committer {
     }
 }
 
+/// The error of everyone whose write came after the engine was closed: it is not made.
+pub(crate) fn gone() -> Error {
+    Error::new(ErrorKind::Closed, "the engine was shut down: open it again")
+}
+
 /// The error of everyone whose write did not become durable.
 pub(crate) fn failed(why: &str) -> Error {
     Error::new(
@@ -191,14 +215,14 @@ pub(crate) fn failed(why: &str) -> Error {
 }
 
 impl Waiter {
+    pub(crate) fn run(mailbox: Arc<Mailbox>, batch: u64) -> Self {
+        Self::Run(RunWaiter { mailbox: Some(mailbox), batch })
+    }
+
     /// `write` is what it was: a run gets its memory back.
     fn tell(self, write: Write, result: std::result::Result<Outcome, &String>) {
         match self {
-            Self::Run { mailbox, batch } => match result {
-                Ok(Outcome::Applied) => mailbox.durable(batch, write.operations),
-                Ok(Outcome::Refused { .. }) => mailbox.refused(),
-                Err(why) => mailbox.failed(why),
-            },
+            Self::Run(waiter) => waiter.tell(write, result),
             Self::Once(sender) => {
                 // Nobody waits any more: the write is made all the same.
                 let _ = sender.send(result.map_err(|why| failed(why)));

@@ -12,7 +12,7 @@ use relive_storage::{KeyRange, Keyspace, Operation, Order, Outcome, PageLimit, P
 use rustc_hash::FxHashMap;
 use tokio::sync::{OwnedMutexGuard, oneshot};
 
-use crate::commit::{Submission, Waiter, failed};
+use crate::commit::{Submission, Waiter, gone};
 use crate::engine::Inner;
 use crate::error::{Error, ErrorKind, Result, storage_error};
 use crate::id::Timestamp;
@@ -311,8 +311,6 @@ pub(crate) fn commit(inner: &Inner, writes: Vec<Write>) -> Result<Vec<Outcome>> 
         receiver
     };
     let waiting: Vec<_> = writes.into_iter().filter(|write| !write.operations.is_empty()).map(submit).collect();
-    let wait = |receiver: oneshot::Receiver<Result<Outcome>>| {
-        receiver.blocking_recv().unwrap_or_else(|_| Err(failed("the committer is gone")))
-    };
+    let wait = |receiver: oneshot::Receiver<Result<Outcome>>| receiver.blocking_recv().unwrap_or_else(|_| Err(gone()));
     waiting.into_iter().map(wait).collect()
 }

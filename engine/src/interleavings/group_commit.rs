@@ -79,7 +79,7 @@ impl Writer {
             write: row(&key(self.run, batch)),
             bytes: 1,
             events: vec![acknowledged(self.run, batch)],
-            waiter: Waiter::Run { mailbox: Arc::clone(&self.mailbox), batch },
+            waiter: Waiter::run(Arc::clone(&self.mailbox), batch),
             sync: false,
         });
     }
@@ -212,6 +212,23 @@ fn the_committer_is_closed_under_its_callers() {
     // Every one of them is told.
     callers.into_iter().for_each(|caller| block_on(caller).expect("it does not panic"));
     thread.join().expect("the committer does not panic");
+}
+
+fn the_committer_is_closed_under_its_runs() {
+    let (disk, told) = (Disk::new(None), Told::default());
+    let (committer, thread) = start(&disk, &told);
+    let writers: Vec<_> = (1..=2).map(|number| spawn(Writer::new(number, &committer, &disk, &told).write())).collect();
+    committer.close();
+    // Every one of them is told, of all batches or that no more will be written.
+    for writer in writers {
+        let _written: bool = block_on(writer).expect("it does not panic");
+    }
+    thread.join().expect("the committer does not panic");
+}
+
+#[test]
+fn a_run_is_told_whenever_the_committer_is_closed() {
+    explore(the_committer_is_closed_under_its_runs);
 }
 
 #[test]

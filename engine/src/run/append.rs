@@ -216,7 +216,7 @@ impl Appender {
         if !write.preconditions.is_empty() {
             self.refusable = Some(end);
         }
-        let waiter = Waiter::Run { mailbox: Arc::clone(&self.mailbox), batch: end.0 };
+        let waiter = Waiter::run(Arc::clone(&self.mailbox), end.0);
         let sync = std::mem::take(&mut self.sync);
         self.settings.committer.submit(Submission { write, bytes, events: acknowledged, waiter, sync });
         Ok(())
@@ -237,6 +237,7 @@ impl Appender {
         if let Some(failure) = failure {
             return Err(match failure {
                 BatchFailure::Failed(why) => failed(why),
+                BatchFailure::Unwritten => super::drive::closed(self.plan.run),
                 BatchFailure::Refused => Error::new(
                     ErrorKind::IdTaken,
                     format!("run {}: another run was started under its id at the same time", self.plan.run),

@@ -29,6 +29,8 @@ pub(crate) enum BatchFailure {
     Refused,
     /// The commit failed.
     Failed(String),
+    /// The engine was closed before.
+    Unwritten,
 }
 
 /// A signal that is durable in the inbox, and not yet in the log.
@@ -116,6 +118,13 @@ impl Mailbox {
 
     pub(crate) fn failed(&self, why: &str) {
         self.post(|letters| letters.failure = Some(BatchFailure::Failed(why.to_owned())));
+    }
+
+    /// The engine was closed before a batch was written.
+    pub(crate) fn unwritten(&self) {
+        self.post(|letters| {
+            letters.failure.get_or_insert(BatchFailure::Unwritten);
+        });
     }
 
     /// An effect can go on.

@@ -272,10 +272,17 @@ async fn a_directory_is_given_back_by_an_engine_that_is_dropped_in_the_middle_of
     for life in 0..10 {
         let probe = Probe::default();
         let engine = builder(&probe).open(directory.path()).await.expect("given back");
+        let mut waiting = Vec::new();
         for number in 0..10 {
-            runs.push(engine.start(two(life * 10 + number)).await.expect("starts").id());
+            let handle = engine.start(two(life * 10 + number)).await.expect("starts");
+            runs.push(handle.id());
+            waiting.push(tokio::spawn(handle.into_future()));
         }
         drop(engine);
+        for waiting in waiting {
+            let error = guard(waiting).await.expect("no panic").expect_err("its effect is held");
+            assert_eq!(error.kind(), ErrorKind::Closed, "{error}");
+        }
     }
     let engine = builder(&Probe::default()).open(directory.path()).await.expect("given back");
     for run in runs {
