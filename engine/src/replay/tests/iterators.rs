@@ -228,6 +228,25 @@ fn a_step_that_another_follows_takes_nothing_more() {
 }
 
 #[test]
+fn a_delivery_that_is_read_behind_a_long_step_is_handed_over() {
+    let mut replay = Replay::new(RUN, "t".into(), Memo::default());
+    let at = feed(&mut replay, 0, false, vec![task_started(), started("a", 10), iterator_event(1), yielded(2, 0, 10)]);
+    poll(&mut replay);
+    let a = start(&mut replay, call("a", 10)).index;
+    start(&mut replay, iterator(1));
+    assert_eq!(next(&mut replay, 2), Some(10));
+    let at = feed(&mut replay, at, false, vec![completed(1, 5)]);
+    feed(&mut replay, at, true, vec![yielded(2, 1, 11)]);
+    assert_eq!(replay.extend_step(), Ok(true));
+    assert_eq!(taken(&mut replay, a), None, "not in this step");
+    replay.polled(None).unwrap();
+    poll(&mut replay);
+    assert_eq!(taken(&mut replay, a), Some(5));
+    assert_eq!(replay.extend_step(), Ok(true));
+    assert_eq!(next(&mut replay, 2), Some(11));
+}
+
+#[test]
 fn an_iterator_that_ended_must_not_be_dropped_before_its_end() {
     let mut replay = history(vec![vec![task_started(), iterator_event(1), yielded(1, 0, 10), completed(1, 0)]]);
     poll(&mut replay);
