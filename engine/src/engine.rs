@@ -83,13 +83,27 @@ impl Drop for Owner {
         let inner = &self.0;
         inner.close(Stop::Abort);
         inner.settings.committer.close();
-        let thread = inner.thread.lock().take();
         // A listener to what becomes durable may have held the last clone.
-        if let Some(thread) = thread.filter(|thread| thread.thread().id() != thread::current().id()) {
+        if inner.committer_thread != Some(thread::current().id()) {
             // If it panicked, it has said so, and there is nobody to tell.
-            let _ = thread.join();
+            inner.join_committer();
         }
         inner.store.write().take();
+    }
+}
+
+/// A committer whose engine is not open yet: if it does not come to that, its store is closed here and now, too.
+struct Starting {
+    committer: Committer,
+    thread: Option<CommitterThread>,
+}
+
+impl Drop for Starting {
+    fn drop(&mut self) {
+        if let Some(thread) = self.thread.take() {
+            self.committer.close();
+            let _ = thread.join();
+        }
     }
 }
 
@@ -120,7 +134,9 @@ pub(crate) struct Inner {
     /// Cloned into each run's task: the receiver ends when all have ended.
     pub(crate) alive: Mutex<Option<mpsc::Sender<()>>>,
     ended: tokio::sync::Mutex<Option<mpsc::Receiver<()>>>,
+    /// Taken by who joins it, who holds the lock until it has ended.
     thread: Mutex<Option<CommitterThread>>,
+    committer_thread: Option<thread::ThreadId>,
     grace: Duration,
     /// How often a run may be under way when the process dies, before it is parked.
     pub(crate) crashes_max: u32,
@@ -150,6 +166,7 @@ impl Engine {
         } else {
             Committer::start(commits).map(|(committer, thread)| (committer, Some(thread)))?
         };
+        let mut starting = Starting { committer: committer.clone(), thread };
         let store: Arc<dyn Read> = store;
         let (redaction, drawn) = redaction_key(store.as_ref(), options.entropy.as_ref())?;
         let (epoch, in_order) = crate::recover::next_epoch(store.as_ref(), &committer, drawn).await?;
@@ -164,6 +181,7 @@ impl Engine {
             sleep_out_after: options.sleep_out_after,
             company,
         });
+        let thread = starting.thread.take();
         let parts =
             Parts { store, registry, settings, redaction, metrics, cache, runtime, thread, writes: true, in_order };
         let inner = Inner::new(parts, options);
@@ -348,12 +366,10 @@ impl Engine {
         }
         inner.settle().await;
         inner.settings.committer.close();
-        let thread = inner.thread.lock().take();
-        if let Some(thread) = thread {
-            let joined = tokio::task::spawn_blocking(move || thread.join()).await;
-            if !matches!(joined, Ok(Ok(()))) {
-                return Err(Error::new(ErrorKind::Storage, "the committer's thread panicked"));
-            }
+        let joining = Arc::clone(inner);
+        // Goes on if this is dropped; who comes later waits for it.
+        if !tokio::task::spawn_blocking(move || joining.join_committer()).await.unwrap_or(false) {
+            return Err(Error::new(ErrorKind::Storage, "the committer's thread panicked, or the runtime ended"));
         }
         // Nobody writes any more; the directory can be opened again when this returns, unless somebody is reading.
         inner.store.write().take();
@@ -424,6 +440,7 @@ impl Inner {
             closed: AtomicBool::new(!writes),
             alive: Mutex::new(writes.then_some(alive)),
             ended: tokio::sync::Mutex::new(writes.then_some(ended)),
+            committer_thread: thread.as_ref().map(|thread| thread.thread().id()),
             thread: Mutex::new(thread),
             grace: options.shutdown_grace,
             crashes_max: options.crashes_max,
@@ -480,6 +497,12 @@ impl Inner {
             return Err(Error::new(ErrorKind::Closed, "the engine was shut down: open it again"));
         }
         self.settings.committer.failure().map_or(Ok(()), Err)
+    }
+
+    /// Waits on this thread until the committer's has ended. `false` if that panicked.
+    fn join_committer(&self) -> bool {
+        let mut thread = self.thread.lock();
+        thread.take().is_none_or(|thread| thread.join().is_ok())
     }
 
     /// Starts nothing from now on, and tells all runs.
