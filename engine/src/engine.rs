@@ -58,7 +58,7 @@ pub struct Request {
 }
 
 /// An open engine. Clones are the same engine; when the last is dropped, its runs stop where they are, what they had appended
-/// is made durable, and the store is closed.
+/// is made durable, and the store is closed, unless somebody reads it: then as soon as nobody does.
 #[derive(Clone)]
 pub struct Engine(Arc<Owner>);
 

@@ -28,7 +28,8 @@ use crate::task::Call;
 ///
 /// One engine holds a directory; another process that opens it to write gets an error. Call [`Engine::shutdown`] at the
 /// end: without it, effects that have begun are cut off and run again next time. Dropping the last clone blocks its thread until
-/// what the runs had appended is durable and the store is closed.
+/// what the runs had appended is durable and the store is closed. A retention pass or a replay that is reading it then closes it as
+/// it ends; a command that is being served by the socket keeps the engine until it is.
 #[derive(Clone)]
 pub struct Engine(pub(crate) engine::Engine, pub(crate) Listening);
 

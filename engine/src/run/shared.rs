@@ -296,7 +296,8 @@ impl RunShared {
         log::event_at(self.store()?, self.run, at)
     }
 
-    /// Where earlier attempts, signals and children are read from. Not to be kept: a run does not keep the store open.
+    /// Where earlier attempts, signals and children are read from. To be kept by readers of a log only: else a run does
+    /// not keep the store open.
     pub(crate) fn store(&self) -> Result<Arc<dyn Read>> {
         self.engine.upgrade().ok_or_else(|| super::drive::closed(self.run))?.store()
     }
