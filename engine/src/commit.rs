@@ -178,6 +178,12 @@ impl Committer {
         receiver.await.unwrap_or_else(|_| Err(gone()))
     }
 
+    /// Gives a write to the committer that nobody waits for.
+    pub(crate) fn leave(&self, write: Write) {
+        let (sender, _) = oneshot::channel();
+        self.submit(Submission { write, bytes: 0, events: Vec::new(), waiter: Waiter::Once(sender), sync: false });
+    }
+
     /// Gives space back that is not used any more. Blocks, for as long as it takes to rewrite the range.
     pub(crate) fn reclaim(&self, keyspace: Keyspace, range: &KeyRange) -> Result<()> {
         match self.store.upgrade() {

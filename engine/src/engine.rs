@@ -58,7 +58,8 @@ pub struct Request {
 }
 
 /// An open engine. Clones are the same engine; when the last is dropped, its runs stop where they are, what they had appended
-/// is made durable, and the store is closed, unless somebody reads it: then as soon as nobody does.
+/// is made durable, and the store is closed, unless somebody reads it: then as soon as nobody does. That is an end in order, as
+/// a shutdown is: no run counts it as a death of the process.
 #[derive(Clone)]
 pub struct Engine(Arc<Owner>);
 
@@ -82,9 +83,14 @@ impl Drop for Owner {
     fn drop(&mut self) {
         let inner = &self.0;
         inner.close(Stop::Abort);
+        // A listener to what becomes durable may have held the last clone: then the store is closed by and by, which is no end
+        // that could be vouched for.
+        let closes = inner.committer_thread != Some(thread::current().id());
+        if closes && inner.is_writing() {
+            inner.settle_soon();
+        }
         inner.settings.committer.close();
-        // A listener to what becomes durable may have held the last clone.
-        if inner.committer_thread != Some(thread::current().id()) {
+        if closes {
             // If it panicked, it has said so, and there is nobody to tell.
             inner.join_committer();
         }
@@ -142,8 +148,8 @@ pub(crate) struct Inner {
     pub(crate) crashes_max: u32,
     /// Whether unfinished runs were taken up.
     pub(crate) takes_up: bool,
-    /// Whether a shutdown is the end of a life in order: not, if an earlier life died and nobody has counted that.
-    pub(crate) marks_end: bool,
+    /// Whether an end in order may be recorded as one: not, if an earlier life died and nobody has counted that.
+    pub(crate) marks_end: AtomicBool,
 }
 
 impl Engine {
@@ -187,6 +193,7 @@ impl Engine {
         let inner = Inner::new(parts, options);
         let engine = Self(Arc::new(Owner(Arc::clone(&inner))));
         crate::recover::take_up(&inner, in_order)?;
+        inner.marks_end.fetch_or(inner.takes_up, Ordering::Relaxed);
         crate::execute::spawn_watch(&inner);
         if let Some(duty) = duty {
             crate::execute::spawn_retention(&inner, duty);
@@ -445,7 +452,7 @@ impl Inner {
             grace: options.shutdown_grace,
             crashes_max: options.crashes_max,
             takes_up: options.takes_up,
-            marks_end: options.takes_up || in_order,
+            marks_end: AtomicBool::new(in_order),
         })
     }
 
@@ -497,6 +504,11 @@ impl Inner {
             return Err(Error::new(ErrorKind::Closed, "the engine was shut down: open it again"));
         }
         self.settings.committer.failure().map_or(Ok(()), Err)
+    }
+
+    /// Whether what is written still gets to the disk: it was not shut down, and no commit has failed.
+    fn is_writing(&self) -> bool {
+        self.store.read().is_some() && self.settings.committer.failure().is_none()
     }
 
     /// Waits on this thread until the committer's has ended. `false` if that panicked.

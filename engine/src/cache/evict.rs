@@ -17,6 +17,7 @@ use crate::engine::Inner;
 use crate::error::{Error, ErrorKind, Result, storage_error};
 use crate::id::Timestamp;
 use crate::index::{self, CacheUse};
+use crate::sync::atomic::Ordering;
 
 use super::key::EntryKey;
 use super::lookup::{expiry, removal};
@@ -89,17 +90,27 @@ impl Inner {
     /// Writes down what was used lately, and the cache's size, so that the next life need not count; and that this life
     /// ended in order. Called at a shutdown, when no run is under way any more.
     pub(crate) async fn settle(&self) {
-        let operations = self.cache.take_used().and_then(|mut operations| {
-            operations.extend(self.cache.store_size()?);
-            if self.marks_end {
-                operations.push(crate::park::closed(self.settings.epoch)?);
-            }
-            Ok(operations)
-        });
-        if let Ok(operations) = operations {
+        if let Some(write) = self.last_write() {
             // If it fails, the committer says so itself; the next life counts.
-            let _ = self.settings.committer.commit(Write { preconditions: Vec::new(), operations }).await;
+            let _ = self.settings.committer.commit(write).await;
         }
+    }
+
+    /// The same without waiting for it: the last thing before the committer is closed.
+    pub(crate) fn settle_soon(&self) {
+        if let Some(write) = self.last_write() {
+            self.settings.committer.leave(write);
+        }
+    }
+
+    /// `None` if it cannot be put together: then the next life counts.
+    fn last_write(&self) -> Option<Write> {
+        let mut operations = self.cache.take_used().ok()?;
+        operations.extend(self.cache.store_size().ok()?);
+        if self.marks_end.load(Ordering::Relaxed) {
+            operations.push(crate::park::closed(self.settings.epoch).ok()?);
+        }
+        Some(Write { preconditions: Vec::new(), operations })
     }
 }
 

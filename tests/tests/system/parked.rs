@@ -1,12 +1,13 @@
 //! Runs that take the process down again and again: parked, until somebody resumes or cancels them.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use relive::{
     Cancellation, Clock, Engine, ErrorKind, Event, RunHandle, RunId, RunState, RunStatus, Timestamp, task, trace,
 };
-use relive_storage::MemoryStore;
+use relive_storage::{FaultStore, MemoryStore};
 
 use super::support::{Probe, builder, event_names, events, guard, open, open_with};
 
@@ -113,6 +114,64 @@ async fn a_run_that_took_the_process_down_three_times_is_parked_until_it_is_resu
     let resumed = guard(engine.resume(run)).await.expect("it is revived");
     assert_eq!(resumed.id(), run);
     assert_eq!(guard(handle(&engine, run)).await.expect("ends"), 2);
+}
+
+#[tokio::test]
+async fn an_engine_that_is_dropped_ends_in_order_with_its_last_handle_and_no_run_counts_that() {
+    let store = MemoryStore::new();
+    for life in 0..5 {
+        let probe = Probe::default();
+        let engine = open(&store, &probe).await;
+        let handle = guard(engine.start(two(1))).await.expect("it is joined, and not parked");
+        probe.begun("first1", 1).await;
+        if life % 2 == 0 {
+            drop(engine);
+            drop(handle);
+        } else {
+            drop(handle);
+            drop(engine);
+        }
+    }
+    let probe = Probe::default();
+    let engine = open(&store, &probe).await;
+    let run = super::crashes::only_run(&engine);
+    probe.open("first1");
+    probe.open("second1");
+    assert_eq!(guard(handle(&engine, run)).await.expect("it goes on"), 2);
+}
+
+#[tokio::test]
+async fn deaths_count_whatever_engines_were_dropped_between_them() {
+    let (store, run) = died_at_first(2).await;
+    for _ in 0..3 {
+        // Its first life counts the second death.
+        let probe = Probe::default();
+        let engine = open(&store, &probe).await;
+        probe.begun("first1", 1).await;
+        drop(engine);
+    }
+    let left = dies_at(&store, "first1").await;
+    let engine = open(&left, &Probe::default()).await;
+    assert_eq!(guard(handle(&engine, run)).await.expect_err("three deaths").kind(), ErrorKind::Parked);
+}
+
+#[tokio::test]
+async fn an_engine_whose_store_failed_does_not_end_in_order_when_it_is_dropped() {
+    let mut store = MemoryStore::new();
+    for _ in 0..3 {
+        let probe = Probe::default();
+        let fault = FaultStore::over(&store);
+        let engine = builder(&probe).open_store(Arc::new(fault.clone())).await.expect("opens");
+        drop(guard(engine.start(two(1))).await.expect("starts"));
+        probe.begun("first1", 1).await;
+        fault.set_stop_after(fault.commit_count());
+        guard(engine.start(two(2))).await.expect_err("nothing is written any more");
+        drop(engine);
+        store = fault.surviving();
+    }
+    let engine = open(&store, &Probe::default()).await;
+    let run = super::crashes::only_run(&engine);
+    assert_eq!(guard(handle(&engine, run)).await.expect_err("three deaths").kind(), ErrorKind::Parked);
 }
 
 #[tokio::test]
