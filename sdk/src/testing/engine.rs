@@ -27,8 +27,9 @@ use crate::engine::Engine;
 
 /// An engine over a store in memory, with virtual time and stubs. Dereferences to [`Engine`].
 ///
-/// Its clock begins on 1 January 2030. Whenever everything waits for a time, that time has come; so no test waits for a
-/// sleep, a timeout or a retry. In a `#[relive::test]`, tokio's own time jumps, too.
+/// Its clock begins on 1 January 2030; over what another engine left, where that one's stands. `relive::now()` is what it shows
+/// when a run asks. Whenever everything waits for a time, that time has come; so no test waits for a sleep, a timeout or a
+/// retry. In a `#[relive::test]`, tokio's own time jumps, too.
 pub struct TestEngine {
     engine: Engine,
     clock: VirtualClock,
@@ -62,6 +63,8 @@ pub struct TestEngineBuilder {
     stubs: Stubs,
     builder: Builder,
     store: MemoryStore,
+    /// Whose clock goes on, if it is opened over what another left.
+    left: Option<VirtualClock>,
     seed: u64,
 }
 
@@ -120,9 +123,11 @@ impl TestEngineBuilder {
         self
     }
 
-    /// Opens over what another test engine left, as after a restart.
+    /// Opens over what another test engine left, as after a restart. Its clock begins where the other's stands by then: no
+    /// moment that is on record is to come.
     pub fn over(mut self, left: &TestEngine) -> Self {
         self.store = left.store.clone();
+        self.left = Some(left.clock.clone());
         self
     }
 
@@ -135,7 +140,7 @@ impl TestEngineBuilder {
     /// If a stub names no trace of the program.
     pub async fn open(self) -> Result<TestEngine> {
         self.stubs.check_names();
-        let clock = VirtualClock::at(FIRST_MOMENT);
+        let clock = VirtualClock::at(self.left.as_ref().map_or(FIRST_MOMENT, VirtualClock::wall));
         let manner = Manner { seed: self.seed, ..Manner::default() };
         let stage = Stage::new(&Arc::new(self.stubs), &Arc::default(), manner, &clock, &Moments::default());
         let builder = self.builder.clock(clock.clone()).tested(Arc::new(stage.clone()), None);
@@ -157,7 +162,7 @@ impl TestEngine {
     /// Sets one up.
     pub fn builder() -> TestEngineBuilder {
         let builder = Engine::builder().strict(true).sleep_out_after(Duration::MAX).shutdown_grace(Duration::ZERO);
-        TestEngineBuilder { stubs: Stubs::default(), builder, store: MemoryStore::new(), seed: 0 }
+        TestEngineBuilder { stubs: Stubs::default(), builder, store: MemoryStore::new(), left: None, seed: 0 }
     }
 
     /// Time passes now, for whoever sleeps by then.

@@ -62,7 +62,7 @@ struct Shared {
     manner: Manner,
     clock: VirtualClock,
     state: Mutex<State>,
-    /// What the moment was, by call: the same in every life of a script.
+    /// What the moment was, by call: the same in every life of a script. Where nothing is directed, it is what the clock says.
     moments: Moments,
 }
 
@@ -350,7 +350,7 @@ impl Interposer for Stage {
 
     fn inline(&self, call: &Interposed, run: &mut dyn FnMut() -> Output) -> Output {
         let scope = self.begins(call);
-        if call.definition.name == "relive::now" {
+        if call.definition.name == "relive::now" && self.0.manner.directed {
             let known = self.0.moments.lock().get(&scope).cloned();
             let output = known.unwrap_or_else(run);
             self.0.moments.lock().insert(scope, output.clone());

@@ -96,6 +96,58 @@ async fn an_engine_is_opened_over_what_another_left() -> Result<()> {
     Ok(())
 }
 
+/// What the clock says, in seconds since 1 January 2030: to it, to a child, and to both once more an hour later.
+#[task(name = "kit.asks-the-time", cache = "off")]
+async fn asks_the_time() -> Result<Vec<u64>> {
+    let mut said = vec![seconds_since_2030()?, asks_in_a_child(0).await?];
+    relive::sleep(Duration::from_secs(3_600)).await?;
+    said.extend([seconds_since_2030()?, asks_in_a_child(1).await?]);
+    Ok(said)
+}
+
+#[task(name = "kit.asks-in-a-child", cache = "off")]
+async fn asks_in_a_child(_number: u32) -> Result<u64> {
+    seconds_since_2030()
+}
+
+fn seconds_since_2030() -> Result<u64> {
+    let since = relive::now()?.duration_since(std::time::UNIX_EPOCH).map_err(Error::msg)?;
+    Ok(since.as_secs() - 1_893_456_000)
+}
+
+#[relive::test]
+async fn each_run_and_each_child_is_told_the_time_that_the_clock_shows_when_it_asks() -> Result<()> {
+    let engine = TestEngine::open().await?;
+    assert_eq!(engine.run(asks_the_time()).await?, [0, 0, 3_600, 3_600]);
+    engine.advance(Duration::from_secs(86_400));
+    let handle = engine.start(asks_the_time()).await?;
+    let run = handle.id();
+    let said = handle.await?;
+    assert_eq!(said, [90_000, 90_000, 93_600, 93_600], "a day and an hour later");
+    engine.advance(Duration::from_secs(86_400));
+    let replayed = engine.replay(run).await?;
+    assert!(matches!(replayed, Some(relive::TaskOutcome::Ok(payload)) if payload.decode::<Vec<u64>>()? == said));
+    Ok(())
+}
+
+#[relive::test]
+async fn an_engine_over_what_another_left_goes_on_from_the_others_moment() -> Result<()> {
+    let first = TestEngine::open().await?;
+    first.advance(Duration::from_secs(86_400));
+    first.run(asks_in_a_child(7)).await?;
+    let run = first.start(waits_for_a_word()).await?.id();
+    first.shutdown().await?;
+    let second = TestEngine::builder().over(&first).open().await?;
+    assert_eq!(second.run(asks_in_a_child(8)).await?, 86_400);
+    second.advance(Duration::from_secs(60));
+    second.signal(run, "word", "yes").await?;
+    second.handle::<String, Error>(run)?.await?;
+    second.shutdown().await?;
+    let third = TestEngine::builder().over(&second).open().await?;
+    assert_eq!(third.run(asks_in_a_child(9)).await?, 86_460);
+    Ok(())
+}
+
 #[tokio::test]
 async fn an_ordinary_runtime_will_do() -> Result<()> {
     let engine = TestEngine::builder().stub(fetch_page, Ok).failing(fetch_page, 0.5).seed(3).open().await?;
