@@ -13,6 +13,7 @@ use crate::context::{Context, Status};
 use crate::failure::Failure;
 use crate::look::{Look, stdout_width};
 use crate::pager::Pager;
+use crate::text::escaped_lines;
 
 /// Runs the command line of this process: all of `relive`. Called from a program of yours, it knows the program's tasks,
 /// and can replay them.
@@ -148,7 +149,8 @@ impl Cli {
     }
 }
 
-/// Tells why on standard error, with its causes.
+/// Tells why on standard error, with its causes. What messages quote (names from a store, arguments, what a system said) is
+/// escaped here, for all of them.
 fn report(failure: &Failure, color: Color) {
     let stderr = io::stderr();
     let choice = match color {
@@ -158,10 +160,10 @@ fn report(failure: &Failure, color: Color) {
     };
     let mut out = AutoStream::new(stderr.lock(), choice);
     let style = crate::look::BAD.bold();
-    let _ = writeln!(out, "{style}relive:{style:#} {failure}");
+    let _ = writeln!(out, "{style}relive:{style:#} {}", escaped_lines(&failure.to_string()));
     let mut source = std::error::Error::source(failure);
     while let Some(error) = source {
-        let _ = writeln!(out, "  caused by: {error}");
+        let _ = writeln!(out, "  caused by: {}", escaped_lines(&error.to_string()));
         source = error.source();
     }
 }

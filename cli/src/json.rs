@@ -36,11 +36,12 @@ use std::io::{self, Write};
 
 use relive_engine::index::UnfinishedRecord;
 use relive_engine::inspect::StoredRun;
+use relive_engine::printable::{WrittenOut, is_unsafe};
 use serde::{Serialize, Serializer};
 
 pub(crate) use event::{EventLine, OutcomeObject};
 
-use crate::text::{is_unsafe, snake};
+use crate::text::snake;
 use crate::time::{between, rfc_3339};
 
 /// A run.
@@ -104,8 +105,7 @@ impl serde_json::ser::Formatter for Safe {
         let mut written = 0;
         for (at, character) in fragment.char_indices().filter(|(_, character)| is_unsafe(*character)) {
             writer.write_all(&fragment.as_bytes()[written..at])?;
-            // All of them are below U+10000, so that one escape is enough.
-            write!(writer, "\\u{:04x}", u32::from(character))?;
+            write!(writer, "{}", WrittenOut(character))?;
             written = at + character.len_utf8();
         }
         writer.write_all(&fragment.as_bytes()[written..])
@@ -118,11 +118,11 @@ mod tests {
 
     #[test]
     fn a_line_is_json_without_control_characters() {
-        let text = "a\u{1b}[2J\n\u{7f}\u{9b}\u{202e}ä\"";
+        let text = "a\u{1b}[2J\n\u{7f}\u{9b}\u{202e}ä\u{e0041}\"";
         let mut written = Vec::new();
         line(&mut written, &text).unwrap();
         let written = String::from_utf8(written).unwrap();
-        assert_eq!(written, "\"a\\u001b[2J\\n\\u007f\\u009b\\u202eä\\\"\"\n");
+        assert_eq!(written, "\"a\\u001b[2J\\n\\u007f\\u009b\\u202eä\\udb40\\udc41\\\"\"\n");
         assert_eq!(serde_json::from_str::<String>(&written).unwrap(), text);
     }
 }

@@ -6,28 +6,34 @@
 
 use std::fmt::{self, Write as _};
 
+use relive_engine::printable::{WrittenOut, is_unsafe};
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 /// Longest text that is made of a payload before it is cut to its place: 4,096 bytes, more than a line ever shows.
 const EXCERPT_BYTES: usize = 4096;
-
-/// Whether a character could do something to a terminal: control characters, and overrides of the writing direction.
-pub(crate) fn is_unsafe(character: char) -> bool {
-    character.is_control() || matches!(character, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-}
 
 /// Text with its control characters written out, as payloads have them.
 pub(crate) fn escaped(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for character in text.chars() {
         match character {
-            '\n' => safe.push_str("\\n"),
-            '\r' => safe.push_str("\\r"),
-            '\t' => safe.push_str("\\t"),
             // A `String` takes everything.
-            c if is_unsafe(c) => drop(write!(safe, "\\u{:04x}", u32::from(c))),
+            c if is_unsafe(c) => drop(write!(safe, "{}", WrittenOut(c))),
             c => safe.push(c),
         }
+    }
+    safe
+}
+
+/// A message of several lines, escaped but for where they end. All but the first are indented, so that no text in one can
+/// pass for a line of ours.
+pub(crate) fn escaped_lines(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for (index, line) in text.trim_end_matches('\n').split('\n').enumerate() {
+        if index > 0 {
+            safe.push_str(if line.starts_with("  ") { "\n" } else { "\n  " });
+        }
+        safe.push_str(&escaped(line));
     }
     safe
 }
@@ -200,6 +206,7 @@ mod tests {
     #[test]
     fn control_characters_are_written_out() {
         assert_eq!(escaped("a\u{1b}[2J\n\u{9b}\u{202e}"), "a\\u001b[2J\\n\\u009b\\u202e");
+        assert_eq!(escaped_lines("a\u{1b}\n  b\nrelive: c\r\n"), "a\\u001b\n  b\n  relive: c\\r");
     }
 
     #[test]

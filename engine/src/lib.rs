@@ -34,6 +34,7 @@ pub mod panic;
 mod park;
 mod past;
 pub mod payload;
+pub mod printable;
 mod recover;
 pub mod replay;
 pub mod replayer;

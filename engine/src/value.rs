@@ -13,6 +13,8 @@ pub use self::difference::Difference;
 use serde::de::{Deserialize, Deserializer, EnumAccess, MapAccess, SeqAccess, VariantAccess, Visitor};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
+use crate::printable::{WrittenOut, is_unsafe};
+
 /// A value of any type.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value {
@@ -96,13 +98,8 @@ fn write_text(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
         match character {
             '"' => f.write_str("\\\"")?,
             '\\' => f.write_str("\\\\")?,
-            '\n' => f.write_str("\\n")?,
-            '\r' => f.write_str("\\r")?,
-            '\t' => f.write_str("\\t")?,
-            // Other control characters, so that a payload cannot move a terminal's cursor; C1 and BiDi overrides too.
-            c if c.is_control() || ('\u{202a}'..='\u{202e}').contains(&c) || ('\u{2066}'..='\u{2069}').contains(&c) => {
-                write!(f, "\\u{:04x}", c as u32)?;
-            }
+            // So that a payload cannot move a terminal's cursor.
+            c if is_unsafe(c) => write!(f, "{}", WrittenOut(c))?,
             c => fmt::Write::write_char(f, c)?,
         }
     }

@@ -62,6 +62,27 @@ fn a_damaged_record_is_named_and_what_precedes_it_is_shown() {
 }
 
 #[test]
+fn what_an_error_quotes_does_nothing_to_a_terminal() {
+    let store = written();
+    let odd = "no\u{1b}[2Jsuch\u{202e}\u{200b}\u{e0041}\nrelive: all is well";
+    for arguments in [
+        &["cache", "explain", "--task", odd, "--input", "{}"] as &[&str],
+        &["resume", odd],
+        &["export", &store.failed.to_string(), "-o", odd, "--redact", odd],
+        &["export", &store.failed.to_string(), "-o", &format!("/nonexistent/{odd}")],
+        &["export", &store.failed.to_string(), "--test", odd],
+        &["import", odd],
+        &["check", odd],
+        &["--dir", odd, "runs"],
+    ] {
+        let message = refused(store.path(), arguments);
+        assert!(message.contains("\\u001b[2Jsuch\\u202e\\u200b\\udb40\\udc41"), "{arguments:?}: {message}");
+        assert!(!message.chars().any(|c| c != '\n' && c.is_control()), "{arguments:?}: {message}");
+        assert!(message.lines().skip(1).all(|line| line.starts_with("  ")), "{arguments:?}: {message}");
+    }
+}
+
+#[test]
 fn a_wrong_command_line_has_a_status_of_its_own() {
     let nowhere = std::path::Path::new("/nonexistent");
     for wrong in [
