@@ -90,6 +90,10 @@ pub(crate) fn failed(trace: u64, message: &str, at: i64, took: u64) -> Event {
     ended(trace, TraceOutcome::Err(ErrorRecord::new(ErrorKind::Failed, message)), at, took)
 }
 
+pub(crate) fn dropped(trace: u64) -> Event {
+    ended(trace, TraceOutcome::Dropped, 0, 0)
+}
+
 pub(crate) fn retried(trace: u64, tries: u32) -> Event {
     Event::TraceRetried(TraceRetried {
         trace: Sequence(trace),

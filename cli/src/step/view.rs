@@ -47,7 +47,7 @@ pub(super) fn row(history: &mut History, at: Sequence, digits: usize, width: usi
         Ok(logged) => said(history, &logged.event, room),
         Err(error) => (BAD, "damaged", escaped(&error.to_string())),
     };
-    vec![(DIM, number), (style, format!("  {}", padded(word, 7))), (PLAIN, cut(&text, room.saturating_add(1)))]
+    vec![(DIM, number), (style, format!("  {} ", padded(word, 7))), (PLAIN, cut(&text, room))]
 }
 
 /// An event in a word and a few more.
@@ -334,4 +334,23 @@ pub(super) fn bar(at: Sequence, count: u64, width: usize) -> String {
     let place = (u128::from(at.0) * (inside as u128 - 1) / u128::from(last)) as usize;
     let place = place.min(inside - 1);
     format!("├{}●{}┤", "─".repeat(place), "─".repeat(inside - 1 - place))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::step::testing::{RUN, dropped, reader, started, stored, task_started};
+
+    #[test]
+    fn a_word_is_parted_from_what_follows_and_a_line_is_as_wide_as_it_may_be() {
+        let log = vec![vec![task_started(1), started("relive::sleep"), dropped(1)]];
+        let mut history = History::open(reader(stored(RUN, log)), RUN).unwrap();
+        let text = |line: Line| line.into_iter().map(|(_, text)| text).collect::<String>();
+        let line = text(row(&mut history, Sequence(2), 3, 60, &TimeZone::UTC));
+        assert_eq!(line, "  2  dropped relive::sleep of 1");
+        for width in 0..60 {
+            let line = text(row(&mut history, Sequence(2), 3, width, &TimeZone::UTC));
+            assert!(columns(&line) <= width.max(13), "{width}: {line}");
+        }
+    }
 }
