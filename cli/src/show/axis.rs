@@ -93,6 +93,15 @@ impl Axis {
         (start..end, exact < 0.5)
     }
 
+    /// As [`bar`](Self::bar), of what began in one life and ended in another, or in the same.
+    pub(super) fn span(&self, from: Part, to: Part, at: Timestamp, micros: u64) -> (Range<usize>, bool) {
+        let (begun, tiny) = self.bar(from, at, micros);
+        let ended = self.stretch(to).filter(|_| from != to && self.parts.len() > 1);
+        let Some(ended) = ended else { return (begun, tiny) };
+        let until = column(ended, time::later(at, micros)).min(ended.columns.end - 1);
+        (begun.start..begun.end.max(until + 1), false)
+    }
+
     /// The columns from a moment in a life to the end of the axis; of what is over, to the end of that life.
     pub(super) fn rest(&self, part: Part, from: Timestamp, is_over: bool) -> Range<usize> {
         let stretch = self.stretch(part);
@@ -148,6 +157,15 @@ mod tests {
     }
 
     #[test]
+    fn what_waits_over_two_lives_reaches_from_the_one_into_the_other() {
+        let axis = Axis::new(&[life(1, 0, 500), life(4, 1_000_000_000, 1_000_000_500)], 21);
+        assert_eq!(axis.span(part(1), part(4), Timestamp(250), 1_000_000_000), (5..17, false));
+        assert_eq!(axis.span(part(1), part(4), Timestamp(0), 1), (0..12, false));
+        assert_eq!(axis.span(part(4), part(4), Timestamp(1_000_000_000), 500), (11..21, false));
+        assert_eq!(axis.span(part(1), part(9), Timestamp(0), 500), (0..10, false));
+    }
+
+    #[test]
     fn every_bar_is_within_the_axis_whatever_the_clocks_did() {
         let odd = [i64::MIN, -1, 0, 1, 999, 1_000_000, i64::MAX];
         for columns in [0, 1, 2, 7, 100] {
@@ -161,6 +179,8 @@ mod tests {
                             for micros in [0, 1, u64::MAX] {
                                 let (bar, _) = axis.bar(part(epoch), Timestamp(at), micros);
                                 assert!(bar.start < bar.end && bar.end <= axis.columns(), "{bar:?} {axis:?}");
+                                let (span, _) = axis.span(part(2), part(epoch), Timestamp(at), micros);
+                                assert!(span.start < span.end && span.end <= axis.columns(), "{span:?} {axis:?}");
                                 let rest = axis.rest(part(epoch), Timestamp(at), micros == 0);
                                 assert!(rest.start < axis.columns(), "{rest:?} {axis:?}");
                             }

@@ -197,7 +197,8 @@ impl<'a> Grid<'a> {
             Some(End { repeated: true, .. }) => (0..0, ' '),
             None => (axis.rest(Part { epoch: trace.epoch, attempt }, trace.at, is_over), '╌'),
             Some(end) => {
-                let (range, tiny) = axis.bar(Part { epoch: end.epoch, attempt }, end.at, end.micros);
+                let (from, to) = (Part { epoch: end.since, attempt }, Part { epoch: end.epoch, attempt });
+                let (range, tiny) = axis.span(from, to, end.at, end.micros);
                 let glyph = match end.outcome {
                     Outcome::Dropped => '░',
                     _ if tiny => '▏',

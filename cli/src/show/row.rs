@@ -43,6 +43,8 @@ pub(super) struct Trace {
     pub(super) within: Option<Sequence>,
     /// Which run it is, if it is a task.
     pub(super) child: Option<RunId>,
+    /// Whether it only waits, for a time or a signal: then it took as long as it was open, whichever life saw its end.
+    pub(super) waits: bool,
     /// Of a stream or an iterator: how many items it handed on.
     pub(super) items: Option<u64>,
     /// The last try that failed and was followed by another.
@@ -73,6 +75,8 @@ pub(super) struct End {
     /// Whether it is what an earlier attempt found.
     pub(super) repeated: bool,
     pub(super) tries: u32,
+    /// Which life began it: the one that completed it, unless it only waits.
+    pub(super) since: Epoch,
     pub(super) at: Timestamp,
     pub(super) micros: u64,
 }

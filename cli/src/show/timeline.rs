@@ -14,6 +14,7 @@ use relive_engine::event::{
 };
 use relive_engine::id::{Epoch, RunId, Sequence, Timestamp};
 use relive_engine::inspect;
+use relive_engine::replay::{SIGNAL, SLEEP};
 use relive_storage::Read;
 
 use super::row::{End, Heading, Life, Outcome, Part, Retry, Row, Totals, Trace, What};
@@ -212,14 +213,18 @@ impl Timeline {
             TraceOutcome::Err(error) => Some((completed.trace, trace.label.clone(), error.message.clone())),
             _ => None,
         };
+        // Where a run left memory meanwhile, the recorded time is that of the last look at what it waits for.
+        let (since, at) = if trace.waits { (trace.epoch, trace.at) } else { (epoch, completed.started_at) };
+        let until = time::later(completed.started_at, completed.duration_micros);
         trace.end = Some(End {
             outcome,
             epoch,
+            since,
             begun: completed.tries > 0,
             repeated,
             tries: completed.tries,
-            at: completed.started_at,
-            micros: completed.duration_micros,
+            at,
+            micros: time::between(at, until),
         });
         if failed.is_some() {
             self.failed = failed;
@@ -272,6 +277,7 @@ fn trace(epoch: Epoch, started: &TraceStarted, label_columns: usize) -> Trace {
         immediate,
         within: started.within,
         child: started.child,
+        waits: matches!(started.name.as_ref(), SLEEP | SIGNAL),
         items: matches!(started.form, TraceForm::Stream | TraceForm::Iterator).then_some(0),
         retry: None,
         epoch,

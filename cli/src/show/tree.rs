@@ -50,6 +50,7 @@ mod tests {
             immediate: false,
             within: within.map(Sequence),
             child: None,
+            waits: false,
             items: None,
             retry: None,
             epoch: Epoch(1),

@@ -1,8 +1,10 @@
 //! What people and programs read.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use insta::assert_snapshot;
+use relive::task;
 
 use crate::stores::{block_on, clock, life, written};
 use crate::{printed, relive, run};
@@ -42,6 +44,27 @@ fn a_timeline_shows_every_kind_of_outcome_and_the_error() {
 fn a_timeline_tells_replayed_from_executed_and_cuts_out_the_time_between() {
     let store = written();
     assert_snapshot!(store.redacted(&printed(store.path(), &["show", &store.continued.to_string()])));
+}
+
+/// Waits long enough to leave memory.
+#[task]
+async fn naps() -> relive::Result<()> {
+    relive::sleep(Duration::from_secs(3_000)).await
+}
+
+#[test]
+fn a_sleep_in_which_the_run_left_memory_is_drawn_from_its_call_to_its_end() {
+    block_on(async {
+        let directory = tempfile::tempdir().unwrap();
+        let life = life(directory.path(), &clock(), true).await;
+        let handle = life.engine.start(naps()).await.unwrap();
+        let run = handle.id().to_string();
+        handle.await.unwrap();
+        life.engine.shutdown().await.unwrap();
+        let shown = printed(directory.path(), &["show", &run]);
+        let row = shown.lines().find(|line| line.starts_with("├ relive::sleep(50 min 00 s)")).unwrap();
+        assert!(row.contains("  executed  50 min 00 s  ") && row.matches('█').count() > 20, "{shown}");
+    });
 }
 
 #[test]
