@@ -107,11 +107,9 @@ impl Cli {
         // Without colours nothing is there to be stripped, and looking for it would cost as much as all the rest.
         let passed = if color { choice } else { ColorChoice::AlwaysAnsi };
         let pages = is_terminal && !arguments.json && !arguments.no_pager && arguments.command.is_long();
-        let to: Box<dyn io::Write> = match pages.then(Pager::start).flatten() {
-            Some(pager) => Box::new(pager),
-            // Not locked: a task that the command runs may print, too.
-            None => Box::new(AutoStream::new(stdout, passed)),
-        };
+        // Not locked: a task that the command runs may print, too.
+        let plain: Box<dyn io::Write> = Box::new(AutoStream::new(stdout, passed));
+        let to = if pages { Pager::or(plain) } else { plain };
         let mut out = BufWriter::new(to);
         let mut context = Context {
             cli: self,
