@@ -20,10 +20,13 @@ use crate::failure::Failure;
 use crate::json;
 use crate::look::{BAD, BOLD, DIM, GOOD, Look, WARN};
 use crate::replay::{VerdictObject, reason};
-use crate::text::{columns, counted, cut, escaped, padded, right, snake, thousands};
+use crate::text::{columns, counted, cut, escaped, padded, right, snake, thousands, wrapped};
 
 /// So many runs of a task are listed that do not fit for one kind of reason: 5, enough to see what they have in common.
 const SHOWN_EACH: usize = 5;
+
+/// Why a run does not fit takes at most so many lines: 6, room for the names of a dozen tasks.
+const WHY_LINES_MAX: usize = 6;
 
 /// How many runs were found so.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
@@ -206,8 +209,13 @@ impl Report {
             let head = format!("{}: {}, {kind}", escaped(task), counted(misfits.count, "run"));
             writeln!(out, "\n{}", look.paint(WARN, cut(&head, look.width)))?;
             for (run, why) in &misfits.shown {
-                let why = cut(&escaped(why), look.width.saturating_sub(30));
-                writeln!(out, "  {run}  {why}")?;
+                let lines = wrapped(&escaped(without(run, why)), look.width.saturating_sub(30), WHY_LINES_MAX);
+                for (index, line) in lines.iter().enumerate() {
+                    match index {
+                        0 => writeln!(out, "  {run}  {line}")?,
+                        _ => writeln!(out, "  {:26}  {line}", "")?,
+                    }
+                }
             }
             let more = misfits.count - misfits.shown.len() as u64;
             if more > 0 {
@@ -223,6 +231,11 @@ impl Report {
         }
         Ok(())
     }
+}
+
+/// Why, without the run that it begins with: its id precedes it already.
+fn without<'a>(run: &RunId, why: &'a str) -> &'a str {
+    why.strip_prefix(&format!("run {run}")).map_or(why, |rest| rest.trim_start_matches([':', ' ']))
 }
 
 /// A run, as JSON.
@@ -275,4 +288,25 @@ struct Summary {
     #[serde(flatten)]
     counts: Counts,
     left_out: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn why_a_run_does_not_fit_is_whole_and_names_the_run_once() {
+        let run = RunId::from_bytes([7; 16]);
+        let candidate = Candidate { run, task: "orders.place".into(), state: RunState::Completed };
+        let why = format!("run {run} at event 3: the result of trace {}.charge_card is no Receipt", "shop.".repeat(20));
+        let mut report = Report::new(false);
+        let mut out = Vec::new();
+        report.take(&candidate, Found::Unreadable(why), &mut out).unwrap();
+        report.end(&Look::new(100, false), &mut out).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        let dense: String = text.split_whitespace().collect();
+        assert_eq!(text.matches(&run.to_string()).count(), 1, "{text}");
+        assert!(dense.contains("charge_cardisnoReceipt") && text.contains(&format!("  {run}  at event 3: ")), "{text}");
+        assert!(text.lines().all(|line| columns(line) <= 100), "{text}");
+    }
 }
