@@ -22,7 +22,7 @@ pub(crate) struct Gc {
     /// Those that ended so long ago: 30d, 12h, 90m, 30s, 2w
     #[arg(long, value_name = "AGE", value_parser = age)]
     older_than: Option<Duration>,
-    /// Keep so many of the newest of each task
+    /// Keep so many of the newest of each task; children are not counted, and stay with the runs that called them
     #[arg(long, value_name = "N")]
     keep: Option<u64>,
     /// Only those that ended so (may be repeated)
@@ -90,6 +90,10 @@ impl Gc {
         if number("needed") > 0 {
             let needed = counted(number("needed"), "run");
             writeln!(context.out, "  of those, {needed} only because unfinished runs called them")?;
+        }
+        if number("with_callers") > 0 {
+            let children = counted(number("with_callers"), "run");
+            writeln!(context.out, "  of those, {children} only because what called them stays")?;
         }
         Ok(Status::Success)
     }

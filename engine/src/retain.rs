@@ -56,6 +56,8 @@ pub struct Retained {
     pub deleted_count: u64,
     /// Runs that would have gone, but an unfinished run needs them.
     pub needed_count: u64,
+    /// Runs that would have gone, but stay with the run that called them, which stays.
+    pub with_caller_count: u64,
     /// Runs that stay, those included.
     pub kept_count: u64,
 }
@@ -104,7 +106,7 @@ fn pass(
     retained: &mut Retained,
     deleted: &mut Deleted,
 ) -> Result<()> {
-    (retained.kept_count, retained.needed_count) = (0, 0);
+    (retained.kept_count, retained.needed_count, retained.with_caller_count) = (0, 0, 0);
     let mut range = KeyRange::all();
     let limit = PageLimit { row_count: RUNS_PER_PAGE, ..PageLimit::default() };
     let mut batch = Batch::new(inner);
@@ -120,8 +122,10 @@ fn pass(
             if record.parent.is_some_and(|parent| batch.holds(parent)) {
                 flush(&mut batch, retained, deleted)?;
             }
-            if !goes(inner, rule, run, &record, newest, deleted)? {
+            let fate = goes(inner, rule, run, &record, newest, deleted)?;
+            if fate != Fate::Goes {
                 retained.kept_count += 1;
+                retained.with_caller_count += u64::from(fate == Fate::StaysWithCaller);
             } else if needed.contains(run) && !planted(Planted::NeededDeleted) {
                 (retained.kept_count, retained.needed_count) = (retained.kept_count + 1, retained.needed_count + 1);
             } else if rule.dry {
@@ -201,6 +205,15 @@ fn is_meant(rule: &Retention, record: &RunRecord) -> bool {
         && rule.task.as_ref().is_none_or(|task| *task == record.task)
 }
 
+/// What a rule says of a run.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Goes,
+    Stays,
+    /// It is finished and old enough, but what called it is there.
+    StaysWithCaller,
+}
+
 /// Whether a run is to go, unless an unfinished one needs it.
 fn goes(
     inner: &Inner,
@@ -209,18 +222,18 @@ fn goes(
     record: &RunRecord,
     newest: &FxHashMap<String, Newest>,
     deleted: &Deleted,
-) -> Result<bool> {
+) -> Result<Fate> {
     let is_old = match (rule.finished_before, record.finished_at) {
         (_, None) => false,
         (None, _) => true,
         (Some(before), Some(at)) => at < before,
     };
     if record.state == RunState::Unfinished || !is_old {
-        return Ok(false);
+        return Ok(Fate::Stays);
     }
     let Some(parent) = record.parent else {
         let is_kept = newest.get(&record.task).and_then(|task| task.oldest).is_some_and(|oldest| run >= oldest);
-        return Ok(is_meant(rule, record) && !is_kept);
+        return Ok(if is_meant(rule, record) && !is_kept { Fate::Goes } else { Fate::Stays });
     };
     let store = inner.store()?;
     let is_there = |run: RunId| -> Result<bool> {
@@ -228,14 +241,14 @@ fn goes(
         Ok(stored.is_some() && !deleted.remembered.contains(&run))
     };
     if is_there(parent)? {
-        return Ok(false);
+        return Ok(Fate::StaysWithCaller);
     }
     for (call, by) in index::holders(store.as_ref(), run)? {
         if call.is_some() && is_there(by)? {
-            return Ok(false);
+            return Ok(Fate::StaysWithCaller);
         }
     }
-    Ok(true)
+    Ok(Fate::Goes)
 }
 
 /// Removes ids of callers and of children that lead to runs that are gone: those that a run was joined under.

@@ -79,7 +79,10 @@ pub async fn perform(engine: &Engine, command: Command) -> Result<Value> {
             let finished_before = finished_before.map(Timestamp);
             let retained = engine.inner().retain(Retention { finished_before, keep, states, task, dry }).await?;
             let (deleted, needed, kept) = (retained.deleted_count, retained.needed_count, retained.kept_count);
-            Ok(json!({ "deleted": deleted, "needed": needed, "kept": kept, "dry": dry }))
+            let with_callers = retained.with_caller_count;
+            let reply =
+                json!({ "deleted": deleted, "needed": needed, "with_callers": with_callers, "kept": kept, "dry": dry });
+            Ok(reply)
         }
     }
 }
