@@ -90,9 +90,19 @@ fn previewed(context: &mut Context<'_>, reply: &Value) -> Result<Status, Failure
         json::line(context.out, reply)?;
         return Ok(Status::Success);
     }
-    for (title, field) in [("takes over", "repeated"), ("would run", "runs")] {
+    let ends = !reply["outcome"].is_null();
+    let titles = [
+        ("takes over", "repeated", if ends { "nothing" } else { "nothing before the first call that runs" }),
+        ("would run", "runs", "nothing"),
+        ("and takes over what it calls of these after that", "recorded", ""),
+    ];
+    for (title, field, nothing) in titles {
         let sites = reply[field].as_array().map(Vec::as_slice).unwrap_or_default();
-        writeln!(context.out, "{title}: {}", if sites.is_empty() { "nothing" } else { "" })?;
+        match (sites, nothing) {
+            ([], "") => continue,
+            ([], nothing) => writeln!(context.out, "{title}: {nothing}")?,
+            _ => writeln!(context.out, "{title}:")?,
+        }
         for site in sites {
             let text = |field: &str| escaped(site[field].as_str().unwrap_or_default());
             let input = escaped(&crate::text::cut(&site["input"].to_string(), context.look.width / 2));

@@ -70,7 +70,7 @@ fn a_run_is_resumed_to_its_end_by_the_program_that_has_its_task_and_by_no_other(
     let preview = program(store.path(), true, &["resume", &waiting, "--preview"]);
     assert_eq!(preview.status, 0, "{}", preview.stderr);
     assert!(
-        preview.stdout.contains("takes over: \n  fetch(") && preview.stdout.contains("would run: \n  approve("),
+        preview.stdout.contains("takes over:\n  fetch(") && preview.stdout.contains("would run:\n  approve("),
         "{}",
         preview.stdout
     );

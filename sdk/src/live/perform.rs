@@ -112,5 +112,5 @@ fn previewed(run: &str, preview: &Preview) -> Value {
         crate::TaskOutcome::Err(error) => json!({ "err": error.to_string() }),
         _ => json!("cancelled"),
     });
-    json!({ "run": run, "repeated": sites(&preview.repeated), "runs": sites(&preview.runs), "outcome": outcome })
+    json!({ "run": run, "repeated": sites(&preview.repeated), "runs": sites(&preview.runs), "recorded": sites(&preview.recorded), "outcome": outcome })
 }

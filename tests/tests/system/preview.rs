@@ -64,6 +64,13 @@ async fn a_preview_of_corrected_code_is_of_that_code() {
     let corrected = again.with("body", || async { Ok(vec![do_step("1").await?, do_step("corrected").await?]) });
     let told = preview(&corrected, run, None).await;
     assert_eq!((labels(&told.repeated), labels(&told.runs)), (vec![label("1")], vec![label("corrected")]));
+    assert_eq!(labels(&told.recorded), Vec::<String>::new());
+    let extended = again.with("body", || async { Ok(vec![do_step("new").await?, do_step("1").await?]) });
+    let told = preview(&extended, run, None).await;
+    assert_eq!((labels(&told.repeated), labels(&told.runs)), (Vec::new(), vec![label("new")]));
+    assert_eq!(labels(&told.recorded), ["1"], "what is there is not lost, but asked for later");
+    let told = preview(&extended, run, Some("kit.step")).await;
+    assert_eq!(labels(&told.recorded), Vec::<String>::new(), "it is to be found anew");
     let shortened = again.with("body", || async { Ok(vec![do_step("1").await?]) });
     let told = preview(&shortened, run, None).await;
     assert!(matches!(told.outcome, Some(TaskOutcome::Ok(_))), "{told:?}");
