@@ -146,13 +146,26 @@ fn create(path: &Path) -> Result<(), Error> {
     if make(path)? { sync(parent) } else { Ok(()) }
 }
 
-/// Whether there is such a directory; an error if something else is there.
-fn is_there(path: &Path) -> Result<bool, Error> {
+/// Whether there is such a directory; an error if something else is there, or if the path can lead to none.
+pub(crate) fn is_there(path: &Path) -> Result<bool, Error> {
+    if path.as_os_str().is_empty() {
+        return Err(Error::new(ErrorKind::NotAStore, "the path of the store is empty: give a directory's, as ./data"));
+    }
     match fs::metadata(path) {
         Ok(metadata) if metadata.is_dir() => Ok(true),
         Ok(_) => Err(not_a_store(path, "this is a file: a store is a directory, so use another path")),
-        Err(error) if error.kind() == IoKind::NotFound => Ok(false),
-        Err(error) => Err(access(path, "cannot be opened", error)),
+        Err(error) => match fs::read_link(path) {
+            Ok(to) => {
+                let why = format!("this is a link to {}, which leads to no directory ({error})", to.display());
+                Err(not_a_store(path, &format!("{why}: make that directory, or use another path")).caused_by(error))
+            }
+            Err(_) if error.kind() == IoKind::NotFound => Ok(false),
+            Err(_) if matches!(error.kind(), IoKind::InvalidInput | IoKind::InvalidFilename) => {
+                let why = format!("no directory can have this path ({error}): use another");
+                Err(not_a_store(path, &why).caused_by(error))
+            }
+            Err(_) => Err(access(path, "cannot be opened", error)),
+        },
     }
 }
 
@@ -267,5 +280,30 @@ mod tests {
         drop(held);
         assert!(Directory::take(parent.path(), 1).is_ok());
         assert_eq!(recognize(parent.path(), 1).expect("it is a store"), Some(1));
+    }
+
+    #[test]
+    fn a_path_that_leads_to_no_directory_is_said_to_and_the_disk_is_not_blamed() {
+        let parent = tempfile::tempdir().expect("a temporary directory");
+        let refused = |path: &Path, why: &str| {
+            for error in [
+                Directory::take(path, 1).map(drop).expect_err("there is none"),
+                crate::RocksReader::open(path, 1).map(drop).expect_err("there is none"),
+            ] {
+                let text = error.to_string();
+                assert!(text.contains(why) && !text.contains("free space"), "{text}");
+                assert_eq!(error.kind(), ErrorKind::NotAStore, "{text}");
+            }
+        };
+        refused(Path::new(""), "the path of the store is empty");
+        refused(&parent.path().join("a\0b"), "no directory can have this path");
+        refused(&parent.path().join("a\0b/c"), "no directory can have this path");
+        refused(&parent.path().join("x".repeat(5000)), "no directory can have this path");
+        #[cfg(unix)]
+        for (name, to) in [("dangling", "nowhere"), ("loop", "loop")] {
+            let link = parent.path().join(name);
+            std::os::unix::fs::symlink(parent.path().join(to), &link).expect("made");
+            refused(&link, "this is a link to ");
+        }
     }
 }

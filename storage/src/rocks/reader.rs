@@ -12,7 +12,7 @@ use std::sync::Arc;
 use parking_lot::RwLock;
 
 use super::database::Database;
-use crate::directory::{self, access, not_a_store};
+use crate::directory::{self, not_a_store};
 use crate::guard;
 use crate::{Error, KeyRange, Keyspace, Order, Page, PageLimit, Read};
 
@@ -35,13 +35,8 @@ impl RocksReader {
     /// `format`, [`crate::ErrorKind::Permission`] if it cannot be read, [`crate::ErrorKind::Corrupt`] if it is damaged,
     /// or if a power cut left an end that only opening for writing repairs; the message says which.
     pub fn open(directory: &Path, format: u32) -> Result<Self, Error> {
-        match std::fs::metadata(directory) {
-            Ok(metadata) if metadata.is_dir() => {}
-            Ok(_) => return Err(not_a_store(directory, "this is a file: a store is a directory")),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                return Err(not_a_store(directory, "there is no such directory, so there is no store to read"));
-            }
-            Err(error) => return Err(access(directory, "cannot be opened", error)),
+        if !directory::is_there(directory)? {
+            return Err(not_a_store(directory, "there is no such directory, so there is no store to read"));
         }
         if directory::recognize(directory, format)?.is_none() {
             return Err(not_a_store(directory, "the directory holds no store yet: open it for writing once"));
