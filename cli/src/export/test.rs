@@ -28,7 +28,14 @@ impl Test {
         if path.exists() {
             return refuse(format!("{} is there already: give another path, or remove it", path.display()));
         }
-        Ok(Self { path: path.to_owned(), library: library(path) })
+        match package(path) {
+            Package::Binary(name) => refuse(format!(
+                "the package {name} is only a binary, so a test beside it cannot link its tasks: move them into src/lib.rs, or \
+                 give a path under src/ and name that module in main.rs (`#[cfg(test)] mod …;`)"
+            )),
+            Package::Library(name) => Ok(Self { path: path.to_owned(), library: Some(name) }),
+            Package::Unknown => Ok(Self { path: path.to_owned(), library: None }),
+        }
     }
 
     /// Where the exported run goes, if nothing else is said.
@@ -95,23 +102,39 @@ fn relative(from: &Path, to: &Path) -> String {
     up.chain(down).collect::<Vec<_>>().join("/")
 }
 
-/// The library of the package that a file is in, as code names it; `None` if it has none, or the file is part of it.
-fn library(path: &Path) -> Option<String> {
-    let absolute = std::path::absolute(path).ok()?;
-    let package = absolute.ancestors().skip(1).find(|directory| directory.join("Cargo.toml").is_file())?;
-    if !package.join("src/lib.rs").is_file() || absolute.starts_with(package.join("src")) {
-        return None;
-    }
-    let manifest = fs::read_to_string(package.join("Cargo.toml")).ok()?;
+/// What a test at a path links.
+enum Package {
+    /// The library of its package, as code names it.
+    Library(String),
+    /// Its package, by its name, has no library, and the path is outside of its sources.
+    Binary(String),
+    /// Nothing: the file is a part of what has the tasks, or of no package.
+    Unknown,
+}
+
+/// The package that a file is in.
+fn package(path: &Path) -> Package {
+    let absolute = std::path::absolute(path).ok();
+    let directory = absolute.as_ref().and_then(|path| {
+        path.ancestors().skip(1).find(|directory| directory.join("Cargo.toml").is_file()).map(Path::to_owned)
+    });
+    let (Some(absolute), Some(directory)) = (absolute, directory) else { return Package::Unknown };
+    let manifest = fs::read_to_string(directory.join("Cargo.toml"));
+    let (Ok(manifest), false) = (manifest, absolute.starts_with(directory.join("src"))) else {
+        return Package::Unknown;
+    };
     let mut section = "";
     let (mut package_name, mut library_name) = (None, None);
+    let mut has_library = directory.join("src/lib.rs").is_file();
     for line in manifest.lines().map(str::trim) {
         if line.starts_with('[') {
             section = line;
+            // Its path may be another.
+            has_library |= section == "[lib]";
         } else if let Some((key, value)) = line.split_once('=')
             && key.trim() == "name"
         {
-            let name = value.trim().trim_matches('"').replace('-', "_");
+            let name = value.trim().trim_matches('"');
             match section {
                 "[package]" => package_name = Some(name),
                 "[lib]" => library_name = Some(name),
@@ -119,7 +142,12 @@ fn library(path: &Path) -> Option<String> {
             }
         }
     }
-    library_name.or(package_name).filter(|name| name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_'))
+    let is_name = |name: &&str| name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'));
+    match (library_name.or(package_name).filter(is_name), package_name.filter(is_name)) {
+        (Some(name), _) if has_library => Package::Library(name.replace('-', "_")),
+        (_, Some(name)) if !has_library => Package::Binary(name.to_owned()),
+        _ => Package::Unknown,
+    }
 }
 
 #[cfg(test)]

@@ -132,6 +132,19 @@ fn a_test_that_replays_a_run_is_written_as_the_one_that_is_compiled_in_the_tests
         fs::read(tests.join("exported.relive")).unwrap()
     );
     assert!(refused(&store, &export).contains("is there already"), "a test is never written over");
+    // A test beside a package that is only a binary could not find the task.
+    fs::remove_file(package.join("src/lib.rs")).unwrap();
+    fs::write(package.join("src/main.rs"), "fn main() {}").unwrap();
+    let beside = package.join("tests/beside.rs");
+    let refusal = refused(&store, &["export", order["run"].as_str().unwrap(), "--test", text(&beside)]);
+    assert!(
+        refusal.contains("the package relive-tests is only a binary") && refusal.contains("src/lib.rs"),
+        "{refusal}"
+    );
+    assert!(!beside.exists() && !beside.with_extension("relive").exists());
+    let inside = package.join("src/replayed.rs");
+    printed(&store, &["export", order["run"].as_str().unwrap(), "--test", text(&inside)]);
+    assert!(!fs::read_to_string(&inside).unwrap().contains("use relive_tests"), "its binary has the task");
     let no_rust = package.join("tests/order.txt");
     let elsewhere = ["export", order["run"].as_str().unwrap(), "--test", text(&no_rust)];
     assert!(refused(&store, &elsewhere).contains("does not end in .rs"));
