@@ -18,7 +18,7 @@ use relive_engine::inspect::{self, StoredRun};
 use relive_storage::Read;
 
 use crate::failure::Failure;
-use crate::text::escaped;
+use crate::text::{counted, escaped};
 use crate::words::nearest;
 use moment::{Moment, moment};
 
@@ -84,8 +84,33 @@ impl Filter {
             filter: self.clone(),
             store: Arc::clone(store),
             runs,
+            roots_only: false,
+            children: 0,
+            seen: 0,
             other_tasks: BTreeSet::new(),
         }
+    }
+
+    /// So many runs, if nobody has said how many.
+    pub(crate) fn or_limit(mut self, limit: usize) -> Self {
+        self.limit.get_or_insert(limit);
+        self
+    }
+
+    /// What is asked for, as it is written on the command line.
+    fn words(&self) -> Vec<String> {
+        let Self { task, status, since, until, input, tag, limit: _ } = self;
+        let status = status.and_then(|status| status.to_possible_value());
+        let parts = [
+            ("task", task.clone()),
+            ("status", status.map(|status| status.get_name().to_owned())),
+            ("since", since.as_ref().map(ToString::to_string)),
+            ("until", until.as_ref().map(ToString::to_string)),
+            ("input", input.clone()),
+            ("tag", tag.as_ref().map(|(name, value)| format!("{name}={value}"))),
+        ];
+        let given = parts.into_iter().filter_map(|(name, value)| Some((name, value?)));
+        given.map(|(name, value)| format!("--{name} {}", escaped(&value))).collect()
     }
 
     /// Whether it lets all runs through.
@@ -119,13 +144,39 @@ pub(crate) struct Selection {
     until: Option<Timestamp>,
     runs: inspect::Runs,
     left: usize,
+    /// Whether children are passed over.
+    roots_only: bool,
+    /// How many children that the filter lets through were passed over.
+    children: u64,
+    /// How many runs were looked at: with a tag, of those that have it.
+    seen: u64,
     /// Tasks that runs are of which were not meant.
     other_tasks: BTreeSet<String>,
 }
 
 impl Selection {
-    /// Why there is none, if there is none: with the task that was probably meant.
+    /// Passes over the runs that other runs called.
+    pub(crate) fn roots_only(mut self) -> Self {
+        self.roots_only = true;
+        self
+    }
+
+    /// Goes on behind the limit, for so many runs more.
+    pub(crate) fn go_on(&mut self, more: usize) {
+        self.left = more;
+    }
+
+    /// How many children that the filter lets through were passed over so far.
+    pub(crate) fn children(&self) -> u64 {
+        self.children
+    }
+
+    /// Why there is none, if there is none: which filters found nothing together, with the task that was probably meant.
     pub(crate) fn nothing(&self) -> String {
+        if self.children > 0 {
+            let children = counted(self.children, "run");
+            return format!("no such runs, but {children} that other runs called (--children lists them)");
+        }
         if self.filter.is_empty() {
             return "no runs yet".to_owned();
         }
@@ -136,13 +187,23 @@ impl Selection {
                 return format!("no runs of a task {}; there are runs of {}", escaped(task), escaped(nearest));
             }
         }
-        match &self.filter.tag {
-            Some((name, value)) => format!("no runs with the tag {}={}", escaped(name), escaped(value)),
-            None => "no such runs".to_owned(),
+        let mut words = self.filter.words();
+        let of = match &self.filter.tag {
+            // Only those that have it were looked at.
+            Some((name, value)) => {
+                words.pop();
+                format!(" with the tag {}={}", escaped(name), escaped(value))
+            }
+            None => String::new(),
+        };
+        if self.seen == 0 {
+            return if of.is_empty() { "no runs yet".to_owned() } else { format!("no runs{of}") };
         }
+        format!("none of the {}{of} matches {}", counted(self.seen, "run"), words.join(" and "))
     }
 
     fn lets_through(&mut self, stored: StoredRun) -> Result<Option<Selected>, Failure> {
+        self.seen += 1;
         let (filter, record) = (&self.filter, &stored.record);
         if let Some(task) = &filter.task
             && *task != record.task
@@ -170,6 +231,10 @@ impl Selection {
         };
         let is_parked = unfinished.as_ref().is_some_and(|unfinished| unfinished.is_parked());
         if filter.status == Some(Status::Parked) && !is_parked || !self.has_input(&stored)? {
+            return Ok(None);
+        }
+        if self.roots_only && stored.record.parent.is_some() {
+            self.children += 1;
             return Ok(None);
         }
         Ok(Some(Selected { stored, unfinished }))

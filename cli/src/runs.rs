@@ -12,7 +12,7 @@ use crate::failure::Failure;
 use crate::filter::{Filter, Selected, Selection};
 use crate::json;
 use crate::look::{self, BOLD, DIM, Look};
-use crate::text::{columns, cut, escaped, padded, right};
+use crate::text::{columns, counted, cut, escaped, padded, right, thousands};
 use crate::time;
 
 /// So many runs decide the widths of the columns; what is wider further down is cut.
@@ -20,18 +20,36 @@ const MEASURED: usize = 500;
 
 /// List runs, the newest first
 ///
-/// With --json, a line per run, with the fields run, task, id, state, started_at, finished_at, duration_us, attempts,
+/// Not those that other runs called (their children), and the newest 50, unless asked for more: a last line says what is left
+/// out. With --json, all of them, a line per run, with the fields run, task, id, state, started_at, finished_at, duration_us, attempts,
 /// retry_at, parked, parent, tags.
 #[derive(Args, Debug)]
 pub(crate) struct Runs {
     #[command(flatten)]
     filter: Filter,
+    /// Also runs that other runs called
+    #[arg(long)]
+    children: bool,
+    /// Every run there is that the filters let through, children too
+    #[arg(long, conflicts_with = "limit")]
+    all: bool,
 }
+
+/// So many runs are listed if nobody says how many: 50, about a screen.
+const LIMIT_DEFAULT: usize = 50;
+
+/// So many further ones are counted: 1,000, so that a line does not take as long as the list of all.
+const COUNTED_MAX: usize = 1000;
 
 impl Runs {
     pub(crate) fn execute(&self, context: &mut Context<'_>) -> Result<Status, Failure> {
         let store = context.store()?;
-        let runs = self.filter.select(&store, time::now());
+        let is_whole = self.all || context.json;
+        let filter = if is_whole { self.filter.clone() } else { self.filter.clone().or_limit(LIMIT_DEFAULT) };
+        let mut runs = filter.select(&store, time::now());
+        if !self.children && !self.all {
+            runs = runs.roots_only();
+        }
         if context.json {
             for selected in runs {
                 let Selected { stored, unfinished } = selected?;
@@ -60,9 +78,36 @@ fn table(
     }
     let widths = Widths::of(measured.iter().map(|selected| &selected.stored), look);
     widths.head(look, out)?;
-    for selected in measured.into_iter().map(Ok).chain(runs) {
+    let mut measured = measured.into_iter();
+    while let Some(selected) = measured.next().map(Ok).or_else(|| runs.next()) {
         let Selected { stored, unfinished } = selected?;
         widths.line(&stored, unfinished.is_some_and(|unfinished| unfinished.is_parked()), look, out)?;
+    }
+    left_out(&mut runs, look, out)
+}
+
+/// Says what is not in the list, and how to see it.
+fn left_out(runs: &mut Selection, look: &Look, out: &mut (impl Write + ?Sized)) -> Result<(), Failure> {
+    let children = runs.children();
+    runs.go_on(COUNTED_MAX + 1);
+    let mut more = 0;
+    for selected in runs.by_ref() {
+        selected?;
+        more += 1;
+    }
+    let mut parts = Vec::new();
+    match more {
+        0 => {}
+        _ if more > COUNTED_MAX as u64 => {
+            parts.push(format!("more than {} runs (--limit N or --all)", thousands(COUNTED_MAX as u64)));
+        }
+        _ => parts.push(format!("{} (--limit N or --all)", counted(more, "run"))),
+    }
+    if children > 0 {
+        parts.push(format!("{} that other runs called (--children)", counted(children, "run")));
+    }
+    if !parts.is_empty() {
+        writeln!(out, "{}", look.paint(DIM, format!("not listed: {}", parts.join(", "))))?;
     }
     Ok(())
 }

@@ -1,9 +1,13 @@
 //! Moments as people write them: how long ago, or when.
 
+use std::fmt;
+
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use jiff::{Span, Zoned};
 use relive_engine::id::Timestamp;
+
+use crate::time::rfc_3339;
 
 /// A moment, before it is known what the time is.
 #[derive(Clone, Debug)]
@@ -26,6 +30,16 @@ impl Moment {
                 };
                 before().unwrap_or(Timestamp(i64::MIN))
             }
+        }
+    }
+}
+
+impl fmt::Display for Moment {
+    /// As it can be written.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::At(at) => f.write_str(&rfc_3339(*at)),
+            Self::Ago(span) => write!(f, "{span:#}"),
         }
     }
 }

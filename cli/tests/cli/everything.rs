@@ -220,7 +220,7 @@ fn runs_are_found_by_a_tag() {
         let ran = run(store.path(), &["runs", "--tag", wrong]);
         assert!(ran.status == 2 && ran.stderr.contains("a tag is written NAME=VALUE"), "{}", ran.stderr);
     }
-    let children = printed(store.path(), &["runs", "--json"]);
+    let children = printed(store.path(), &["runs", "--json", "--children"]);
     let child = children.lines().find(|line| line.contains(&format!("{{\"run\":\"{}\"", store.child))).unwrap();
     assert!(child.contains(&format!("\"parent\":\"{}\"", store.settled)), "{child}");
 }

@@ -1,7 +1,15 @@
 //! Which runs are listed.
 
-use crate::stores::{block_on, clock, life, written};
+use relive::task;
+
+use crate::stores::{block_on, clock, count, life, written};
 use crate::{printed, run};
+
+/// Calls another.
+#[task]
+async fn calls(to: usize) -> relive::Result<usize> {
+    count(to).await
+}
 
 /// The runs that are listed, newest first, by their names in the store.
 fn listed(store: &crate::stores::Written, arguments: &[&str]) -> Vec<&'static str> {
@@ -40,14 +48,85 @@ fn that_there_is_none_is_said_with_the_task_that_was_meant() {
         printed(store.path(), &["runs", "--task", "releases"]),
         "no runs of a task releases; there are runs of release\n"
     );
-    assert_eq!(printed(store.path(), &["runs", "--task", "quite other"]), "no such runs\n");
-    assert_eq!(printed(store.path(), &["runs", "--status", "parked"]), "no such runs\n");
+    assert_eq!(
+        printed(store.path(), &["runs", "--task", "quite other"]),
+        "none of the 3 runs matches --task quite other\n"
+    );
+    assert_eq!(
+        printed(store.path(), &["runs", "--status", "parked", "--since", "2h", "--input", "\u{1b}"]),
+        "none of the 3 runs matches --status parked and --since 2h and --input \\u001b\n"
+    );
     assert_eq!(printed(store.path(), &["runs", "--limit", "0"]), "");
     for wrong in [["--since", "yesterday"], ["--status", "done"], ["--tag", "a"]] {
         let ran = run(store.path(), &["runs", wrong[0], wrong[1]]);
         assert_eq!((ran.status, ran.stdout.as_str()), (2, ""), "{wrong:?}");
         assert!(ran.stderr.contains(wrong[1]), "{}", ran.stderr);
     }
+}
+
+#[test]
+fn a_tag_is_not_blamed_for_what_it_has_found_nothing_with() {
+    block_on(async {
+        let directory = tempfile::tempdir().unwrap();
+        let life = life(directory.path(), &clock(), true).await;
+        for to in 0..2 {
+            life.engine.run(count(to).tag("customer", "42")).await.unwrap();
+        }
+        life.engine.shutdown().await.unwrap();
+        let told = |arguments: &[&str]| printed(directory.path(), &[&["runs"], arguments].concat());
+        assert_eq!(told(&["--tag", "customer=42"]).lines().count(), 3);
+        assert_eq!(
+            told(&["--tag", "customer=42", "--status", "failed"]),
+            "none of the 2 runs with the tag customer=42 matches --status failed\n"
+        );
+        assert_eq!(told(&["--tag", "customer=43", "--status", "failed"]), "no runs with the tag customer=43\n");
+    });
+}
+
+#[test]
+fn runs_that_others_called_and_those_past_a_screen_are_listed_if_asked_for() {
+    block_on(async {
+        let directory = tempfile::tempdir().unwrap();
+        let life = life(directory.path(), &clock(), true).await;
+        for to in 0..51 {
+            life.engine.run(calls(to)).await.unwrap();
+        }
+        life.engine.shutdown().await.unwrap();
+        let told = |arguments: &[&str]| printed(directory.path(), &[&["runs"], arguments].concat());
+        let lines = |arguments: &[&str]| told(arguments).lines().count();
+        let short = told(&[]);
+        // A head, 50 runs, and what is left out.
+        assert_eq!((short.lines().count(), short.contains("  count  ")), (52, false), "{short}");
+        let last = short.lines().last().unwrap();
+        assert!(last.starts_with("not listed: 1 run (--limit N or --all), "), "{last}");
+        assert!(last.ends_with(" runs that other runs called (--children)"), "{last}");
+        assert_eq!(told(&["--children"]).lines().last(), Some("not listed: 52 runs (--limit N or --all)"));
+        assert_eq!(lines(&["--limit", "51"]), 53);
+        assert_eq!(lines(&["--all"]), 103);
+        assert_eq!((lines(&["--json"]), lines(&["--json", "--children"])), (51, 102));
+        let none = told(&["--task", "count"]);
+        assert_eq!(none, "no such runs, but 51 runs that other runs called (--children lists them)\n");
+        assert_eq!(run(directory.path(), &["runs", "--all", "--limit", "3"]).status, 2);
+    });
+}
+
+#[test]
+fn a_child_that_stays_with_its_caller_is_said_to() {
+    block_on(async {
+        let directory = tempfile::tempdir().unwrap();
+        let life = life(directory.path(), &clock(), true).await;
+        for to in 0..2 {
+            life.engine.run(calls(to)).await.unwrap();
+        }
+        life.engine.shutdown().await.unwrap();
+        let told = "2 runs deleted, 2 runs kept\n  of those, 1 run only because what called them stays\n";
+        assert_eq!(
+            printed(directory.path(), &["gc", "--keep", "1", "--dry"]),
+            told.replace("deleted", "would be deleted")
+        );
+        assert_eq!(printed(directory.path(), &["gc", "--keep", "1"]), told);
+        assert!(printed(directory.path(), &["gc", "--help"]).contains("stay with the runs that called them"));
+    });
 }
 
 #[test]
