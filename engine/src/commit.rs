@@ -184,6 +184,14 @@ impl Committer {
         self.submit(Submission { write, bytes: 0, events: Vec::new(), waiter: Waiter::Once(sender), sync: false });
     }
 
+    /// An error if what was committed is no longer where it will be looked for.
+    pub(crate) fn check(&self) -> Result<()> {
+        match self.store.upgrade() {
+            Some(store) => store.check().map_err(storage_error),
+            None => Ok(()),
+        }
+    }
+
     /// Gives space back that is not used any more. Blocks, for as long as it takes to rewrite the range.
     pub(crate) fn reclaim(&self, keyspace: Keyspace, range: &KeyRange) -> Result<()> {
         match self.store.upgrade() {

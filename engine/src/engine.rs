@@ -372,6 +372,8 @@ impl Engine {
             ended.recv().await;
         }
         inner.settle().await;
+        // Commits look for themselves; this is for what was written long before.
+        let is_in_place = inner.settings.committer.check();
         inner.settings.committer.close();
         let joining = Arc::clone(inner);
         // Goes on if this is dropped; who comes later waits for it.
@@ -381,7 +383,7 @@ impl Engine {
         // Nobody writes any more; the directory can be opened again when this returns, unless somebody is reading.
         inner.store.write().take();
         *guard = None;
-        inner.settings.committer.failure().map_or(Ok(()), Err)
+        inner.settings.committer.failure().map_or(is_in_place, Err)
     }
 }
 

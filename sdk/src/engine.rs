@@ -212,7 +212,7 @@ impl Engine {
     /// closes the store. Unfinished runs go on when it is opened again; who waits for one gets an error of kind `Closed`.
     ///
     /// # Errors
-    /// If a commit had failed before.
+    /// If a commit had failed before, or the store's directory was moved, replaced or removed.
     pub async fn shutdown(&self) -> Result<()> {
         #[cfg(feature = "rocks")]
         if let Some(listener) = &self.1 {

@@ -18,6 +18,9 @@ pub enum ErrorKind {
     NotAStore,
     /// A newer Relive wrote it: use that one.
     NewerFormat,
+    /// The directory was moved, replaced or removed while the store was open, or files in it were: put back what is missing, and
+    /// open the store where it is now.
+    Displaced,
     /// Bytes are damaged or missing: restore from a copy. The message names the file and the byte.
     Corrupt,
     /// The disk or the operating system refused: free space, look at the disk, and open the store again.
@@ -54,6 +57,19 @@ impl Error {
     #[must_use]
     pub fn caused_by(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         self.source = Some(source.into());
+        self
+    }
+
+    /// Gives path and message other words, where there are any for the path.
+    #[cfg(feature = "rocks")]
+    #[must_use]
+    pub(crate) fn renamed(
+        mut self,
+        path: impl FnOnce(&Path) -> Option<PathBuf>,
+        message: impl FnOnce(&str) -> String,
+    ) -> Self {
+        self.path = self.path.map(|is| path(&is).unwrap_or(is));
+        self.message = message(&self.message);
         self
     }
 

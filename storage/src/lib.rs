@@ -11,6 +11,7 @@
 //! | `memory` | [`MemoryStore`]: the reference model |
 //! | `rocks` | [`RocksStore`], a directory of one process, and [`RocksReader`], a look into it from any other |
 //! | `directory` | who may enter a directory, and whether it is ours |
+//! | `held` | [`HeldDirectory`]: a directory that is found whatever becomes of its path |
 //! | `guard` | that nothing acknowledged goes missing from the write-ahead log without a word |
 //! | `fault` | [`FaultStore`]: fails on cue, for tests |
 //! | `conformance` | the promises of a store as a test suite (feature `testing`) |
@@ -45,6 +46,8 @@ mod error;
 mod fault;
 #[cfg(feature = "rocks")]
 mod guard;
+#[cfg(feature = "rocks")]
+mod held;
 mod memory;
 #[doc(hidden)]
 pub mod planted;
@@ -55,6 +58,8 @@ mod store;
 
 pub use error::{Error, ErrorKind};
 pub use fault::{Fault, FaultStore, Survives};
+#[cfg(feature = "rocks")]
+pub use held::HeldDirectory;
 pub use memory::MemoryStore;
 #[cfg(feature = "rocks")]
 pub use rocks::{RocksReader, RocksStore};

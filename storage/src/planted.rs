@@ -17,6 +17,8 @@ pub enum Planted {
     NotPoisoned,
     /// The write-ahead log is not looked at before RocksDB opens it.
     IgnoredGuard,
+    /// A commit does not look whether its directory is still there.
+    Unwatched,
     /// A torn end is cut off also below the mark.
     CutBelowMark,
     /// Events are acknowledged before their commit.
@@ -79,11 +81,12 @@ pub enum Planted {
 
 impl Planted {
     /// Those that the fault campaign finds.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 31] = [
         Self::Unsynced,
         Self::SwallowedError,
         Self::NotPoisoned,
         Self::IgnoredGuard,
+        Self::Unwatched,
         Self::CutBelowMark,
         Self::AcknowledgedEarly,
         Self::LastGroupDropped,

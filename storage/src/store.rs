@@ -258,6 +258,15 @@ pub trait Store: Read {
     /// If the commit failed as a whole; [`CommitError::fate`] says what is known of its writes.
     fn commit(&self, writes: &[Write], durability: Durability) -> Result<Vec<Outcome>, CommitError>;
 
+    /// An error if what was acknowledged is no longer where it will be looked for, as far as that can be seen without reading it:
+    /// its directory was moved or removed, say. Each commit looks for itself; this is for who says that all is well in the end.
+    ///
+    /// # Errors
+    /// That it is not there.
+    fn check(&self) -> Result<(), Error> {
+        Ok(())
+    }
+
     /// Gives the space back that deleted keys of a range still take. May read and write all of the range, beside commits.
     ///
     /// # Errors

@@ -236,7 +236,7 @@ fn after_a_commit_that_failed_nothing_is_written_until_the_store_is_opened_again
         store.commit(&[Write { preconditions: vec![], operations: vec![operation] }], Durability::Sync)
     };
     let failed = write(0).expect_err("no mark");
-    assert_eq!((failed.fate, failed.error.kind()), (Fate::Unknown, ErrorKind::Io), "{}", failed.error);
+    assert_eq!((failed.fate, failed.error.kind()), (Fate::Unknown, ErrorKind::Displaced), "{}", failed.error);
     for key in 1..3 {
         let failed = write(key).expect_err("poisoned");
         assert_eq!((failed.fate, failed.error.kind()), (Fate::NotApplied, ErrorKind::Poisoned));

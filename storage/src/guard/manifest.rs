@@ -9,7 +9,9 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
+use super::removed;
 use crate::directory::access;
+use crate::held::is_linked;
 use crate::{Error, ErrorKind};
 
 const CURRENT: &str = "CURRENT";
@@ -48,19 +50,33 @@ pub(super) struct Manifest {
 impl Manifest {
     /// The one that counts now.
     pub(super) fn open(database: &Path) -> Result<Self, Error> {
-        let (number, path) = current(database)?.ok_or_else(|| {
-            Error::new(ErrorKind::Io, "CURRENT is gone: something else changes this directory").at(database)
-        })?;
+        let (number, path) = current(database)?.ok_or_else(|| removed(&database.join(CURRENT)))?;
         let file = File::open(&path).map_err(|error| access(&path, "cannot be opened", error))?;
         let mut manifest = Self { number, bytes: 0, file, path };
-        manifest.follow()?;
+        manifest.follow(database)?;
         Ok(manifest)
+    }
+
+    /// An error if it was removed, and no other one counts.
+    pub(super) fn check(&self, database: &Path) -> Result<(), Error> {
+        let metadata = self.file.metadata().map_err(|error| access(&self.path, "cannot be read", error))?;
+        if is_linked(&metadata) { Ok(()) } else { self.is_followed(database) }
+    }
+
+    /// RocksDB replaces one that has become too long.
+    fn is_followed(&self, database: &Path) -> Result<(), Error> {
+        let next = current(database)?.filter(|(number, path)| *number > self.number && path.exists());
+        next.map_or_else(|| Err(removed(&self.path)), |_| Ok(()))
     }
 
     /// Takes note of what was appended since. It is synced here: RocksDB may be about to, and a mark that is ahead of what
     /// a power cut leaves would call a whole store damaged. That happens once per flush or compaction.
-    pub(super) fn follow(&mut self) -> Result<(), Error> {
-        let bytes = self.file.metadata().map_err(|error| access(&self.path, "cannot be read", error))?.len();
+    pub(super) fn follow(&mut self, database: &Path) -> Result<(), Error> {
+        let metadata = self.file.metadata().map_err(|error| access(&self.path, "cannot be read", error))?;
+        if !is_linked(&metadata) {
+            self.is_followed(database)?;
+        }
+        let bytes = metadata.len();
         if bytes != self.bytes {
             self.file.sync_data().map_err(|error| access(&self.path, "cannot be synced", error))?;
             self.bytes = bytes;
@@ -96,7 +112,14 @@ mod tests {
         let mut manifest = Manifest::open(directory.path()).expect("it is there");
         assert_eq!((manifest.number, manifest.bytes), (7, 6));
         std::fs::write(directory.path().join("MANIFEST-000007"), "frames and more").expect("writable");
-        manifest.follow().expect("it is there");
+        manifest.follow(directory.path()).expect("it is there");
         assert_eq!(manifest.bytes, 15);
+        let other = directory.path().join("MANIFEST-000009");
+        std::fs::write(&other, "frames").expect("writable");
+        std::fs::remove_file(directory.path().join("MANIFEST-000007")).expect("it was there");
+        assert_eq!(manifest.check(directory.path()).expect_err("it is gone").kind(), ErrorKind::Displaced);
+        assert_eq!(manifest.follow(directory.path()).expect_err("it is gone").kind(), ErrorKind::Displaced);
+        std::fs::write(directory.path().join(CURRENT), "MANIFEST-000009\n").expect("writable");
+        manifest.check(directory.path()).expect("another one counts");
     }
 }

@@ -17,6 +17,7 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use crate::directory::access;
+use crate::held::{is_linked, times};
 use crate::planted::{Planted, planted};
 use crate::{Durability, Error, ErrorKind};
 use frames::{Cause, Walk};
@@ -31,6 +32,8 @@ pub(crate) struct Guard {
     live: Option<Live>,
     /// `None` until RocksDB has opened.
     manifest: Option<Manifest>,
+    /// When the live log was written to last, if that is known, by its file system's clock.
+    written: Option<i64>,
 }
 
 /// The log that RocksDB appends to.
@@ -81,7 +84,13 @@ impl Guard {
                 })
                 .map_err(|error| access(&cut.path, "its torn end cannot be cut off", error))?;
         }
-        Ok(Self { logs: logs.to_owned(), high_water: HighWater::open(directory)?, live: None, manifest: None })
+        Ok(Self {
+            logs: logs.to_owned(),
+            high_water: HighWater::open(directory)?,
+            live: None,
+            manifest: None,
+            written: None,
+        })
     }
 
     /// Takes note that RocksDB has opened: what the logs held it has moved to tables, and its MANIFEST is a new one. From
@@ -100,13 +109,24 @@ impl Guard {
     /// A batch goes to one log. So if the log that was live has not grown, a new one has taken its place; and only then
     /// is the directory read.
     pub(crate) fn committed(&mut self, durability: Durability) -> Result<(), Error> {
-        let bytes = match &self.live {
-            Some(live) => live.file.metadata().map_err(|error| access(&live.path, "cannot be read", error))?.len(),
-            None => 0,
+        let metadata = match &self.live {
+            Some(live) => Some(live.file.metadata().map_err(|error| access(&live.path, "cannot be read", error))?),
+            None => None,
         };
-        let live = match self.live.take() {
-            Some(live) if bytes > live.bytes => Live { bytes, ..live },
-            _ => self.newest()?,
+        self.written = metadata.as_ref().and_then(times).map(|(written, _)| written);
+        let live = match (self.live.take(), metadata) {
+            (Some(live), Some(metadata)) if metadata.len() > live.bytes => {
+                // One that is not written to any more may go: its rows are in tables.
+                if !is_linked(&metadata) {
+                    return Err(removed(&live.path));
+                }
+                Live { bytes: metadata.len(), ..live }
+            }
+            _ => {
+                // Where all files were removed, a new log is there, and nothing else.
+                self.check()?;
+                self.newest()?
+            }
         };
         let (log, bytes) = (live.number, live.bytes);
         self.live = Some(live);
@@ -116,7 +136,7 @@ impl Guard {
             Durability::Sync => {
                 let (manifest, manifest_bytes) = match &mut self.manifest {
                     Some(manifest) => {
-                        manifest.follow()?;
+                        manifest.follow(&self.logs)?;
                         (manifest.number, manifest.bytes)
                     }
                     None => (0, 0),
@@ -124,6 +144,16 @@ impl Guard {
                 self.high_water.set(Mark { log, bytes, manifest, manifest_bytes })
             }
         }
+    }
+
+    /// When the log was written to that was live before the last commit, by its file system's clock; now, if it still is.
+    pub(crate) fn written(&self) -> Option<i64> {
+        self.written
+    }
+
+    /// An error if the list of the database's files was removed: one that is whole is always there.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        self.manifest.as_ref().map_or(Ok(()), |manifest| manifest.check(&self.logs))
     }
 
     /// The newest log that holds anything: RocksDB may have made the next one beforehand.
@@ -136,9 +166,16 @@ impl Guard {
                 Err(error) => return Err(access(&path, "cannot be opened", error)),
             }
         }
-        Err(Error::new(ErrorKind::Io, "no log holds what was just written: something else changes this directory")
-            .at(&self.logs))
+        let message = "no log holds what was just written, so files in here were removed while the store was open: restore \
+                       the store from a copy";
+        Err(Error::new(ErrorKind::Displaced, message).at(&self.logs))
     }
+}
+
+/// That a file that is needed has no name any more.
+fn removed(path: &Path) -> Error {
+    let message = "it was removed while the store was open, with what was written to it: restore the store from a copy";
+    Error::new(ErrorKind::Displaced, message).at(path)
 }
 
 /// Decides what is to be cut off, or that something acknowledged is damaged or missing.

@@ -5,7 +5,7 @@
 //!
 //! Invariant: what it returns is what RocksDB holds. A tuning changes speed and size on disk, never an answer.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rocksdb::{
     BlockBasedOptions, BottommostLevelCompaction, Cache, ColumnFamily, ColumnFamilyDescriptor, CompactOptions, DB,
@@ -15,6 +15,7 @@ use rocksdb::{
 
 use super::sorted::Sorted;
 use crate::directory::access;
+use crate::held::HeldDirectory;
 use crate::{
     Durability, Error, ErrorKind, KeyRange, Keyspace, KeyspaceOptions, Operation, Order, Page, PageLimit, Row, Usage,
 };
@@ -53,55 +54,58 @@ const MEMTABLES_BYTES_MAX: usize = 128 << 20;
 /// An open RocksDB.
 pub(super) struct Database {
     db: DB,
-    path: PathBuf,
+    /// By which RocksDB opens its files: held for longer than that.
+    directory: HeldDirectory,
     synced: WriteOptions,
     buffered: WriteOptions,
 }
 
 impl Database {
     /// Opens the database for writing, and creates what is not there: all of it, or a keyspace.
-    pub(super) fn open(path: &Path, keyspaces: &[KeyspaceOptions]) -> Result<Self, Error> {
+    pub(super) fn open(directory: &HeldDirectory, keyspaces: &[KeyspaceOptions]) -> Result<Self, Error> {
+        let path = directory.by();
         let create = is_absent(path)?;
-        let mut options = database_options(path)?;
+        let mut options = database_options(directory)?;
         // Of a bounded number of open files, RocksDB opens 16 at most beforehand; and for every keyspace it starts this many
         // threads to do so, however few there are.
         options.set_max_file_opening_threads(1);
         options.create_if_missing(create);
         options.create_missing_column_families(true);
-        let names = if create { Vec::new() } else { keyspace_names(path)? };
+        let names = if create { Vec::new() } else { keyspace_names(directory)? };
         // RocksDB opens for writing only if every column family is opened, also one of an older version.
         let foreign = names.iter().filter(|name| keyspaces.iter().all(|known| known.keyspace.name() != name.as_str()));
         let cache = Cache::new_lru_cache(CACHE_BYTES);
         // Read once and copied: reading options takes RocksDB longer than all that is set below.
-        let nearby = Options::default().get_options_from_string(NEARBY).map_err(|error| failed(path, &error))?;
+        let nearby = Options::default().get_options_from_string(NEARBY).map_err(|error| failed(directory, &error))?;
         let options_of = |usage| keyspace_options(nearby.clone(), usage, &cache);
         let families = keyspaces
             .iter()
             .map(|known| ColumnFamilyDescriptor::new(known.keyspace.name(), options_of(known.usage)))
             .chain(foreign.map(|name| ColumnFamilyDescriptor::new(name.as_str(), Options::default())));
-        let db = DB::open_cf_descriptors(&options, path, families).map_err(|error| failed(path, &error))?;
-        Ok(Self::new(db, path))
+        let db = DB::open_cf_descriptors(&options, path, families).map_err(|error| failed(directory, &error))?;
+        Ok(Self::new(db, directory))
     }
 
     /// Opens the database for reading only, also while its owner writes: what it holds now. Writes nothing.
     ///
     /// Not as RocksDB's secondary: that goes back, without a word, to the last state whose tables it finds.
-    pub(super) fn open_to_read(path: &Path) -> Result<Self, Error> {
-        let mut options = database_options(path)?;
+    pub(super) fn open_to_read(directory: &HeldDirectory) -> Result<Self, Error> {
+        let path = directory.by();
+        let mut options = database_options(directory)?;
         // Files must be kept open: the owner deletes them under us.
         options.set_max_open_files(-1);
-        let names = keyspace_names(path)?;
+        let names = keyspace_names(directory)?;
         options.set_max_file_opening_threads(opening_threads(path)?);
         // The usage is not known here. Blob files and compression are read whatever the options say, and a prefix
         // extractor is needed for filters only.
-        let db = DB::open_cf_for_read_only(&options, path, names, false).map_err(|error| failed(path, &error))?;
-        Ok(Self::new(db, path))
+        let db = DB::open_cf_for_read_only(&options, path, names, false).map_err(|error| failed(directory, &error))?;
+        Ok(Self::new(db, directory))
     }
 
-    fn new(db: DB, path: &Path) -> Self {
+    fn new(db: DB, directory: &HeldDirectory) -> Self {
         let mut synced = WriteOptions::default();
         synced.set_sync(true);
-        Self { db, path: path.to_owned(), synced, buffered: WriteOptions::default() }
+        Self { db, directory: directory.clone(), synced, buffered: WriteOptions::default() }
     }
 
     pub(super) fn has(&self, keyspace: Keyspace) -> bool {
@@ -109,7 +113,7 @@ impl Database {
     }
 
     pub(super) fn get(&self, keyspace: Keyspace, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
-        self.db.get_cf(self.family(keyspace), key).map_err(|error| failed(&self.path, &error))
+        self.db.get_cf(self.family(keyspace), key).map_err(|error| failed(&self.directory, &error))
     }
 
     pub(super) fn scan(
@@ -157,7 +161,7 @@ impl Database {
             }
         }
         // An iterator that met damage ends early, and says so only here.
-        rows.status().map_err(|error| failed(&self.path, &error))?;
+        rows.status().map_err(|error| failed(&self.directory, &error))?;
         Ok(false)
     }
 
@@ -188,19 +192,19 @@ impl Database {
             Durability::Buffered => &self.buffered,
             Durability::Sync => &self.synced,
         };
-        self.db.write_opt(batch, options).map_err(|error| failed(&self.path, &error))
+        self.db.write_opt(batch, options).map_err(|error| failed(&self.directory, &error))
     }
 
     /// Makes everything written so far survive power loss.
     pub(super) fn sync(&self) -> Result<(), Error> {
-        self.db.flush_wal(true).map_err(|error| failed(&self.path, &error))
+        self.db.flush_wal(true).map_err(|error| failed(&self.directory, &error))
     }
 
     /// Rewrites the tables of a range, so that what is deleted in it takes no space any more.
     pub(super) fn compact(&self, keyspace: Keyspace, range: &KeyRange) -> Result<(), Error> {
         let family = self.family(keyspace);
         // What is in memory only is not compacted, and nor are deletions.
-        self.db.flush_cf(family).map_err(|error| failed(&self.path, &error))?;
+        self.db.flush_cf(family).map_err(|error| failed(&self.directory, &error))?;
         let mut options = CompactOptions::default();
         options.set_bottommost_level_compaction(BottommostLevelCompaction::Force);
         // Beside what RocksDB compacts by itself: else that waits, and writes in the end, too.
@@ -210,7 +214,7 @@ impl Database {
         let collect = |cutoff: &str| {
             self.db
                 .set_options_cf(family, &[("blob_garbage_collection_age_cutoff", cutoff)])
-                .map_err(|error| failed(&self.path, &error))
+                .map_err(|error| failed(&self.directory, &error))
         };
         collect("1.0")?;
         self.db.compact_range_cf_opt(family, Some(&range.start), range.end.as_ref(), &options);
@@ -252,8 +256,8 @@ fn opening_threads(path: &Path) -> Result<i32, Error> {
 }
 
 /// The names of the keyspaces that a database holds, RocksDB's `default` among them.
-fn keyspace_names(path: &Path) -> Result<Vec<String>, Error> {
-    DB::list_cf(&Options::default(), path).map_err(|error| failed(path, &error))
+fn keyspace_names(directory: &HeldDirectory) -> Result<Vec<String>, Error> {
+    DB::list_cf(&Options::default(), directory.by()).map_err(|error| failed(directory, &error))
 }
 
 /// How a page of a range is read.
@@ -285,22 +289,23 @@ fn is_within_prefix(range: &KeyRange) -> bool {
     }
 }
 
-fn failed(path: &Path, error: &rocksdb::Error) -> Error {
+fn failed(directory: &HeldDirectory, error: &rocksdb::Error) -> Error {
     let (kind, advice) = match error.kind() {
         rocksdb::ErrorKind::Corruption => (ErrorKind::Corrupt, "restore the store from a copy"),
         _ => (ErrorKind::Io, "look at the disk and its free space, and open the store again"),
     };
-    Error::new(kind, format!("RocksDB: {error}: {advice}")).at(path).caused_by(error.clone())
+    let said = directory.told(&error.to_string());
+    Error::new(kind, format!("RocksDB: {said}: {advice}")).at(directory.shown()).caused_by(said)
 }
 
 /// What RocksDB's bindings have no method for. The MANIFEST holds the database's id; another copy of it in a file of its
 /// own, `IDENTITY`, would be synced twice in every new store.
 const MORE_OPTIONS: &str = "write_identity_file=false";
 
-fn database_options(path: &Path) -> Result<Options, Error> {
+fn database_options(directory: &HeldDirectory) -> Result<Options, Error> {
     // First of all, as what it gives does not know what the bindings keep alive for `Options`.
     let options = Options::default().get_options_from_string(MORE_OPTIONS);
-    let mut options = options.map_err(|error| failed(path, &error))?;
+    let mut options = options.map_err(|error| failed(directory, &error))?;
     // `guard` has made sure that at most an unacknowledged tail is cut short; what else is damaged must be an error,
     // which point-in-time recovery, the default, would pass over.
     options.set_wal_recovery_mode(DBRecoveryMode::TolerateCorruptedTailRecords);
@@ -319,17 +324,20 @@ fn database_options(path: &Path) -> Result<Options, Error> {
     options.set_bytes_per_sync(1 << 20);
     // RocksDB's messages for humans, from warnings on. In files of its own each open would begin with 1,300 lines that list
     // every setting, a quarter of its instructions.
-    options.set_info_logger(InfoLogger::new_callback_logger(LogLevel::Warn, said));
+    let names = directory.clone();
+    options.set_info_logger(InfoLogger::new_callback_logger(LogLevel::Warn, move |level, message| {
+        said(&names, level, message);
+    }));
     options.set_stats_dump_period_sec(0);
     options.set_stats_persist_period_sec(0);
     Ok(options)
 }
 
 /// Hands a message of RocksDB's on. It may hold a lock meanwhile, so whoever listens must not read or write the store.
-fn said(level: LogLevel, message: &str) {
+fn said(directory: &HeldDirectory, level: LogLevel, message: &str) {
     match level {
-        LogLevel::Warn => tracing::warn!(target: "relive", "RocksDB: {message}"),
-        LogLevel::Error | LogLevel::Fatal => tracing::error!(target: "relive", "RocksDB: {message}"),
+        LogLevel::Warn => tracing::warn!(target: "relive", "RocksDB: {}", directory.told(message)),
+        LogLevel::Error | LogLevel::Fatal => tracing::error!(target: "relive", "RocksDB: {}", directory.told(message)),
         // The list of settings comes as information, whatever level is asked for.
         LogLevel::Debug | LogLevel::Info | LogLevel::Header => {}
     }

@@ -4,7 +4,8 @@
 //! committer is its only writer; anybody reads.
 //!
 //! Invariant: one commit is one write batch, so all of it survives or none; and after a commit that failed nothing is
-//! written until the store is opened again, because nobody knows what of it is on the disk.
+//! written until the store is opened again, because nobody knows what of it is on the disk. And nothing is acknowledged that is
+//! not in the directory at the path that was opened.
 
 mod database;
 mod reader;
@@ -16,8 +17,9 @@ use std::path::Path;
 
 use parking_lot::Mutex;
 
-use crate::directory::Directory;
+use crate::directory::{Directory, Seen};
 use crate::guard::Guard;
+use crate::held::HeldDirectory;
 use crate::planted::{Planted, planted};
 use crate::{
     CommitError, Durability, Error, ErrorKind, Fate, KeyRange, Keyspace, Operation, Order, Outcome, Page, PageLimit,
@@ -44,6 +46,8 @@ struct Writer {
     poison: Option<String>,
     /// Whether something was committed that a power cut would take away.
     unsynced: bool,
+    /// When the directory was last seen in its place, for commits that are only buffered.
+    seen: Option<Seen>,
 }
 
 impl RocksStore {
@@ -59,12 +63,20 @@ impl RocksStore {
     /// first four reasons is left as it was.
     pub fn open(directory: &Path, schema: &Schema) -> Result<Self, Error> {
         let directory = Directory::take(directory, schema.format)?;
-        let path = directory.database();
-        let mut guard = Guard::open(directory.path(), &path)?;
-        let database = Database::open(&path, schema.keyspaces)?;
-        guard.opened()?;
-        let writer = Mutex::new(Writer { guard, poison: None, unsynced: false });
+        let open = || {
+            let mut guard = Guard::open(directory.held().by(), directory.database().by())?;
+            let database = Database::open(directory.database(), schema.keyspaces)?;
+            guard.opened()?;
+            Ok((guard, database))
+        };
+        let (guard, database) = open().map_err(|error| directory.named(error))?;
+        let writer = Mutex::new(Writer { guard, poison: None, unsynced: false, seen: None });
         Ok(Self { database, writer, directory })
+    }
+
+    /// The directory, as long as it is needed: to be kept by who has files of its own in it.
+    pub fn directory(&self) -> HeldDirectory {
+        self.directory.held().clone()
     }
 
     /// What is decided before anything is written: each write's outcome.
@@ -127,7 +139,33 @@ impl RocksStore {
             return Ok(());
         }
         writer.unsynced = durability == Durability::Buffered;
-        writer.guard.committed(durability)
+        writer.guard.committed(durability).map_err(|error| self.directory.named(error))
+    }
+
+    /// Puts what was decided on the disk, and sees that it is there.
+    fn write(
+        &self,
+        writer: &mut Writer,
+        writes: &[Write],
+        outcomes: &[Outcome],
+        durability: Durability,
+    ) -> Result<(), Error> {
+        if !self.directory.database().is_by_descriptor() {
+            // Else RocksDB would write to whatever is at this path by now.
+            self.directory.check()?;
+        }
+        let applied = self.apply(writer, writes, outcomes, durability);
+        // After it, so that what is acknowledged was in its place when it was on the disk. And also if that failed: a
+        // directory that is gone explains why.
+        let in_place = match durability {
+            Durability::Sync => self.directory.check(),
+            Durability::Buffered => self.directory.check_often(&mut writer.seen, writer.guard.written()),
+        };
+        match (applied, in_place) {
+            (Ok(()), in_place) => in_place,
+            (Err(failed), Err(gone)) if gone.kind() == ErrorKind::Displaced => Err(gone.caused_by(failed)),
+            (failed, _) => failed,
+        }
     }
 }
 
@@ -190,11 +228,16 @@ impl Store for RocksStore {
             return Err(CommitError { fate: Fate::NotApplied, error: Error::new(ErrorKind::Poisoned, message) });
         }
         let outcomes = self.decide(writes).map_err(|error| CommitError { fate: Fate::NotApplied, error })?;
-        if let Err(error) = self.apply(&mut writer, writes, &outcomes, durability) {
+        if let Err(error) = self.write(&mut writer, writes, &outcomes, durability) {
             writer.poison = Some(error.to_string());
             return Err(CommitError { fate: Fate::Unknown, error });
         }
         Ok(outcomes)
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        self.directory.check()?;
+        self.writer.lock().guard.check().map_err(|error| self.directory.named(error))
     }
 
     fn reclaim(&self, keyspace: Keyspace, range: &KeyRange) -> Result<(), Error> {

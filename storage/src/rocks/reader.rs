@@ -6,7 +6,7 @@
 //! then, or an error.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use parking_lot::RwLock;
@@ -14,6 +14,7 @@ use parking_lot::RwLock;
 use super::database::Database;
 use crate::directory::{self, not_a_store};
 use crate::guard;
+use crate::held::HeldDirectory;
 use crate::{Error, KeyRange, Keyspace, Order, Page, PageLimit, Read};
 
 /// How often a view is opened before its error counts: the owner may remove files between the look at the list of them and
@@ -23,7 +24,7 @@ const OPEN_TRIES: u32 = 4;
 /// A read-only view of a store in a directory, whether or not somebody has the store open.
 pub struct RocksReader {
     database: RwLock<Arc<Database>>,
-    directory: PathBuf,
+    directory: HeldDirectory,
 }
 
 impl RocksReader {
@@ -38,14 +39,16 @@ impl RocksReader {
         if !directory::is_there(directory)? {
             return Err(not_a_store(directory, "there is no such directory, so there is no store to read"));
         }
-        if directory::recognize(directory, format)?.is_none() {
-            return Err(not_a_store(directory, "the directory holds no store yet: open it for writing once"));
+        let held = HeldDirectory::open(directory)?;
+        if directory::recognize(held.by(), format).map_err(|error| held.named(error))?.is_none() {
+            return Err(not_a_store(held.shown(), "the directory holds no store yet: open it for writing once"));
         }
-        let database = RwLock::new(Arc::new(open(directory)?));
-        Ok(Self { database, directory: directory.to_owned() })
+        let database = RwLock::new(Arc::new(open(&held)?));
+        Ok(Self { database, directory: held })
     }
 
-    /// Makes visible what has been committed since the view was opened or refreshed. Costs as much as opening it.
+    /// Makes visible what has been committed since the view was opened or refreshed, in the directory that was opened, wherever
+    /// that is by now. Costs as much as opening it.
     ///
     /// # Errors
     /// As for [`RocksReader::open`]; the view then stays as it was.
@@ -61,9 +64,11 @@ impl RocksReader {
 }
 
 /// Opens the database once the logs are whole: more than once, because the owner may replace files meanwhile.
-fn open(directory: &Path) -> Result<Database, Error> {
-    let path = directory::database(directory);
-    let open = || guard::check(directory, &path).and_then(|()| Database::open_to_read(&path));
+fn open(directory: &HeldDirectory) -> Result<Database, Error> {
+    let database = directory::database(directory).map_err(|error| directory.named(error))?;
+    let named = |error| directory.named(database.named(error));
+    let open =
+        || guard::check(directory.by(), database.by()).and_then(|()| Database::open_to_read(&database)).map_err(named);
     let mut opened = open();
     for _ in 1..OPEN_TRIES {
         let Err(before) = &opened else { break };

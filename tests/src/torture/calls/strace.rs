@@ -2,10 +2,13 @@
 //!
 //! Used by `kills` and `errors`.
 //!
+//! The store opens its files through the descriptors of its directories, `/proc/self/fd/N/…`. What is open strace knows by its path;
+//! a name that is given to a call it knows as it is given.
+//!
 //! Invariant: only calls on files of the store are counted, so that witness and pipe work whatever happens.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -13,6 +16,12 @@ use std::process::{Command, Stdio};
 /// What is counted: all that changes a file or makes it durable.
 const CALLS: &str = "write,pwrite64,writev,pwritev,fsync,fdatasync,sync_file_range,rename,renameat,renameat2,ftruncate,\
                      fallocate,unlink,unlinkat,link,linkat";
+
+/// Where a process finds the files of its descriptors.
+const DESCRIPTORS: &str = "/proc/self/fd/";
+
+/// The store's directories have lower numbers: it is opened when little else is.
+const DESCRIPTORS_MAX: u32 = 48;
 
 /// The calls of one kind on one file.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -64,9 +73,20 @@ pub(super) fn injecting(into: &Path, store: &Path, site: &Site, fault: &str, whe
         words.push("--seccomp-bpf".into());
     }
     words.extend(["-P".into(), store.join(&site.file).into_os_string()]);
+    if takes_names(&site.call) {
+        let name = site.file.file_name().unwrap_or_default();
+        for number in 3..DESCRIPTORS_MAX {
+            words.extend(["-P".into(), Path::new(DESCRIPTORS).join(number.to_string()).join(name).into_os_string()]);
+        }
+    }
     let inject = format!("inject={}:{fault}:when={when}", site.call);
     words.extend(["-e".into(), format!("trace={}", site.call).into(), "-e".into(), inject.into()]);
     words
+}
+
+/// Whether a call is given a file's name, where the others are given one that is open.
+fn takes_names(call: &str) -> bool {
+    ["rename", "link", "unlink"].iter().any(|begin| call.starts_with(begin))
 }
 
 fn tracing(into: &Path) -> Vec<OsString> {
@@ -102,8 +122,17 @@ fn site(line: &str, store: &Path) -> Option<Site> {
     };
     // A file that is gone by now.
     let path = Path::new(path.strip_suffix("(deleted)").unwrap_or(path));
-    let file = path.strip_prefix(store).ok()?.to_owned();
+    let file = match path.strip_prefix(DESCRIPTORS) {
+        Ok(held) => within(held.file_name()?),
+        Err(_) => path.strip_prefix(store).ok()?.to_owned(),
+    };
     is_name(call).then(|| Site { call: call.to_owned(), file })
+}
+
+/// Where a file is that is named through a descriptor: only the marker and what is not RocksDB's is in the store's directory itself.
+fn within(name: &OsStr) -> PathBuf {
+    let is_ours = ["RELIVE", "engine.sock", "high-water"].iter().any(|ours| name.to_string_lossy().starts_with(ours));
+    if is_ours { name.into() } else { Path::new("db").join(name) }
 }
 
 #[cfg(test)]
@@ -120,6 +149,10 @@ mod tests {
         );
         assert_eq!(named("17 fdatasync(5</t/store>) = 0"), Some("fdatasync of .".into()));
         let rename = r#"9 rename("/t/store/RELIVE.new", "/t/store/RELIVE") = 0"#;
+        assert_eq!(named(rename), Some("rename of RELIVE.new".into()));
+        let rename = r#"9 rename("/proc/self/fd/7/000001.dbtmp", "/proc/self/fd/7/CURRENT") = 0"#;
+        assert_eq!(named(rename), Some("rename of db/000001.dbtmp".into()));
+        let rename = r#"9 rename("/proc/self/fd/6/RELIVE.new", "/proc/self/fd/6/RELIVE") = 0"#;
         assert_eq!(named(rename), Some("rename of RELIVE.new".into()));
         for other in
             ["17 +++ exited with 0 +++", "17 write(1</dev/pts/0>, \"a\", 1) = 1", "17 <... write resumed>) = 1"]
