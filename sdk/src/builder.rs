@@ -213,21 +213,24 @@ impl Builder {
 
     /// Opens a directory: creates it (mode 0700) if it is not there. Its unfinished runs go on from here on.
     ///
-    /// Must be called inside a tokio runtime, which runs the tasks.
+    /// Must be called inside a tokio runtime, which runs the tasks. The engine stays with the directory that is there now,
+    /// whatever becomes of the path; if that is moved, replaced or removed, the next commit fails, and nothing is written until
+    /// the engine is opened again.
     ///
     /// # Errors
     /// If another process holds the directory, it is not readable and writable, is no Relive store, is of a newer format
     /// or damaged; if two tasks or two traces of this program have one name, or two payload hooks one id.
     #[cfg(feature = "rocks")]
     pub async fn open(self, directory: impl AsRef<Path>) -> Result<Engine> {
-        let directory = directory.as_ref().to_owned();
-        let listened = directory.clone();
+        // Now: what a relative path means may change while another thread opens it.
+        let directory = directory.as_ref();
+        let directory = std::path::absolute(directory).unwrap_or_else(|_| directory.to_owned());
         // Opening reads files: not on a thread that runs tasks.
         let opened = tokio::task::spawn_blocking(move || crate::store::open(&directory)).await;
-        let store = opened
+        let (store, held) = opened
             .map_err(|error| Error::new(ErrorKind::Storage, format!("the store cannot be opened: {error}")))??;
         let mut engine = self.open_store(store).await?;
-        engine.1 = crate::live::Listener::open(&listened, engine.0.downgrade());
+        engine.1 = crate::live::Listener::open(held, engine.0.downgrade());
         Ok(engine)
     }
 

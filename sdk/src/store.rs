@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use relive_engine::error::Result;
 use relive_engine::schema;
-use relive_storage::{Read, RocksReader, RocksStore, Store};
+use relive_storage::{HeldDirectory, Read, RocksReader, RocksStore, Store};
 
-/// Opens a directory to write.
-pub(crate) fn open(directory: &Path) -> Result<Arc<dyn Store>> {
+/// Opens a directory to write. The second is for who has files of its own in there.
+pub(crate) fn open(directory: &Path) -> Result<(Arc<dyn Store>, HeldDirectory)> {
     let store = RocksStore::open(directory, &schema::SCHEMA).map_err(schema::storage_error)?;
-    Ok(Arc::new(store))
+    let directory = store.directory();
+    Ok((Arc::new(store), directory))
 }
 
 /// Opens a directory to read, beside whoever writes it.

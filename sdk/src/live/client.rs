@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use relive_engine::error::{Error, ErrorKind, Result};
+use relive_storage::HeldDirectory;
 
 use super::place;
 use super::protocol::{Command, LINE_BYTES_MAX, Reply, Request};
@@ -16,16 +17,16 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// A way to an engine that is open.
 #[derive(Debug)]
 pub struct Client {
-    path: PathBuf,
+    directory: PathBuf,
     stream: UnixStream,
 }
 
 impl Client {
     /// Reaches the engine that has a directory open; `None` if none does, or it has no socket.
     pub fn connect(directory: &Path) -> Option<Self> {
-        let path = place::socket(directory, false).ok()?;
-        let stream = UnixStream::connect(&path).ok()?;
-        Some(Self { path, stream })
+        let held = HeldDirectory::open(directory).ok()?;
+        let stream = UnixStream::connect(place::socket(&held, false).ok()?).ok()?;
+        Some(Self { directory: held.shown().to_owned(), stream })
     }
 
     /// Has a command done. When this returns, what it did is durable.
@@ -36,7 +37,7 @@ impl Client {
         let lost = |error: std::io::Error| {
             let why = format!(
                 "the engine at {} went away before it answered ({error}): look whether it was done",
-                self.path.display()
+                self.directory.display()
             );
             Error::new(ErrorKind::Closed, why)
         };

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use relive_engine::engine::WeakEngine;
 use relive_engine::error::Result;
+use relive_storage::HeldDirectory;
 
 use super::protocol::Command;
 
@@ -32,7 +33,7 @@ impl Client {
 pub(crate) struct Listener(Infallible);
 
 impl Listener {
-    pub(crate) fn open(_: &Path, _: WeakEngine) -> Option<Arc<Self>> {
+    pub(crate) fn open(_: HeldDirectory, _: WeakEngine) -> Option<Arc<Self>> {
         None
     }
 

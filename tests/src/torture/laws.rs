@@ -1,4 +1,4 @@
-//! Laws: what must hold in small, one scenario each, on a store in memory.
+//! Laws: what must hold in small, one scenario each, on a store in memory but for those about directories.
 //!
 //! | | |
 //! |---|---|
@@ -37,13 +37,17 @@ type Checked = Pin<Box<dyn Future<Output = relive::Result<()>>>>;
 struct Law(&'static str, fn() -> Checked);
 
 /// All laws.
-const LAWS: [Law; 18] = [
+const LAWS: &[Law] = &[
     Law("what a shutdown leaves is what was acknowledged", || Box::pin(outcomes::shutdown())),
     Law("a failure is not cached", || Box::pin(outcomes::failure_is_not_cached())),
     Law("another input has another result", || Box::pin(outcomes::other_input())),
     Law("a signal that was acknowledged is in the store", || Box::pin(outcomes::signal_is_kept())),
     Law("code that does not fit its log is found out before any effect", || Box::pin(outcomes::edit_is_found())),
     Law("nothing is taken after a commit that failed", || Box::pin(outcomes::nothing_after_a_failure())),
+    #[cfg(unix)]
+    Law("nothing is acknowledged of a directory that was renamed or removed", || {
+        Box::pin(outcomes::directory_is_watched())
+    }),
     Law("sleeps, retries and timeouts neither begin early nor late when the wall clock goes on by a year", || {
         Box::pin(clocks::jumps(1))
     }),
@@ -66,7 +70,7 @@ const LAWS: [Law; 18] = [
 /// If the harness itself cannot go on.
 pub fn laws() -> relive::Result<(usize, Vec<String>)> {
     let mut broken = Vec::new();
-    for Law(name, scenario) in &LAWS {
+    for Law(name, scenario) in LAWS {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
         let checked = runtime.block_on(async { tokio::time::timeout(PATIENCE, scenario()).await });
         // Effects that a law has left hanging must not keep it.

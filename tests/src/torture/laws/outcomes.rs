@@ -1,6 +1,6 @@
 //! Laws about what is acknowledged, cached and compared.
 //!
-//! Invariant: each scenario has an engine and a store of its own.
+//! Invariant: each scenario has an engine and a store of its own; one that needs a directory, a directory.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -170,4 +170,34 @@ pub(super) async fn nothing_after_a_failure() -> relive::Result<()> {
     let after = engine.run(double(2)).await;
     expect(after.is_err(), || "the engine went on".to_owned())?;
     is_kept(&store.surviving(), &told)
+}
+
+/// A directory that is not where it was takes no commit, however durable that would be, and no shutdown calls it well.
+#[cfg(unix)]
+pub(super) async fn directory_is_watched() -> relive::Result<()> {
+    for durability in [relive::Durability::Sync, relive::Durability::Buffered] {
+        for is_removed in [false, true] {
+            let root = tempfile::tempdir()?;
+            let path = root.path().join("store");
+            let told = Arc::new(AtomicU64::new(0));
+            let listener = Arc::clone(&told);
+            let builder = Engine::builder().provide(World::default()).durability(durability);
+            let builder = builder.on_durable(move |_| {
+                listener.fetch_add(1, Ordering::SeqCst);
+            });
+            let engine = builder.open(&path).await?;
+            engine.run(double(1)).await?;
+            let before = told.load(Ordering::SeqCst);
+            match is_removed {
+                true => std::fs::remove_dir_all(&path)?,
+                false => std::fs::rename(&path, root.path().join("away"))?,
+            }
+            let ended = engine.run(double(2)).await;
+            let more = told.load(Ordering::SeqCst) - before;
+            let closed = engine.shutdown().await;
+            let what = || format!("removed: {is_removed}: {more} events were acknowledged: {ended:?}, then {closed:?}");
+            expect(more == 0 && ended.is_err() && closed.is_err(), what)?;
+        }
+    }
+    Ok(())
 }
