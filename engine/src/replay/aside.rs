@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 
 use rustc_hash::FxHashMap;
 
-use crate::event::{Event, SignalReceived, TraceOutcome, TraceRetried, TraceStarted};
+use crate::event::{ErrorRecord, Event, SignalReceived, TraceOutcome, TraceRetried, TraceStarted};
 use crate::id::{CodeHash, InputHash, Sequence, Timestamp};
 use crate::payload::Payload;
 
@@ -38,7 +38,10 @@ pub struct Tries {
 pub enum NestedCall {
     /// It ended; this is what came of it.
     Ended(TraceOutcome),
-    /// It began and has no usable outcome: it runs again, under the start it has.
+    /// It ended with an error that another try may mend: it runs again, under the start it has, unless it is
+    /// `at_most_once`.
+    Failed(Sequence, ErrorRecord),
+    /// It began, and how it ended is not known: it runs again, under the start it has.
     Began(Sequence),
     /// It is new.
     New,
@@ -109,7 +112,12 @@ impl Asides {
 
     /// A nested call ended.
     pub(super) fn completed(&mut self, start: Sequence, outcome: TraceOutcome) {
-        self.forget(start);
+        if matches!(&outcome, TraceOutcome::Err(record) if !record.terminal) {
+            // It may run again, under this start: what it called is called again then.
+            self.tries.remove(&start);
+        } else {
+            self.forget(start);
+        }
         let Some((outer, key)) = self.starts.get(&start) else { return };
         if let Some(nested) = self.nested.get_mut(outer).and_then(|calls| calls.get_mut(key)) {
             nested.outcome = Some(outcome);
@@ -129,6 +137,9 @@ impl Asides {
             }
             Some(nested) => NestedCall::Began(nested.start),
         }
+            Some(Nested { start, outcome: Some(TraceOutcome::Err(record)) }) => {
+                NestedCall::Failed(*start, record.clone())
+            }
     }
 
     /// A trace is over: what its effect called is of no use any more.

@@ -159,8 +159,10 @@ fn find(
     };
     match state.replay.nested(outer.sequence, &call) {
         NestedCall::Ended(outcome) => return Ok(Found::Ended(outcome)),
+        // How it ended is known, and it is not begun again.
+        NestedCall::Failed(_, record) if at_most_once => return Ok(Found::Ended(TraceOutcome::Err(record))),
         NestedCall::Began(_) if at_most_once => return Ok(interrupted(&call.name)),
-        NestedCall::Began(sequence) => {
+        NestedCall::Began(sequence) | NestedCall::Failed(sequence, _) => {
             // Its start may be on its way to the disk still.
             return Ok(Found::Run(context(sequence, &call), Sequence(sequence.0 + 1)));
         }

@@ -35,6 +35,7 @@ mod lifecycle;
 mod lingering;
 mod methods;
 mod nested;
+mod nested_once;
 mod observed;
 mod observed_numbers;
 mod parked;

@@ -39,7 +39,7 @@ fn a_nested_call_that_ended_well_is_answered_again_and_any_other_runs() {
     assert_eq!(replay.next(), Ok(Decision::Wait));
     let nested = |name| replay.nested(Sequence(1), &within(1, call(name, 2)));
     assert_eq!(nested("good"), NestedCall::Ended(TraceOutcome::Ok(payload(7))));
-    assert_eq!(nested("bad"), NestedCall::Began(Sequence(4)));
+    assert!(matches!(nested("bad"), NestedCall::Failed(Sequence(4), record) if !record.terminal));
     assert!(matches!(nested("worse"), NestedCall::Ended(TraceOutcome::Err(record)) if record.terminal));
     assert_eq!(nested("cut off"), NestedCall::Began(Sequence(8)));
     assert_eq!(nested("new"), NestedCall::New);
@@ -51,6 +51,24 @@ fn a_nested_call_that_failed_and_then_ended_well_is_answered() {
     let (replay, _) = live(log);
     let found = replay.nested(Sequence(1), &within(1, call("n", 2)));
     assert_eq!(found, NestedCall::Ended(TraceOutcome::Ok(payload(7))));
+}
+
+#[test]
+fn what_a_nested_call_called_is_kept_when_it_fails_as_it_may_run_again() {
+    let within_n = vec![nested_event(2, "m", 3), completed(3, 7), nested_event(2, "bad", 3), failed(5), retried(2, 1)];
+    let ends = [(failed(2), false), (terminally_failed(2), true), (completed(2, 9), true)];
+    for (end, is_forgotten) in ends {
+        let batch = [vec![nested_event(1, "n", 2)], within_n.clone(), vec![end]].concat();
+        let (replay, _) = live(vec![begun(), (true, batch)]);
+        let nested = |name| replay.nested(Sequence(2), &within(2, call(name, 3)));
+        if is_forgotten {
+            assert_eq!((nested("m"), nested("bad")), (NestedCall::New, NestedCall::New));
+        } else {
+            assert_eq!(nested("m"), NestedCall::Ended(TraceOutcome::Ok(payload(7))));
+            assert!(matches!(nested("bad"), NestedCall::Failed(Sequence(5), _)));
+        }
+        assert_eq!(replay.tries(Sequence(2)), None, "its tries are counted anew");
+    }
 }
 
 #[test]
