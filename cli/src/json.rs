@@ -18,7 +18,7 @@
 //! |---|---|
 //! | `task_started` | `at`, `task`, `code`, `input`, `attempt`, `cause` (`new`, `cached`, `resumed`, `retried`, `forked`), if resumed `rerun` (`names`, `edited`), if forked `forked` (`run`, `at`), `id`, `parent` (`run`, `attempt`; or null), `tags` |
 //! | `trace_started` | `at`, `name`, `code`, `input_hash`, `occurrence`, `input`, `file`, `line`, `form` (`future`, `inline`, `stream`, `iterator`), `within` (the `sequence` of the trace whose effect called it, or null), `child` (its run, if it is a task, or null), `group` (or null) |
-//! | `trace_retried` | `trace` (the `sequence` of its start), `name`, `tries` (so far), `error`, `due` (of the next try), `started_at`, `duration_us` |
+//! | `trace_retried` | `trace` (the `sequence` of its start), `name`, `tries` (so far), `error`, `due` (of the next try), `started_at`, `duration_us`; of `relive::signal`, a signal that fitted no wait was set aside, and `error` says why |
 //! | `trace_yielded` | `trace`, `name`, `index` (from 0), `item`, `repeats` |
 //! | `trace_completed` | `trace`, `name`, `outcome` (`ok`, `err`, `dropped`), `output` or `error`, `tries`, `started_at`, `duration_us`, `repeats` |
 //! | `signal_received` | `at`, `name`, `value` |

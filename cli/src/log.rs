@@ -61,7 +61,8 @@ With --json, each line is an object with run, sequence, epoch, event, and by eve
                    form (future, inline, stream, iterator), within (the sequence of the
                    trace whose effect called it), child (its run, if it is a task), group
   trace_retried    trace (the sequence of its start), name, tries, error, due,
-                   started_at, duration_us
+                   started_at, duration_us; of relive::signal: a signal that
+                   fitted no wait was set aside, and error says why
   trace_yielded    trace, name, index, item, repeats
   trace_completed  trace, name, outcome (ok, err, dropped), output or error, tries,
                    started_at, duration_us, repeats

@@ -66,6 +66,8 @@ pub(crate) enum Waiter {
     Run(RunWaiter),
     /// Somebody who awaits it.
     Once(oneshot::Sender<Result<Outcome>>),
+    /// Is called by the committer, whoever awaits what; or dropped, if nothing is written any more.
+    Call(Box<dyn FnOnce(Result<Outcome>) + Send>),
 }
 
 /// A run that waits: told behind which position its log is durable, or that nothing more will be. Never neither: what was sent
@@ -241,6 +243,7 @@ impl Waiter {
                 // Nobody waits any more: the write is made all the same.
                 let _ = sender.send(result.map_err(|why| failed(why)));
             }
+            Self::Call(call) => call(result.map_err(|why| failed(why))),
         }
     }
 }

@@ -28,6 +28,7 @@ use crate::observe::Metrics;
 use crate::options::Options;
 use crate::payload::Payload;
 use crate::payload::redact::{RedactionKey, redaction_key};
+use crate::post::Post;
 use crate::replayer::Replayer;
 use crate::reserve::Reservations;
 use crate::retain::Retaining;
@@ -125,7 +126,9 @@ pub(crate) struct Inner {
     pub(crate) turns: Arc<Semaphore>,
     /// Where runs are spawned.
     pub(crate) runtime: tokio::runtime::Handle,
-    pub(crate) runs: Mutex<FxHashMap<RunId, Arc<RunCell>>>,
+    pub(crate) runs: Arc<Mutex<FxHashMap<RunId, Arc<RunCell>>>>,
+    /// Who signals which of them.
+    pub(crate) post: Arc<Post>,
     /// Those that only wait for a time, and are not in memory until then.
     pub(crate) sleepers: Arc<Sleepers>,
     pub(crate) reservations: Reservations,
@@ -440,7 +443,8 @@ impl Inner {
             settings,
             turns: Arc::new(Semaphore::new(options.runs_max)),
             runtime,
-            runs: Mutex::default(),
+            runs: Arc::default(),
+            post: Arc::default(),
             reservations: Reservations::default(),
             waits: Mutex::default(),
             signal_count: AtomicU64::new(0),

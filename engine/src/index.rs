@@ -229,6 +229,11 @@ pub(crate) fn inbox_key(run: RunId, epoch: Epoch, number: u64) -> Vec<u8> {
     key
 }
 
+/// Whether a signal is not in its run's log yet.
+pub(crate) fn is_in_inbox(store: &dyn Read, key: &[u8]) -> Result<bool> {
+    Ok(store.get(INBOX, key).map_err(storage_error)?.is_some())
+}
+
 /// The signals of a run that are not in its log.
 pub(crate) fn inbox(store: &dyn Read, run: RunId) -> Result<Vec<Letter>> {
     let mut letters = Vec::new();

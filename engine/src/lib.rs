@@ -34,6 +34,7 @@ pub mod panic;
 mod park;
 mod past;
 pub mod payload;
+mod post;
 pub mod printable;
 mod recover;
 pub mod replay;

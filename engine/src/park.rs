@@ -105,7 +105,8 @@ fn only_waits(engine: &Inner, run: RunId, attempt_at: Sequence) -> Result<bool> 
                     open.insert(at, Wait::of(&started));
                 }
                 Event::TraceRetried(retried) => {
-                    if let Some(wait) = open.get_mut(&retried.trace) {
+                    // One that set a signal aside waits for the next.
+                    if let Some(wait) = open.get_mut(&retried.trace).filter(|wait| !matches!(wait, Wait::Signal)) {
                         *wait = Wait::Until(retried.due);
                     }
                 }

@@ -305,6 +305,17 @@ impl Replay {
         self.phase = Phase::Over(Box::new(completed));
     }
 
+    /// Whether what is to be appended ends the attempt.
+    pub fn ends(&self) -> bool {
+        matches!(self.pending.last(), Some(Event::TaskCompleted(_)))
+    }
+
+    /// Has these events appended before the end of the attempt, which is pending: what came beside the steps up to then.
+    pub fn before_end(&mut self, asides: Vec<Event>) {
+        let end = self.pending.len().saturating_sub(1);
+        self.pending.splice(end..end, asides);
+    }
+
     /// Takes what is to be appended: the position of the first event, and all of them.
     pub fn take_pending(&mut self) -> (Sequence, Vec<Event>) {
         let first = Sequence(self.next_sequence);

@@ -8,8 +8,10 @@ use std::sync::Arc;
 
 use relive_storage::planted::{Planted, planted};
 use relive_storage::{Operation, Outcome, Precondition, Write};
+use tokio::sync::oneshot;
 
 use crate::child::under_way;
+use crate::commit::{Submission, Waiter, gone};
 use crate::definition::CacheMode;
 use crate::engine::Inner;
 use crate::error::{Error, ErrorKind, Result};
@@ -21,7 +23,8 @@ use crate::index;
 use crate::inspect;
 use crate::log::{LOG, LogReader};
 use crate::payload::Payload;
-use crate::run::{Letter, closed};
+use crate::post::Sending;
+use crate::run::{self, Letter, closed};
 
 impl Inner {
     /// A run that an attempt may follow, as it is stored.
@@ -123,6 +126,8 @@ impl Inner {
 
     /// Ends a run that no loop is driving, as cancelled.
     pub(crate) async fn cancel_unfinished(self: &Arc<Self>, run: RunId) -> Result<TaskCompleted> {
+        // Nobody signals it until it has ended; what was signalled goes into its log.
+        let _closed = self.post.close(run).await;
         let mut reader = LogReader::new(self.store()?, run);
         let mut last = None;
         while let Some(batch) = reader.next_batch()? {
@@ -138,7 +143,12 @@ impl Inner {
         let completed =
             TaskCompleted { outcome: TaskOutcome::Cancelled, imposed: true, code: started.code, retry_at: None, at };
         let mut writer = reader.into_writer(self.settings.epoch);
-        let (mut operations, _) = writer.append(first, vec![Event::TaskCompleted(completed.clone())], true)?;
+        let letters = index::inbox(self.store()?.as_ref(), run)?;
+        let taken = letters.iter().map(|letter| Event::SignalReceived(letter.signal.clone()));
+        let events = taken.chain([Event::TaskCompleted(completed.clone())]).collect();
+        let (mut operations, _) = writer.append(first, events, true)?;
+        let delivered = |letter: Letter| Operation::Delete { keyspace: index::INBOX, key: letter.key };
+        operations.extend(letters.into_iter().map(delivered));
         if let Some(mut record) = inspect::run(self.store()?.as_ref(), run)? {
             record.state = index::RunState::Cancelled;
             record.finished_at = Some(at);
@@ -161,30 +171,13 @@ impl Inner {
     /// Signals a run. When this returns, the signal is durable.
     pub(crate) async fn signal(&self, run: RunId, name: &str, value: Payload) -> Result<()> {
         self.check_open()?;
-        let cell = self.runs.lock().get(&run).cloned();
-        if let Some(shared) = cell.as_ref().and_then(|cell| cell.shared.lock().upgrade()) {
-            let wait = {
-                let state = shared.state.lock();
-                let mut waits = state.traces.values().filter_map(|slot| slot.signal.as_deref());
-                waits.find(|wait| wait.name == name).cloned()
-            };
-            // The user's code, with the lock free.
-            if let Some(wait) = wait
-                && let Err(error) = execute::unpanicked(|| (wait.accepts)(&value))
-            {
-                return Err(Error::new(
-                    ErrorKind::Payload,
-                    format!(
-                        "run {run} waits for signal {name} as a {}, and {} is none: {error}. Nothing was recorded",
-                        wait.type_name,
-                        value.to_value().excerpt(120)
-                    ),
-                ));
-            }
-        }
+        self.admits(run, name, &value)?;
         let key = index::run_key(run);
         // As often as others change the run's record meanwhile; each time it got on.
         for _ in 0..1_000 {
+            let sending = self.post.send(run).await;
+            // From here to `submit` without a wait: the run's end waits for what is sent, and may be what keeps this from
+            // being polled.
             let stored = self.store()?.get(index::UNFINISHED, &key).map_err(crate::error::storage_error)?;
             let Some(unfinished) = stored else {
                 return Err(match inspect::run(self.store()?.as_ref(), run)? {
@@ -200,13 +193,66 @@ impl Inner {
             let equals = Precondition::Equals { keyspace: index::UNFINISHED, key: key.clone(), value: unfinished };
             let write = Write { preconditions: vec![equals], operations: vec![put] };
             let write = if planted(Planted::LostSignal) { Write::default() } else { write };
-            if self.settings.committer.commit(write).await? == Outcome::Applied {
-                if let Some(cell) = self.runs.lock().get(&run) {
-                    cell.mailbox.signal(Letter { key: inbox, signal });
-                }
+            if self.send(write, Letter { key: inbox, signal }, sending).await? == Outcome::Applied {
                 return Ok(());
             }
         }
         Err(Error::new(ErrorKind::Storage, format!("run {run} keeps moving while it is signalled: try again")))
+    }
+
+    /// Gives a signal to the committer at once, which tells the run of it, also if nobody awaits what this gives.
+    fn send(&self, write: Write, letter: Letter, sending: Sending) -> impl Future<Output = Result<Outcome>> + use<> {
+        let (sender, receiver) = oneshot::channel();
+        let (runs, run) = (Arc::downgrade(&self.runs), sending.run());
+        let call = move |result: Result<Outcome>| {
+            let runs = runs.upgrade().filter(|_| matches!(result, Ok(Outcome::Applied)));
+            let mailbox = runs.and_then(|runs| runs.lock().get(&run).map(|cell| Arc::clone(&cell.mailbox)));
+            if let Some(mailbox) = mailbox {
+                mailbox.signal(letter);
+            }
+            drop(sending);
+            // Nobody waits any more: the signal is sent all the same.
+            let _ = sender.send(result);
+        };
+        let waiter = Waiter::Call(Box::new(call));
+        self.settings.committer.submit(Submission { write, bytes: 0, events: Vec::new(), waiter, sync: false });
+        async { receiver.await.unwrap_or_else(|_| Err(gone())) }
+    }
+
+    /// Refuses a signal that is of another type than the wait it would come to. As long as the run has signals of this name
+    /// that nobody took, these come first; and of a run that is not in memory, or has not come to the end of its log,
+    /// nothing is known.
+    fn admits(&self, run: RunId, name: &str, value: &Payload) -> Result<()> {
+        let cell = self.runs.lock().get(&run).cloned();
+        let Some(shared) = cell.as_ref().and_then(|cell| cell.shared.lock().upgrade()) else { return Ok(()) };
+        let (waits, mut before, letters) = {
+            let state = shared.state.lock();
+            if !state.knows_signals || state.is_over {
+                return Ok(());
+            }
+            let before: Vec<_> = state.replay.signals(name).cloned().collect();
+            let mut letters = shared.mailbox.signals();
+            letters.retain(|letter| letter.signal.name == name && !state.signals_seen.contains(&letter.key));
+            (run::open_waits(&state, name), before, letters)
+        };
+        if waits.is_empty() {
+            return Ok(());
+        }
+        for letter in letters {
+            // The run may be told of it late.
+            if index::is_in_inbox(self.store()?.as_ref(), &letter.key)? {
+                before.push(letter.signal.value);
+            }
+        }
+        run::admits(waits, &before, value).map_err(|(wait, why)| {
+            Error::new(
+                ErrorKind::Payload,
+                format!(
+                    "run {run} waits for signal {name} as a {}, and {} is none: {why}. Nothing was recorded",
+                    wait.type_name,
+                    value.to_value().excerpt(120)
+                ),
+            )
+        })
     }
 }

@@ -52,3 +52,4 @@ pub use source::{MakeSource, Sink};
 pub use trace::{BUILT_IN, CallWork, Item, TraceCall, TraceFuture, refuse, refuse_inline};
 pub(crate) use turn::Turn;
 pub use wait::SignalWait;
+pub(crate) use wait::{admits, open_waits};

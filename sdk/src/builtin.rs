@@ -120,13 +120,17 @@ pub fn sleep(duration: Duration) -> Trace<(), Error> {
 }
 
 /// Waits for the next value that somebody sends the run by [`Engine::signal`](crate::Engine::signal) under this name. A
-/// trace. Signals that came early are kept; each is handed to one wait, in the order in which they came.
+/// trace. Signals that came early are kept; each is handed to one wait, in the order in which they came: to the first that it
+/// fits, if several wait at once.
+///
+/// One that is of another type is refused to its sender if it comes while this waits. One that came early is set aside: that
+/// is a warning, stands in the log as a try of this trace that failed, and this waits for the next.
 ///
 /// Wait no longer than so long by [`timeout`].
 ///
 /// # Errors
-/// Of kind `Payload` if the value is of another type (a signal that comes while this waits is refused to its sender
-/// instead); of kind `OutsideTask` outside a task, of kind `Unsupported` in a trace.
+/// Of kind `OutsideTask` outside a task, of kind `Unsupported` in a trace. In a log of a version before, of kind `Payload` if
+/// a signal that came early was of another type.
 #[track_caller]
 pub fn signal<T: Serialize + DeserializeOwned>(name: impl Into<String>) -> Trace<T, Error> {
     let name = name.into();

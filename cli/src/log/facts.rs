@@ -7,6 +7,7 @@ use jiff::tz::TimeZone;
 use relive_engine::event::{ErrorRecord, Event, TaskOutcome, TaskStarted, TraceOutcome, TraceStarted};
 use relive_engine::id::{Sequence, Timestamp};
 use relive_engine::payload::Payload;
+use relive_engine::replay::SIGNAL;
 
 use super::Open;
 use crate::call::{OneLine, call, immediate_value, whole_call};
@@ -44,6 +45,11 @@ pub(crate) fn facts(event: &Event, trace: Option<&Open>, room: usize, zone: &Tim
     match event {
         Event::TaskStarted(started) => task_started(started, room),
         Event::TraceStarted(started) => trace_started(started, room),
+        Event::TraceRetried(retried) if trace.is_some_and(|trace| trace.name == SIGNAL) => {
+            let head = of(trace, retried.trace);
+            let rest = room.saturating_sub(columns(&head) + 13);
+            vec![(PLAIN, head), (WARN, "set aside".to_owned()), (PLAIN, error(&retried.error, rest))]
+        }
         Event::TraceRetried(retried) => {
             let head = format!("{}, try {}", of(trace, retried.trace), retried.tries);
             let took = time::duration(retried.duration_micros);

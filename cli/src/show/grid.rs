@@ -92,6 +92,10 @@ impl<'a> Grid<'a> {
                     let text = cut(text, self.look.width.saturating_sub(2));
                     writeln!(out, "├ {}", self.look.paint(DIM, text))?;
                 }
+                What::SetAside(why) => {
+                    let text = cut(why, self.look.width.saturating_sub(2));
+                    writeln!(out, "├ {}", self.look.paint(WARN, text))?;
+                }
             }
         }
         self.together(&mut together, out)

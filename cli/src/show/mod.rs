@@ -40,8 +40,8 @@ use timeline::{Keep, Timeline};
 /// Bars of replayed traces are drawn with `▒`, of executed ones with `█`, of dropped ones with `░`, of open ones with
 /// `╌`.
 ///
-/// With --json, one object: as in `relive runs --json`, and input, events, calls (of the last attempt, by name), outcome (ok,
-/// err, cancelled) and output or error, if it has ended.
+/// With --json, one object: as in `relive runs --json`, and input, events, calls (of the last attempt, by name), set_aside (how
+/// many signals fitted no wait), outcome (ok, err, cancelled) and output or error, if it has ended.
 #[derive(Args, Debug)]
 pub(crate) struct Show {
     #[command(flatten)]

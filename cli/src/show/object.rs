@@ -2,7 +2,7 @@
 //!
 //! Invariant: events are counted as they are read; what is kept is how the run began and how it ended.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::sync::Arc;
 
@@ -10,6 +10,7 @@ use relive_engine::error::{Error, ErrorKind};
 use relive_engine::event::Event;
 use relive_engine::id::RunId;
 use relive_engine::inspect::{self, StoredRun};
+use relive_engine::replay::SIGNAL;
 use relive_engine::value::Value;
 use relive_storage::Read;
 use serde::Serialize;
@@ -26,6 +27,8 @@ struct RunObject<'a> {
     events: u64,
     /// Calls of the last attempt, by name.
     calls: BTreeMap<String, u64>,
+    /// Signals that fitted no wait, in all attempts.
+    set_aside: u64,
     #[serde(flatten)]
     outcome: Option<OutcomeObject<'a>>,
 }
@@ -37,21 +40,30 @@ pub(super) fn object(store: &Arc<dyn Read>, run: RunId, out: &mut (impl Write + 
     let stored = StoredRun { run, record };
     let unfinished = inspect::unfinished(store.as_ref(), run)?;
     let (mut input, mut completed, mut events, mut calls) = (None, None, 0, BTreeMap::new());
+    let (mut waits, mut set_aside) = (BTreeSet::new(), 0);
     for logged in inspect::events(Arc::clone(store), run) {
         events += 1;
-        match logged?.event {
+        let logged = logged?;
+        match logged.event {
             Event::TaskStarted(started) => {
                 input.get_or_insert_with(|| started.input.to_value());
                 calls.clear();
                 completed = None;
             }
-            Event::TraceStarted(started) => *calls.entry(started.name.into_owned()).or_default() += 1,
+            Event::TraceRetried(retried) => set_aside += u64::from(waits.contains(&retried.trace)),
+            Event::TraceStarted(started) => {
+                if started.name == SIGNAL {
+                    waits.insert(logged.sequence);
+                }
+                *calls.entry(started.name.into_owned()).or_default() += 1;
+            }
+            Event::TraceCompleted(completed) => drop(waits.remove(&completed.trace)),
             Event::TaskCompleted(ended) => completed = Some(ended),
             _ => {}
         }
     }
     let outcome = completed.as_ref().map(|completed| OutcomeObject::of_task(&completed.outcome));
     let run = RunLine::of(&stored, unfinished.as_ref());
-    json::line(out, &RunObject { run, input, events, calls, outcome })?;
+    json::line(out, &RunObject { run, input, events, calls, set_aside, outcome })?;
     Ok(())
 }

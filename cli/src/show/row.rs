@@ -20,6 +20,8 @@ pub(super) enum What {
     Attempt(Box<Heading>),
     /// Somebody signalled the run: the signal and its value.
     Signal(String),
+    /// A signal fitted no wait: why.
+    SetAside(String),
 }
 
 /// The beginning of an attempt.
@@ -39,6 +41,8 @@ pub(super) struct Trace {
     pub(super) label: String,
     /// Whether it is one of `relive::now`, `random`, `uuid`.
     pub(super) immediate: bool,
+    /// Whether it waits for a signal.
+    pub(super) is_signal: bool,
     /// The trace whose effect called it.
     pub(super) within: Option<Sequence>,
     /// Which run it is, if it is a task.

@@ -105,9 +105,11 @@ impl Timeline {
                 self.witnessed(epoch, retried.started_at);
                 self.witnessed(epoch, time::later(retried.started_at, retried.duration_micros));
                 self.totals.effect_micros = self.totals.effect_micros.saturating_add(retried.duration_micros);
-                if let Some(trace) = self.trace(retried.trace) {
-                    let error = cut_display(&OneLine(&retried.error), KEPT_COLUMNS);
-                    trace.retry = Some(Retry { tries: retried.tries, error, due: retried.due });
+                let error = cut_display(&OneLine(&retried.error), KEPT_COLUMNS);
+                match self.trace(retried.trace) {
+                    Some(trace) if trace.is_signal => self.push(sequence, What::SetAside(error), keep),
+                    Some(trace) => trace.retry = Some(Retry { tries: retried.tries, error, due: retried.due }),
+                    None => {}
                 }
             }
             Event::TraceYielded(yielded) => {
@@ -275,6 +277,7 @@ fn trace(epoch: Epoch, started: &TraceStarted, label_columns: usize) -> Trace {
     Trace {
         label: format!("{group}{call}"),
         immediate,
+        is_signal: started.name == SIGNAL,
         within: started.within,
         child: started.child,
         waits: matches!(started.name.as_ref(), SLEEP | SIGNAL),

@@ -59,6 +59,8 @@ pub(super) struct Asides {
     pub(super) called: Vec<(Cow<'static, str>, CodeHash)>,
     /// Signals that nobody took, in the order they came, by name.
     signals: FxHashMap<String, VecDeque<Payload>>,
+    /// Open waits for signals, by their starts: for which name.
+    signal_waits: FxHashMap<Sequence, String>,
 }
 
 impl Asides {
@@ -135,17 +137,20 @@ impl Asides {
             Some(Nested { outcome: Some(TraceOutcome::Err(record)), .. }) if record.terminal => {
                 NestedCall::Ended(TraceOutcome::Err(record.clone()))
             }
-            Some(nested) => NestedCall::Began(nested.start),
-        }
             Some(Nested { start, outcome: Some(TraceOutcome::Err(record)) }) => {
                 NestedCall::Failed(*start, record.clone())
             }
+            Some(nested) => NestedCall::Began(nested.start),
+        }
     }
 
     /// A trace is over: what its effect called is of no use any more.
     pub(super) fn forget(&mut self, outer: Sequence) {
         if !self.tries.is_empty() {
             self.tries.remove(&outer);
+        }
+        if !self.signal_waits.is_empty() {
+            self.signal_waits.remove(&outer);
         }
         if self.nested.is_empty() {
             return;
@@ -157,14 +162,28 @@ impl Asides {
         }
     }
 
-    /// A try failed.
+    /// A try failed. Of a wait for a signal: the oldest one was none for it, and is set aside.
     pub(super) fn retried(&mut self, retried: &TraceRetried) {
+        if !self.signal_waits.is_empty()
+            && let Some(name) = self.signal_waits.get(&retried.trace).cloned()
+        {
+            self.take_signal(&name);
+        }
         self.tries.insert(retried.trace, Tries { count: retried.tries, due: retried.due });
     }
 
     /// How often a trace was tried before.
     pub(super) fn tries(&self, trace: Sequence) -> Option<Tries> {
         self.tries.get(&trace).copied()
+    }
+
+    /// The body waits for a signal. What the log says that the wait set aside is taken: which events were fed before this
+    /// call plays no part, as signals of a name are taken in their order, whoever takes them.
+    pub(super) fn awaits_signal(&mut self, start: Sequence, name: &str) {
+        for _ in 0..self.tries(start).map_or(0, |tries| tries.count) {
+            self.take_signal(name);
+        }
+        self.signal_waits.insert(start, name.to_owned());
     }
 
     /// Somebody signalled the run.
@@ -177,7 +196,12 @@ impl Asides {
         self.signals.get(name)?.front()
     }
 
-    /// The oldest signal of this name is handed over.
+    /// All signals of this name that nobody took, the oldest first.
+    pub(super) fn signals(&self, name: &str) -> impl Iterator<Item = &Payload> {
+        self.signals.get(name).into_iter().flatten()
+    }
+
+    /// The oldest signal of this name is handed over, or set aside.
     pub(super) fn take_signal(&mut self, name: &str) {
         if let Some(values) = self.signals.get_mut(name) {
             values.pop_front();

@@ -344,6 +344,21 @@ impl Replay {
         self.asides.signal(name)
     }
 
+    /// All signals of this name that nobody took, the oldest first.
+    pub fn signals(&self, name: &str) -> impl Iterator<Item = &Payload> {
+        self.asides.signals(name)
+    }
+
+    /// A trace that the body called at this position waits for a signal of this name.
+    pub fn awaits_signal(&mut self, start: Sequence, name: &str) {
+        self.asides.awaits_signal(start, name);
+    }
+
+    /// Whether a wait takes a signal still: nothing was handed to it, and no earlier attempt has something for it.
+    pub fn takes_signal(&self, index: TraceIndex) -> bool {
+        self.open.get(&index).is_some_and(|open| !open.ended && open.recall.is_none())
+    }
+
     /// A signal is handed to who waits for it.
     pub fn take_signal(&mut self, name: &str) {
         self.asides.take_signal(name);

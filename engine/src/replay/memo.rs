@@ -157,7 +157,12 @@ impl Memo {
             Event::SignalReceived(received) => {
                 self.signals.entry(received.name.clone()).or_default().push_back(received.value.clone());
             }
-            Event::TraceRetried(_) => {}
+            Event::TraceRetried(retried) => {
+                // A wait for a signal set the oldest one aside.
+                if let Some(name) = self.signal_waits.get(&retried.trace) {
+                    Self::take_signal(&mut self.signals, name);
+                }
+            }
         }
     }
 
@@ -220,9 +225,8 @@ impl Memo {
         if completed.outcome != TraceOutcome::Dropped
             && completed.repeats.is_none()
             && let Some(name) = self.signal_waits.remove(&completed.trace)
-            && let Some(values) = self.signals.get_mut(&name)
         {
-            values.pop_front();
+            Self::take_signal(&mut self.signals, &name);
         }
         let key = (call.kind.clone(), call.occurrence);
         let remembered = self.calls.entry(key).or_default();
@@ -238,6 +242,12 @@ impl Memo {
                 remembered.interrupted = None;
             }
             TraceOutcome::Dropped => Self::interrupted(remembered, completed.trace, &call),
+        }
+    }
+
+    fn take_signal(signals: &mut FxHashMap<String, VecDeque<Payload>>, name: &str) {
+        if let Some(values) = signals.get_mut(name) {
+            values.pop_front();
         }
     }
 

@@ -137,10 +137,10 @@ impl Appender {
         Ok(end)
     }
 
-    /// Appends an event that no replay knows: the first of a run that waits for its turn, the last of one that never got it.
-    pub(crate) fn append_event(&mut self, at: Sequence, event: Event) -> Result<()> {
+    /// Appends events that no replay knows: the first of a run that waits for its turn, the last of one that never got it.
+    pub(crate) fn append_events(&mut self, at: Sequence, events: Vec<Event>) -> Result<()> {
         self.held_first = at;
-        self.held = vec![event];
+        self.held = events;
         self.submit(None, false)
     }
 

@@ -26,6 +26,7 @@ use crate::event::{ErrorRecord, Event, TaskCompleted, TaskOutcome};
 use crate::id::{Epoch, RunId, Sequence, Timestamp};
 use crate::log::LogWriter;
 use crate::observe::spans;
+use crate::post::Closed;
 use crate::replay::{Decision, ReplayError, TraceIndex};
 
 use super::alone::Company;
@@ -103,6 +104,8 @@ pub(crate) struct Drive {
     /// Why the loop ended before the attempt did.
     rest: Option<Rest>,
     is_live: bool,
+    /// The attempt's end is decided: until it is durable nobody signals the run.
+    closed: Option<Closed>,
     dry: Dry,
     /// What a preview would have appended.
     previewed: Vec<(Sequence, Event)>,
@@ -151,6 +154,7 @@ impl Drive {
             alarm: None,
             rest: None,
             is_live: false,
+            closed: None,
             previewed: Vec::new(),
             stuck: None,
         })
@@ -168,21 +172,23 @@ impl Drive {
             let mut state = self.shared.state.lock();
             let RunState { appender, .. } = &mut *state;
             appender.continue_with(writer, at);
-            appender.append_event(at, event)?;
+            appender.append_events(at, vec![event])?;
         }
         self.all_durable().await
     }
 
     /// Cancels a run that waits for its turn: before its body was polled in this life of the process.
     pub(crate) async fn cancel_queued(mut self: Box<Self>) -> Result<TaskCompleted> {
+        let mut events = self.last_signals().await?;
         let completed = self.imposed(TaskOutcome::Cancelled, None);
+        events.push(Event::TaskCompleted(completed.clone()));
         {
             let mut state = self.shared.state.lock();
             while !state.appender.is_ready() {
                 self.shared.read(&mut state)?;
             }
             let at = state.appender.submitted();
-            state.appender.append_event(at, Event::TaskCompleted(completed.clone()))?;
+            state.appender.append_events(at, events)?;
         }
         self.all_durable().await?;
         Ok(completed)
@@ -266,6 +272,11 @@ impl Drive {
                         Waited::Delivered
                     }
                 }
+                Pause::Last => {
+                    let signals = Box::pin(self.last_signals()).await?;
+                    self.shared.state.lock().replay.before_end(signals);
+                    Waited::Delivered
+                }
                 Pause::Wait => self.wait().await?,
                 Pause::Impose(imposed) => Waited::Ended(imposed),
             };
@@ -310,7 +321,11 @@ impl Drive {
                     let (first, events) = self.shared.state.lock().replay.take_pending();
                     self.previewed.extend((first.0..).map(Sequence).zip(events));
                 }
-                Decision::Append => self.append()?,
+                Decision::Append => {
+                    if !self.append()? {
+                        return Ok(Pause::Last);
+                    }
+                }
                 Decision::Recall { index, at } => return Ok(Pause::Recall { index, at }),
                 Decision::Wait => return Ok(Pause::Wait),
                 Decision::Finished(completed) => return Ok(Pause::Finished(completed)),
@@ -395,10 +410,14 @@ impl Drive {
         Ok(Stepped::On)
     }
 
-    /// Appends what is pending, as the end of a step.
-    fn append(&mut self) -> Result<()> {
+    /// Appends what is pending, as the end of a step. `false` if it ends the attempt, and somebody may signal the run just
+    /// now: of a run of which nothing is stored, nobody can.
+    fn append(&mut self) -> Result<bool> {
         let mut state = self.shared.state.lock();
         let state = &mut *state;
+        if self.closed.is_none() && state.replay.ends() && state.appender.submitted() > Sequence(0) {
+            return Ok(false);
+        }
         let end = state.appender.append(&mut state.replay, true)?;
         for index in std::mem::take(&mut state.new_starts) {
             let is_pure = state.traces.get(&index).is_some_and(|slot| slot.definition.policy.pure);
@@ -409,7 +428,7 @@ impl Drive {
             }
         }
         self.released.extend(state.released.drain(..).map(|child| (end, child)));
-        Ok(())
+        Ok(true)
     }
 
     fn imposed(&self, outcome: TaskOutcome, retry_at: Option<Timestamp>) -> TaskCompleted {
@@ -426,12 +445,14 @@ impl Drive {
             let entropy = self.shared.environment.entropy.as_ref();
             may_retry.then(|| state.appender.plan.retry_at(&outcome, at, entropy)).flatten()
         };
+        let signals = self.last_signals().await?;
         let completed = self.imposed(outcome, retry_at);
         {
             let mut state = self.shared.state.lock();
             let state = &mut *state;
             state.is_over = true;
             state.replay.impose(completed.clone());
+            state.replay.before_end(signals);
             state.appender.append(&mut state.replay, true)?;
         }
         self.all_durable().await?;
@@ -546,6 +567,8 @@ enum Pause {
     Turn,
     /// The disk, before an earlier attempt's event is handed over.
     Recall { index: TraceIndex, at: Sequence },
+    /// Those who signal the run, as the attempt ends.
+    Last,
     /// The end that the engine imposes.
     Impose(Box<Imposed>),
     /// Nothing any more: the attempt is over.

@@ -51,6 +51,8 @@ struct Letters {
     barriers: Vec<(u64, Waker)>,
     stranger_count: u64,
     signals: Vec<Letter>,
+    /// Signals that the loop took and has not yet put into the log.
+    taken: Vec<Letter>,
     cancelled: bool,
     stop: Option<Stop>,
     failure: Option<BatchFailure>,
@@ -142,6 +144,25 @@ impl Mailbox {
         self.post(|letters| letters.signals.push(letter));
     }
 
+    /// The signals that are not in the log yet, as far as the run was told of them.
+    pub(crate) fn signals(&self) -> Vec<Letter> {
+        let letters = self.letters.lock();
+        letters.taken.iter().chain(&letters.signals).cloned().collect()
+    }
+
+    /// What the loop took is in the log.
+    pub(crate) fn signals_logged(&self) {
+        self.letters.lock().taken.clear();
+    }
+
+    /// The attempt ends, and takes all signals along.
+    pub(crate) fn take_signals(&self) -> Vec<Letter> {
+        let mut letters = self.letters.lock();
+        let mut signals = std::mem::take(&mut letters.taken);
+        signals.append(&mut letters.signals);
+        signals
+    }
+
     pub(crate) fn cancel(&self) {
         self.post(|letters| letters.cancelled = true);
     }
@@ -181,11 +202,13 @@ impl Mailbox {
     /// Takes what there is, and has `waker` woken for what comes after.
     pub(crate) fn receive(&self, waker: &Waker) -> Received {
         let mut letters = self.letters.lock();
+        let signals = std::mem::take(&mut letters.signals);
+        letters.taken.extend_from_slice(&signals);
         let received = Received {
             woken: std::mem::take(&mut letters.woken),
             durable: letters.durable,
             stranger_count: std::mem::take(&mut letters.stranger_count),
-            signals: std::mem::take(&mut letters.signals),
+            signals,
             cancelled: letters.cancelled,
             stop: letters.stop,
             failure: letters.failure.clone(),

@@ -116,6 +116,8 @@ pub(crate) struct RunState {
     pub(crate) released: Vec<RunId>,
     /// Signals that were in the inbox when the run went live, and may be told of once more.
     pub(crate) signals_seen: FxHashSet<Vec<u8>>,
+    /// The run is live and has read its inbox: which signals there are for its waits is known.
+    pub(crate) knows_signals: bool,
     /// To be dropped by the loop.
     pub(crate) graveyard: Vec<Work>,
     /// The attempt's end is decided: effects on other threads, which outlive it, append nothing more behind it.
@@ -215,6 +217,7 @@ impl RunShared {
                 running_count: 0,
                 released: Vec::new(),
                 signals_seen: FxHashSet::default(),
+                knows_signals: false,
                 graveyard: Vec::new(),
                 is_over: false,
                 fatal: None,

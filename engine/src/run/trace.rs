@@ -277,7 +277,12 @@ fn open(
         state.appender.sync_next();
     }
     let signal = match &work {
-        CallWork::Signal(signal) => Some(Box::new(signal.clone())),
+        CallWork::Signal(signal) => {
+            if let Some(start) = started.sequence {
+                state.replay.awaits_signal(start, &signal.name);
+            }
+            Some(Box::new(signal.clone()))
+        }
         _ => None,
     };
     let child = started.child;
@@ -353,6 +358,9 @@ impl Drop for TraceFuture {
         let slot = state.traces.remove(index);
         let mut told = false;
         if let Some(slot) = &slot {
+            if let Some(wait) = slot.signal.as_ref().filter(|_| !is_closing) {
+                wait::look_again(shared, &state, &wait.name);
+            }
             let (began, tries) = (slot.began, slot.context.tries.load(Ordering::Relaxed));
             state.awaited_count -= usize::from(!slot.delivered);
             state.running_count -= usize::from(slot.running);

@@ -49,6 +49,8 @@ mod resume;
 mod retained;
 mod retries;
 mod signals;
+mod signals_end;
+mod signals_fit;
 mod sleep;
 mod sleepers;
 mod sources;

@@ -76,15 +76,6 @@ async fn limited() -> relive::Result<String> {
     Ok(format!("{:?} {second}", first.map(|number| number.map_err(|error| error.kind())).map_err(|error| error.kind())))
 }
 
-/// Goes on with another wait when the first was handed something else than it waits for.
-#[task(name = "signals.tolerant")]
-async fn tolerant() -> relive::Result<String> {
-    held("before".into()).await?;
-    let first = relive::signal::<u32>("number").await;
-    let second = relive::signal::<u32>("number").await?;
-    Ok(format!("{:?} {second}", first.map_err(|error| error.kind())))
-}
-
 /// Waits for two signals, with a step between that fails at first.
 #[task(name = "signals.attempts")]
 async fn attempts() -> relive::Result<(u32, u32)> {
@@ -93,18 +84,18 @@ async fn attempts() -> relive::Result<(u32, u32)> {
     Ok((first, relive::signal::<u32>("number").await?))
 }
 
-fn received(engine: &Engine, run: RunId) -> Vec<String> {
+pub(super) fn received(engine: &Engine, run: RunId) -> Vec<String> {
     let name = |event| if let Event::SignalReceived(signal) = event { Some(signal.name) } else { None };
     events(engine, run).into_iter().filter_map(name).collect()
 }
 
-async fn waits(engine: &Engine, run: RunId) {
+pub(super) async fn waits(engine: &Engine, run: RunId) {
     while !events(engine, run).iter().any(|event| matches!(event, Event::TraceStarted(_))) {
         tokio::task::yield_now().await;
     }
 }
 
-async fn outcome<T: serde::de::DeserializeOwned>(engine: &Engine, run: RunId) -> relive::Result<T> {
+pub(super) async fn outcome<T: serde::de::DeserializeOwned>(engine: &Engine, run: RunId) -> relive::Result<T> {
     guard(engine.handle::<T, Error>(run)?).await
 }
 
@@ -261,28 +252,6 @@ async fn a_signal_of_the_wrong_type_is_refused_while_somebody_waits_and_nothing_
     assert_eq!(events(&life.engine, run), before);
     guard(life.engine.signal(run, "answer", answer("Ada"))).await.expect("is taken");
     assert_eq!(guard(handle).await.expect("ends"), "Ada");
-}
-
-#[tokio::test]
-async fn an_early_signal_of_the_wrong_type_is_a_recorded_error_and_the_run_goes_on() {
-    let (store, life) = first_life().await;
-    let handle = life.engine.start(tolerant()).await.expect("starts");
-    let run = handle.id();
-    life.probe.begun("before", 1).await;
-    guard(life.engine.signal(run, "number", "seven")).await.expect("nobody waits yet");
-    guard(life.engine.signal(run, "number", 8u32)).await.expect("is taken");
-    let (_, next) = life.crash(&store, Duration::ZERO).await;
-    for life in [&life, &next] {
-        life.probe.open("before");
-        assert_eq!(outcome::<String>(&life.engine, run).await.expect("goes on"), "Err(Payload) 8");
-        let failed = |completed: relive::TraceCompleted| match completed.outcome {
-            TraceOutcome::Err(record) => Some(record),
-            _ => None,
-        };
-        let record = completed(&life.engine, run).into_iter().find_map(failed).expect("recorded");
-        assert!(record.kind == ErrorKind::Payload && record.message.contains("seven"), "{record:?}");
-        assert!(matches!(guard(life.engine.replay(run)).await, Ok(Some(TaskOutcome::Ok(_)))), "it replays");
-    }
 }
 
 #[tokio::test]

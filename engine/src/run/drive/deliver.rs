@@ -10,6 +10,7 @@ use crate::replay::TraceIndex;
 
 use super::super::iterator::LogCursor;
 use super::super::poll::{Progress, Ready};
+use super::super::wait;
 use super::Drive;
 
 impl Drive {
@@ -25,13 +26,16 @@ impl Drive {
         let state = &mut *state;
         match progress {
             Progress::Completed(completed) => {
-                if let Some(slot) = state.traces.get(&index)
-                    && let Some(signal) = &slot.signal
-                    && !matches!(completed.outcome, TraceOutcome::Dropped)
-                {
-                    state.replay.take_signal(&signal.name);
+                let signal = state.traces.get(&index).and_then(|slot| slot.signal.as_ref());
+                let name = signal.filter(|_| !matches!(completed.outcome, TraceOutcome::Dropped));
+                let name = name.map(|signal| signal.name.clone());
+                if let Some(name) = &name {
+                    state.replay.take_signal(name);
                 }
                 state.replay.completed(index, completed);
+                if let Some(name) = &name {
+                    wait::look_again(&self.shared, state, name);
+                }
             }
             Progress::Item(item) => {
                 if let Some(slot) = state.traces.get_mut(&index) {

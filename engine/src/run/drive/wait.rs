@@ -17,7 +17,7 @@ use std::time::Duration;
 use relive_storage::Operation;
 use relive_storage::planted::{Planted, planted};
 
-use crate::error::{Error, ErrorKind, Result, storage_error};
+use crate::error::{Error, ErrorKind, Result};
 use crate::event::{ErrorRecord, Event, TaskOutcome, TraceOutcome};
 use crate::id::{Sequence, Timestamp};
 use crate::index;
@@ -137,18 +137,18 @@ impl Drive {
 
     /// Signals go from the inbox into the log.
     fn signalled(&mut self, letters: Vec<Letter>, from_inbox: bool) -> Result<()> {
-        if letters.is_empty() {
+        if letters.is_empty() && !from_inbox {
             return Ok(());
         }
         let mut guard = self.shared.state.lock();
         let state = &mut *guard;
-        for letter in letters {
-            // Told of late, it may be in the log: by this attempt, or by the one before it.
-            if !from_inbox && (state.signals_seen.remove(&letter.key) || !self.is_in_inbox(&letter)?) {
-                continue;
-            }
-            state.appender.also(Operation::Delete { keyspace: index::INBOX, key: letter.key });
-            state.replay.aside(Event::SignalReceived(letter.signal));
+        for event in self.enter(state, letters, from_inbox)? {
+            state.replay.aside(event);
+        }
+        state.knows_signals = true;
+        self.shared.mailbox.signals_logged();
+        if state.replay.pending_count() == 0 {
+            return Ok(());
         }
         self.shared.append_aside(state, false)?;
         let waiting = state.traces.values().filter(|slot| slot.signal.is_some());
@@ -158,9 +158,35 @@ impl Drive {
         Ok(())
     }
 
-    /// Whether a signal is not in the log yet.
-    fn is_in_inbox(&self, letter: &Letter) -> Result<bool> {
-        Ok(self.shared.store()?.get(index::INBOX, &letter.key).map_err(storage_error)?.is_some())
+    /// The events of letters that are not in the log yet; with the next batch they leave the inbox.
+    fn enter(&self, state: &mut RunState, letters: Vec<Letter>, from_inbox: bool) -> Result<Vec<Event>> {
+        let mut events = Vec::with_capacity(letters.len());
+        for letter in letters {
+            // Told of late, it may be in the log: by this attempt, or by the one before it.
+            if !from_inbox
+                && (state.signals_seen.remove(&letter.key)
+                    || !index::is_in_inbox(self.shared.store()?.as_ref(), &letter.key)?)
+            {
+                continue;
+            }
+            state.appender.also(Operation::Delete { keyspace: index::INBOX, key: letter.key });
+            events.push(Event::SignalReceived(letter.signal));
+        }
+        Ok(events)
+    }
+
+    /// Before the attempt's last batch: nobody signals the run any more until that is durable, and what was signalled is
+    /// what this gives, to be in that batch. So a signal that was acknowledged is in the log.
+    pub(super) async fn last_signals(&mut self) -> Result<Vec<Event>> {
+        let run = self.shared.run;
+        let Some(engine) = self.shared.engine.upgrade() else { return Err(closed(run)) };
+        let post = Arc::clone(&engine.post);
+        drop(engine);
+        self.closed = Some(post.close(run).await);
+        let told = self.shared.mailbox.take_signals();
+        let letters = if self.is_live { told } else { index::inbox(self.shared.store()?.as_ref(), run)? };
+        let mut state = self.shared.state.lock();
+        self.enter(&mut state, letters, !self.is_live)
     }
 
     fn poll_wait(&mut self, cx: &mut TaskContext<'_>) -> Poll<Result<Waited>> {
