@@ -17,6 +17,7 @@ use crate::canonical::canonical;
 use crate::definition::{CachePolicy, Registry, TaskDefinition, TaskPolicy, TraceDefinition, TracePolicy};
 use crate::engine::{Engine, Request};
 use crate::entropy::Entropy;
+use crate::error::ErrorKind;
 use crate::event::{ErrorRecord, Event, TaskOutcome};
 use crate::handle::{Cancellation, Handle, RunStatus};
 use crate::id::{CodeHash, RunId};
@@ -96,7 +97,7 @@ async fn step(number: u64) -> Output {
 }
 
 fn encode(number: u64) -> Output {
-    Payload::encode(&number).map_err(|error| ErrorRecord::new(crate::error::ErrorKind::Payload, error.to_string()))
+    Payload::encode(&number).map_err(|error| ErrorRecord::new(ErrorKind::Payload, error.to_string()))
 }
 
 /// How many effects have begun.
@@ -315,6 +316,38 @@ async fn signalled_before_it_wakes() {
     life.end();
 }
 
+/// Three who signal, and one who cancels: whoever is first ends the run.
+async fn signalled_and_cancelled_as_it_ends() {
+    let life = Life::open(&Disk::new(None)).await;
+    let handle = start(&life.engine, &ASKER).await;
+    let run = handle.run();
+    let signalling = [1_u64, 2, 3].map(|number| {
+        let engine = life.engine.clone();
+        spawn(async move { engine.signal(run, "answer", Payload::encode(&number).expect("a number")).await })
+    });
+    let cancelling = {
+        let engine = life.engine.clone();
+        spawn(async move { engine.cancel(run).await.expect("the engine is open") })
+    };
+    let outcome = handle.outcome().await.expect("it ends");
+    let mut taken = 0;
+    for signalling in signalling {
+        match signalling.await.expect("it does not panic") {
+            Ok(()) => taken += 1,
+            Err(error) => assert_eq!(error.kind(), ErrorKind::Ended),
+        }
+    }
+    let is_cancelled = cancelling.await.expect("it does not panic") == Cancellation::Cancelled;
+    assert_eq!(is_cancelled, *outcome == TaskOutcome::Cancelled);
+    let received = crate::inspect::events(life.engine.store().expect("the engine is open"), run)
+        .filter(|logged| matches!(&logged.as_ref().expect("the log is whole").event, Event::SignalReceived(_)))
+        .count();
+    assert_eq!(received, taken, "what is acknowledged is in the log");
+    assert_eq!(life.recorded(run), Some(TaskOutcome::clone(&outcome)), "behind it, the end");
+    drop(handle);
+    life.end();
+}
+
 async fn closed_while_it_sleeps_and_wakes() {
     let disk = Disk::new(None);
     let Life { engine, time, flow, begun } = Life::open(&disk).await;
@@ -373,6 +406,11 @@ fn a_signal_reaches_a_run_whether_it_sleeps_or_wakes() {
 #[test]
 fn a_run_that_was_signalled_in_its_sleep_wakes_when_it_is_due() {
     explore(|| block_on(signalled_before_it_wakes()));
+}
+
+#[test]
+fn a_signal_that_is_acknowledged_as_its_run_ends_is_in_the_log() {
+    explore(|| block_on(signalled_and_cancelled_as_it_ends()));
 }
 
 #[test]
