@@ -428,7 +428,13 @@ fn eval(node: Arc<Node>, site: u64, value: i64, counter: Arc<AtomicI64>) -> Valu
                 Ok(sum)
             }
             Node::Signal => {
-                let (sent, received) = tokio::join!(send(site, value), relive::signal::<i64>(format!("signal {site}")));
+                let name = format!("signal {site}");
+                let received = async {
+                    let number = relive::signal::<i64>(name.as_str()).await?;
+                    let word = relive::signal::<String>(name.as_str()).await?;
+                    Ok::<_, relive::Error>(mix(number, word.len() as i64))
+                };
+                let (sent, received) = tokio::join!(send(site, value), received);
                 Ok(mix(sent?, received?))
             }
             Node::InTime(a) => {

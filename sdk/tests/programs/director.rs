@@ -124,7 +124,8 @@ impl Director {
         state.engine = engine;
     }
 
-    /// Signals every run that goes on: the one whose effect this is among them.
+    /// Signals every run that goes on, the one whose effect this is among them: something that nobody waits for, a number,
+    /// and a word.
     pub(crate) async fn send(&self, name: &str, value: i64) {
         let (engine, runs) = loop {
             {
@@ -140,10 +141,17 @@ impl Director {
             tokio::task::yield_now().await;
         };
         for run in runs {
-            match engine.signal(run, name, value).await {
-                Ok(()) => {}
-                Err(error) if matches!(error.kind(), ErrorKind::Ended | ErrorKind::Closed) => {}
-                Err(error) => panic!("{error}"),
+            let nothing = engine.signal(run, name, true).await;
+            let number = engine.signal(run, name, value).await;
+            let word = engine.signal(run, name, "word").await;
+            for sent in [nothing, number, word] {
+                match sent {
+                    Ok(()) => {}
+                    Err(error) if matches!(error.kind(), ErrorKind::Ended | ErrorKind::Closed) => {}
+                    // Sent again after a crash, one may come to the wait for another.
+                    Err(error) if error.kind() == ErrorKind::Payload => {}
+                    Err(error) => panic!("{error}"),
+                }
             }
         }
     }

@@ -101,7 +101,7 @@ pub(crate) enum Node {
     },
     /// Two streams, by turns as they come.
     Streams(u8, u8),
-    /// A signal that a trace sends, and somebody waits for.
+    /// Signals that a trace sends: one that fits nothing, and two of two types that somebody waits for in turn.
     Signal,
     /// `relive::timeout`.
     InTime(Box<Node>),
