@@ -5,7 +5,7 @@
 //! what goes wrong.
 //! has the snapshots; `everything` those of every kind of trace; `step` one moment of a log; `find` which run is meant;
 //! `errors` what goes wrong.
-//! has the snapshots; `everything` those of every kind of trace; `find` which run is meant; `errors` what goes wrong; `program` is the command of a
+//! has the snapshots; `everything` those of every kind of trace; `find` which run is meant; `errors` what goes wrong; `set_aside` a signal that fits nothing; `program` is the command of a
 //! program that has the tasks, `live` what goes through an engine's socket, `offline` what goes without.
 
 #![expect(clippy::unwrap_used, reason = "what is unwrapped outside of tests prepares them")]
@@ -19,6 +19,7 @@ mod live;
 mod offline;
 mod output;
 mod program;
+mod set_aside;
 mod step;
 mod stores;
 mod verify;
