@@ -51,3 +51,10 @@ pub const fn env() {}
 #[deprecated(note = "`select!` polls first a branch that it picks at random, which a replay cannot repeat: write \
                      `relive::select!`, or `tokio::select!` by that path; `#[task(allow(select))]` if it does no harm")]
 pub const fn select() {}
+
+#[deprecated(
+    note = "a task that waits for a signal is not cached, as its result is what somebody answered that run: say so by \
+                     `#[task(cache = \"off\")]`. With a `version` of yours it is cached, and equal calls get that answer; \
+                     `#[task(allow(signal))]` if that is meant"
+)]
+pub const fn signal() {}

@@ -62,7 +62,7 @@ async fn deliver(order: u32) -> relive::Result<()> {
 }
 
 /// One trace of every kind. The last fails unless all is approved.
-#[task]
+#[task(allow(signal))]
 async fn settle(order: u32) -> relive::Result<u64> {
     let amount = parse("40")?;
     let mut sum = 0;

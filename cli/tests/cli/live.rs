@@ -12,7 +12,7 @@ use crate::Ran;
 use crate::stores::{Life, block_on, clock, count, life};
 
 /// Ends with what it is signalled.
-#[task]
+#[task(allow(signal))]
 async fn told() -> relive::Result<u32> {
     relive::signal("answer").await
 }

@@ -7,7 +7,7 @@ use crate::printed;
 use crate::stores::block_on;
 
 /// Is told to go on, and then asks for a number.
-#[task]
+#[task(allow(signal))]
 async fn asks() -> relive::Result<u64> {
     relive::signal::<()>("go").await?;
     relive::signal::<u64>("discount").await

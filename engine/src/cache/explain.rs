@@ -132,6 +132,12 @@ pub enum Reason {
         /// What it is.
         now: CodeHash,
     },
+    /// The run that found the result waited for a signal: what somebody answered it is no other call's result. (Entries of
+    /// such runs are no longer made.)
+    Signalled {
+        /// That run.
+        run: RunId,
+    },
     /// The result depends on something that this program does not have.
     Unknown {
         /// Its name.

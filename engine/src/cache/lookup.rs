@@ -106,6 +106,9 @@ impl Inner {
             reasons.push(Reason::Expired { at });
         }
         reasons.extend(record.uses.iter().filter_map(|used| {
+            if used.is_signal() {
+                return Some(Reason::Signalled { run: record.run });
+            }
             let name = || used.name.clone();
             let (today, is_task) = match used.is_task {
                 false => (self.registry.trace(&used.name).map(|today| today.code), false),

@@ -3,7 +3,7 @@
 //! Filled in by `plan` when a run ends; checked by `lookup`; found again in a log by `rebuild`.
 //!
 //! Invariant: a list holds each name once, in the order of first calls. Where one name had two codes, there is no list:
-//! such a result depends on no one version.
+//! such a result depends on no one version. Where it waited for a signal, there is none, either: that is no function's.
 
 #[cfg(test)]
 mod tests;
@@ -21,6 +21,7 @@ use crate::id::{CodeHash, Epoch, RunId, Sequence};
 use crate::index::Used;
 use crate::log::LogReader;
 use crate::payload::Payload;
+use crate::replay::SIGNAL;
 
 use super::lookup::version_reason;
 
@@ -31,6 +32,11 @@ impl Used {
     /// A trace with its code.
     pub fn trace(name: impl Into<String>, code: CodeHash) -> Self {
         Self { name: name.into(), code, is_task: false }
+    }
+
+    /// Whether it waited for a signal: then the result is what somebody answered, once, and no other call's.
+    pub(crate) fn is_signal(&self) -> bool {
+        !self.is_task && self.name == SIGNAL
     }
 
     /// A task that was called as a child run, as this program has it: with its code, or with what stands for the user's
@@ -64,7 +70,8 @@ pub(crate) struct Proof {
     pub(crate) uses: Vec<Used>,
 }
 
-/// What the log of a run proves of its result; `None` if it holds no success of one attempt and one version of the code.
+/// What the log of a run proves of its result; `None` if it holds no success of one attempt and one version of the code, or
+/// if it waited for a signal.
 ///
 /// Of child tasks with a version of the user's the log does not say which it was: then there is no proof, either.
 pub(crate) fn proof(store: &Arc<dyn Read>, registry: &Registry, run: RunId) -> Result<Option<Proof>> {
@@ -97,7 +104,7 @@ fn proof_at(store: &Arc<dyn Read>, registry: &Registry, run: RunId, depth: u32) 
                             return Ok(None);
                         }
                     }
-                    if !add(&mut uses, used) {
+                    if used.is_signal() || !add(&mut uses, used) {
                         return Ok(None);
                     }
                     open.insert(at, batch.epoch);

@@ -161,7 +161,8 @@ impl Appender {
             is_task: called.is_task,
         });
         let called: Vec<_> = called.collect();
-        crate::cache::merge(&mut uses, &called).then_some(uses)
+        let is_one = crate::cache::merge(&mut uses, &called);
+        (is_one && !uses.iter().any(Used::is_signal)).then_some(uses)
     }
 
     fn held_end(&self) -> Sequence {

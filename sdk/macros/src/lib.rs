@@ -169,6 +169,7 @@ pub fn trace(settings: TokenStream, item: TokenStream) -> TokenStream {
 /// | `io` | `fs::read` and its kin, `File::open`, `TcpStream::connect`, `reqwest::get`, `process::Command::new` | A `#[trace]`. |
 /// | `env` | `env::var`, `env::args`, `process::id` | An argument, or a `#[trace]`. |
 /// | `select` | A bare `select!`, and that of `futures`. | `relive::select!`, or `tokio::select!` by that path. |
+/// | `signal` | `relive::signal` in a task whose cache is not off: its result is not cached, unless there is a `version`. | `cache = "off"` |
 #[proc_macro_attribute]
 pub fn task(settings: TokenStream, item: TokenStream) -> TokenStream {
     attribute(Kind::Task, settings, item)

@@ -1,5 +1,5 @@
 //! What a task's body should leave to traces, as far as the names that are written there tell: the clock, chance, timers,
-//! files, the order of a `HashMap`.
+//! files, the order of a `HashMap`. And a signal in a task that is cached, as its result then is not.
 //!
 //! A macro cannot warn. But the compiler warns where something deprecated is used; so the expansion uses, at the user's
 //! words, a function of `relive::lint` that exists for nothing else. Its note is the warning.
@@ -20,6 +20,7 @@ use syn::Error;
 
 use crate::nearest::guess;
 use crate::parse::Source;
+use crate::settings::Cache;
 
 /// A kind of what should not be in a task's body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +33,7 @@ pub(crate) enum Lint {
     Io,
     Env,
     Select,
+    Signal,
 }
 
 /// As `allow(…)` takes them, and as the functions of `relive::lint` are named.
@@ -44,6 +46,7 @@ const NAMES: &[(&str, Lint)] = &[
     ("io", Lint::Io),
     ("env", Lint::Env),
     ("select", Lint::Select),
+    ("signal", Lint::Signal),
 ];
 
 impl Lint {
@@ -77,7 +80,8 @@ pub(crate) fn find(source: &Source, unbiased: Vec<Span>) -> Vec<Finding> {
     let maps = source.function.sig.inputs.iter().filter_map(order::argument).collect();
     let mut found = walk::walk(source.function.block.to_token_stream(), maps);
     found.extend(unbiased.into_iter().map(|at| Finding { lint: Lint::Select, at }));
-    found.retain(|finding| !source.settings.task.allow.contains(&finding.lint));
+    let (allowed, is_off) = (&source.settings.task.allow, source.settings.task.cache == Some(Cache::Off));
+    found.retain(|finding| !allowed.contains(&finding.lint) && !(is_off && finding.lint == Lint::Signal));
     found
 }
 
@@ -138,6 +142,18 @@ mod tests {
     }
 
     #[test]
+    fn a_signal_is_told_of_where_calls_could_be_thought_to_share_a_result() {
+        let body = "async fn f() -> Result<bool, E> { relive::signal::<bool>(\"answer\").await }";
+        for settings in ["", "cache = \"auto\"", "version = \"2\"", "ttl = \"1h\""] {
+            let task = dense(&expansion(Task, settings, body));
+            assert_eq!(task.matches("lint::signal();").count(), 1, "{settings}: {task}");
+        }
+        for settings in ["cache = \"off\"", "allow(signal)"] {
+            assert!(!expansion(Task, settings, body).contains("lint"), "{settings}");
+        }
+    }
+
+    #[test]
     fn an_effect_may_do_what_it_likes() {
         assert!(!expansion(Trace, "", TASK).contains("lint"));
     }
@@ -162,7 +178,7 @@ mod tests {
         let said = messages(Task, "allow(clocks, speed)", TASK);
         assert_eq!(said.len(), 2, "{said:?}");
         assert!(said[0].starts_with("no lint is called `clocks`") && said[0].ends_with("Did you mean `clock`?"));
-        assert!(said[1].ends_with("`env`, `select`"), "{said:?}");
+        assert!(said[1].ends_with("`select`, `signal`"), "{said:?}");
         assert!(messages(Task, "allow = clock", TASK)[0].starts_with("`allow` takes names of lints"));
         assert!(messages(Trace, "allow(clock)", TASK)[0].starts_with("unknown setting `allow`"));
     }

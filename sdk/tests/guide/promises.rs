@@ -128,7 +128,7 @@ async fn a_superseded_failure_and_a_terminal_one_are_repeated() -> relive::Resul
     engine.shutdown().await
 }
 
-#[task]
+#[task(cache = "off")]
 async fn approved() -> relive::Result<String> {
     let by = relive::signal::<String>("approval").await?;
     last_step().await?;

@@ -26,7 +26,7 @@ struct Answer {
     approved: bool,
 }
 
-#[task]
+#[task(cache = "off")]
 async fn release(version: String) -> relive::Result<String> {
     let week = Duration::from_secs(7 * 24 * 60 * 60);
     match relive::timeout(week, relive::signal::<Answer>("answer")).await {

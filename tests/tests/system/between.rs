@@ -54,7 +54,7 @@ async fn step(label: String, failures: usize) -> relive::Result<usize> {
 }
 
 /// Takes a signal in each of its attempts.
-#[task(name = "between.attempts", retries = 2, backoff(first = "10s", factor = 1.0, jitter = false))]
+#[task(name = "between.attempts", retries = 2, backoff(first = "10s", factor = 1.0, jitter = false), allow(signal))]
 async fn attempts() -> relive::Result<(u32, u32)> {
     let first = relive::signal::<u32>("number").await?;
     step("attempts".into(), 1).await?;
@@ -65,7 +65,7 @@ async fn attempts() -> relive::Result<(u32, u32)> {
 #[derive(Clone, Default)]
 struct Edited(Arc<Mutex<bool>>);
 
-#[task(name = "between.edited")]
+#[task(name = "between.edited", allow(signal))]
 async fn edited() -> relive::Result<(usize, u32)> {
     let is_edited = *relive::provided::<Edited>()?.0.lock();
     let number = step(if is_edited { "new" } else { "old" }.into(), 0).await?;

@@ -14,6 +14,7 @@ mod cache_explain;
 mod cache_kit;
 mod cache_modes;
 mod cache_rebuild;
+mod cache_signals;
 mod cache_size;
 mod cancel;
 mod children;

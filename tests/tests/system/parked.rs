@@ -24,7 +24,7 @@ async fn two(number: u32) -> relive::Result<u32> {
 }
 
 /// Waits for a signal and a time at once; says that its body was polled.
-#[task(name = "parked.waits")]
+#[task(name = "parked.waits", allow(signal))]
 async fn waits() -> relive::Result<u32> {
     let wait = relive::timeout(Duration::from_secs(3600), relive::signal::<u32>("answer"));
     Probe::here()?.begin("polled");

@@ -208,7 +208,7 @@ async fn a_panic_is_a_failed_try_with_its_message_and_place() {
 }
 
 /// Drops the wait between two tries when it is told to, and goes on with another trace.
-#[task(name = "retries.drops")]
+#[task(name = "retries.drops", allow(signal))]
 async fn drops() -> relive::Result<usize> {
     relive::select! {
         tries = flaky("dropped".into(), 100) => tries,

@@ -33,14 +33,14 @@ async fn flaky(label: String) -> relive::Result<usize> {
     flaky_body(&label, 1)
 }
 
-#[task(name = "signals.approval")]
+#[task(name = "signals.approval", allow(signal))]
 async fn approval() -> relive::Result<String> {
     let answer = relive::signal::<Answer>("answer").await?;
     Ok(answer.by)
 }
 
 /// Does something first, so that signals may be early.
-#[task(name = "signals.later")]
+#[task(name = "signals.later", allow(signal))]
 async fn later() -> relive::Result<String> {
     held("before".into()).await?;
     Ok(relive::signal::<Answer>("answer").await?.by)
@@ -59,17 +59,17 @@ async fn three_numbers() -> relive::Result<Vec<u32>> {
     Ok(numbers)
 }
 
-#[task(name = "signals.two_waits")]
+#[task(name = "signals.two_waits", allow(signal))]
 async fn two_waits() -> relive::Result<(u32, u32)> {
     futures::future::try_join(relive::signal::<u32>("number"), relive::signal::<u32>("number")).await
 }
 
-#[task(name = "signals.two_names")]
+#[task(name = "signals.two_names", allow(signal))]
 async fn two_names() -> relive::Result<(u32, String)> {
     futures::future::try_join(relive::signal::<u32>("number"), relive::signal::<String>("text")).await
 }
 
-#[task(name = "signals.limited")]
+#[task(name = "signals.limited", allow(signal))]
 async fn limited() -> relive::Result<String> {
     let first = relive::timeout(seconds(10), relive::signal::<u32>("number")).await;
     let second = relive::signal::<u32>("number").await?;
@@ -77,7 +77,7 @@ async fn limited() -> relive::Result<String> {
 }
 
 /// Waits for two signals, with a step between that fails at first.
-#[task(name = "signals.attempts")]
+#[task(name = "signals.attempts", allow(signal))]
 async fn attempts() -> relive::Result<(u32, u32)> {
     let first = relive::signal::<u32>("number").await?;
     flaky("attempts".into()).await?;

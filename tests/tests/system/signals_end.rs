@@ -18,7 +18,7 @@ async fn held(label: String) -> relive::Result<usize> {
 }
 
 /// Ends when it was signalled.
-#[task(name = "ends.once")]
+#[task(name = "ends.once", allow(signal))]
 async fn once() -> relive::Result<u32> {
     relive::signal::<u32>("number").await
 }
@@ -28,14 +28,14 @@ async fn holds() -> relive::Result<usize> {
     held("holds".into()).await
 }
 
-#[task(name = "ends.fails")]
+#[task(name = "ends.fails", allow(signal))]
 async fn fails() -> relive::Result<u32> {
     held("holds".into()).await?;
     flaky_body("fails", 1)?;
     relive::signal::<u32>("number").await
 }
 
-#[task(name = "ends.retries", retries = 1, backoff = "1s")]
+#[task(name = "ends.retries", retries = 1, backoff = "1s", allow(signal))]
 async fn retries() -> relive::Result<u32> {
     held("holds".into()).await?;
     flaky_body("fails", 1)?;

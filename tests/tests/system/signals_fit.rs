@@ -23,40 +23,40 @@ async fn flaky(label: String) -> relive::Result<usize> {
 }
 
 /// Waits for a number, then for a word, of one name.
-#[task(name = "fit.steps")]
+#[task(name = "fit.steps", allow(signal))]
 async fn steps() -> relive::Result<(u32, String)> {
     let number = relive::signal::<u32>("step").await?;
     Ok((number, relive::signal::<String>("step").await?))
 }
 
 /// The same, at once.
-#[task(name = "fit.both")]
+#[task(name = "fit.both", allow(signal))]
 async fn both() -> relive::Result<(u32, String)> {
     futures::future::try_join(relive::signal::<u32>("step"), relive::signal::<String>("step")).await
 }
 
 /// Three numbers, two at once.
-#[task(name = "fit.numbers")]
+#[task(name = "fit.numbers", allow(signal))]
 async fn numbers() -> relive::Result<Vec<u32>> {
     let (a, b) = futures::future::try_join(relive::signal::<u32>("step"), relive::signal::<u32>("step")).await?;
     Ok(vec![a, b, relive::signal::<u32>("step").await?])
 }
 
 /// Pays, and then waits for a number.
-#[task(name = "fit.paid")]
+#[task(name = "fit.paid", allow(signal))]
 async fn paid() -> relive::Result<u32> {
     held("paid".into()).await?;
     relive::signal::<u32>("step").await
 }
 
 /// Waits for a word for so long, and for a number all the time.
-#[task(name = "fit.limited")]
+#[task(name = "fit.limited", allow(signal))]
 async fn limited() -> relive::Result<(bool, u32)> {
     let word = async { Ok(relive::timeout(seconds(10), relive::signal::<String>("step")).await.is_ok()) };
     futures::future::try_join(word, relive::signal::<u32>("step")).await
 }
 
-#[task(name = "fit.attempts")]
+#[task(name = "fit.attempts", allow(signal))]
 async fn attempts() -> relive::Result<(u32, u32)> {
     let first = relive::signal::<u32>("step").await?;
     flaky("attempts".into()).await?;
@@ -284,7 +284,7 @@ impl<'de> serde::Deserialize<'de> for Reads {
     }
 }
 
-#[task(name = "fit.reads")]
+#[task(name = "fit.reads", allow(signal))]
 async fn reads() -> relive::Result<u32> {
     held("paid".into()).await?;
     Ok(relive::signal::<Reads>("step").await?.0)

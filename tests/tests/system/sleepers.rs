@@ -94,13 +94,13 @@ async fn parent(secs: u64) -> relive::Result<u64> {
 }
 
 /// Waits for a time and for a signal.
-#[task(name = "sleepers.answered")]
+#[task(name = "sleepers.answered", allow(signal))]
 async fn answered() -> relive::Result<u64> {
     relive::timeout(seconds(600), relive::signal::<u64>("answer")).await?
 }
 
 /// Sleeps, and then asks for a signal.
-#[task(name = "sleepers.asks")]
+#[task(name = "sleepers.asks", allow(signal))]
 async fn asks() -> relive::Result<u64> {
     relive::sleep(seconds(600)).await?;
     relive::signal::<u64>("answer").await

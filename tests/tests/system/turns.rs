@@ -28,7 +28,7 @@ async fn naps() -> relive::Result<usize> {
     relive::sleep(seconds(10)).await.map(|()| 1)
 }
 
-#[task(name = "turns.waits")]
+#[task(name = "turns.waits", allow(signal))]
 async fn waits(how: String) -> relive::Result<usize> {
     match how.as_str() {
         "sleep" => relive::sleep(seconds(10)).await.map(|()| 1),

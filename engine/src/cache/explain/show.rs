@@ -63,6 +63,10 @@ impl fmt::Display for Reason {
                 let what = if *is_task { "task" } else { "trace" };
                 write!(f, "the result depends on {what} {name}, which this program does not have")
             }
+            Self::Signalled { run } => write!(
+                f,
+                "the result depends on a signal that was sent to run {run}: what is answered once is not shared"
+            ),
             Self::Expired { at } => write!(f, "the result expired {}", Utc(*at)),
             Self::Unreadable { run, why } => write!(f, "the entry of run {run} cannot be read: {why}"),
             Self::Evicted { at } => write!(f, "the result was thrown out {}", Utc(*at)),

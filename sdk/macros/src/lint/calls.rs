@@ -64,6 +64,9 @@ const CALLS: &[(&[&str], &[&str], Lint)] = &[
 /// What a call by this path is, if it should not be in a task's body.
 pub(super) fn lint(path: &Path) -> Option<Lint> {
     let (last, owner) = path.names.split_last()?;
+    if path.names == ["relive", "signal"] {
+        return Some(Lint::Signal);
+    }
     // `crate::fs::read` is a function of the user's, and may be a trace.
     if matches!(path.names.first()?.as_str(), "crate" | "self" | "super" | "relive") {
         return None;
@@ -115,6 +118,8 @@ mod tests {
             ("std::process::Command::new(a)", "io"),
             ("std::env::var(\"HOME\")", "env"),
             ("return env::args().count();", "env"),
+            ("relive::signal::<u32>(\"answer\").await?", "signal"),
+            ("relive::timeout(week, ::relive::signal(\"answer\")).await", "signal"),
         ] {
             assert_eq!(found_in(body), [lint], "{body}");
         }
@@ -131,6 +136,7 @@ mod tests {
     fn what_may_be_something_else_is_left_alone() {
         for body in [
             "relive::now()?; relive::random::<u8>()?; relive::uuid()?; relive::sleep(a).await?;",
+            "signal(a).await; tokio::signal::ctrl_c(); engine.signal(a, b, c);",
             "sleep(a).await; timeout(a, b).await; spawn(c); random(); now(); get(a).await;",
             "crate::fs::read(a).await?; self::env::var(a); super::time::sleep(a).await;",
             "use std::time::SystemTime; use tokio::{spawn, time::sleep}; extern crate rand;",

@@ -64,7 +64,7 @@ async fn edited(number: u64) -> relive::Result<u64> {
     Ok(first + step(100).await?)
 }
 
-#[task(name = "law.signalled")]
+#[task(name = "law.signalled", allow(signal))]
 async fn signalled() -> relive::Result<u64> {
     relive::signal::<u64>("go").await
 }
