@@ -10,9 +10,9 @@ use std::sync::Arc;
 
 use clap::Args;
 use jiff::tz::TimeZone;
-use relive_engine::event::Event;
+use relive_engine::event::{Event, TraceStarted};
 use relive_engine::id::{RunId, Sequence, Timestamp};
-use relive_engine::inspect::{self, LoggedEvent};
+use relive_engine::inspect::{self, Answered, LoggedEvent};
 use relive_engine::log::event_at;
 use relive_storage::Read;
 
@@ -56,10 +56,12 @@ impl Log {
 const JSON_HELP: &str = "\
 With --json, each line is an object with run, sequence, epoch, event, and by event:
   task_started     at, task, code, input, attempt, cause (new, cached, resumed, retried, forked),
-                   if resumed rerun (names, edited), if forked forked (run, at), id, parent (run, attempt), tags
+                   if resumed rerun (names, edited), if forked forked (run, at), if cached cached_from (the run
+                   that found the result), id, parent (run, attempt), tags
   trace_started    at, name, code, input_hash, occurrence, input, file, line,
                    form (future, inline, stream, iterator), within (the sequence of the
-                   trace whose effect called it), child (its run, if it is a task), group
+                   trace whose effect called it), child (its run, if it is a task), group,
+                   if another run answered for the child answered (joined, cached) and from (that run)
   trace_retried    trace (the sequence of its start), name, tries, error, due,
                    started_at, duration_us; of relive::signal: a signal that
                    fitted no wait was set aside, and error says why
@@ -78,6 +80,19 @@ pub(crate) struct Open {
     pub(crate) name: String,
     /// Whether it is shown by its value.
     pub(crate) immediate: bool,
+    /// Of a child that did not run: which run answered for it.
+    pub(crate) answered: Option<Answered>,
+}
+
+impl Open {
+    pub(crate) fn of(store: &Arc<dyn Read>, started: &TraceStarted) -> Self {
+        Self {
+            name: started.name.to_string(),
+            immediate: words::is_immediate(started),
+            // What cannot be read is told of where that run is shown.
+            answered: started.child.and_then(|child| inspect::answered(store, child).ok().flatten()),
+        }
+    }
 }
 
 /// How lines are printed.
@@ -100,7 +115,7 @@ fn log(
     out: &mut (impl Write + ?Sized),
 ) -> Result<(), Failure> {
     let mut open: BTreeMap<Sequence, Open> = BTreeMap::new();
-    for logged in inspect::events(store, run) {
+    for logged in inspect::events(Arc::clone(&store), run) {
         let logged = logged?;
         let ended;
         let trace = match &logged.event {
@@ -110,9 +125,8 @@ fn log(
                 None
             }
             Event::TraceStarted(started) => {
-                let trace = Open { name: started.name.to_string(), immediate: words::is_immediate(started) };
-                open.insert(logged.sequence, trace);
-                None
+                open.insert(logged.sequence, Open::of(&store, started));
+                open.get(&logged.sequence)
             }
             Event::TraceRetried(retried) => open.get(&retried.trace),
             Event::TraceYielded(yielded) => open.get(&yielded.trace),
@@ -124,7 +138,8 @@ fn log(
         };
         match lines {
             Lines::Json => {
-                json::line(out, &json::EventLine::of(run, &logged, trace.map(|trace| trace.name.as_str())))?;
+                let answered = trace.and_then(|trace| trace.answered);
+                json::line(out, &json::EventLine::of(run, &logged, trace.map(|trace| trace.name.as_str()), answered))?;
             }
             _ => line(&logged, trace, lines, look, out)?,
         }
@@ -145,14 +160,13 @@ pub(crate) fn excerpt(
             Event::TraceRetried(retried) => Some(retried.trace),
             Event::TraceYielded(yielded) => Some(yielded.trace),
             Event::TraceCompleted(completed) => Some(completed.trace),
+            Event::TraceStarted(_) => Some(logged.sequence),
             _ => None,
         };
         // It may have started long before.
         let started = of.map(|trace| event_at(Arc::clone(store), run, trace)).transpose()?;
         let trace = match &started {
-            Some(Event::TraceStarted(started)) => {
-                Some(Open { name: started.name.to_string(), immediate: words::is_immediate(started) })
-            }
+            Some(Event::TraceStarted(started)) => Some(Open::of(store, started)),
             _ => None,
         };
         line(logged, trace.as_ref(), Lines::Cut, look, out)?;

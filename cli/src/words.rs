@@ -3,6 +3,7 @@
 //! Used by every command; in JSON the first words of these are the values.
 
 use relive_engine::event::{Cause, TraceForm, TraceStarted};
+use relive_engine::inspect::Answered;
 
 use crate::text::escaped;
 
@@ -10,7 +11,7 @@ use crate::text::escaped;
 pub(crate) fn cause(cause: &Cause) -> &'static str {
     match cause {
         Cause::New => "new",
-        Cause::Cached => "cached",
+        Cause::Cached | Cause::CachedFrom { .. } => "cached",
         Cause::Resumed(_) => "resumed",
         Cause::Retried => "retried",
         Cause::Forked { .. } => "forked",
@@ -24,6 +25,9 @@ pub(crate) fn whole_cause(of: &Cause) -> String {
     if let Cause::Forked { run, at } = of {
         text.push_str(&format!(" from run {run} at event {at}"));
     }
+    if let Cause::CachedFrom { run } = of {
+        text.push_str(&format!(" from run {run}"));
+    }
     if let Cause::Resumed(rerun) = of {
         let edited = rerun.edited.then_some("edited traces");
         let again: Vec<String> =
@@ -33,6 +37,15 @@ pub(crate) fn whole_cause(of: &Cause) -> String {
         }
     }
     text
+}
+
+/// Which run answered a child's call that did not run.
+pub(crate) fn answered(by: Answered) -> String {
+    match by {
+        Answered::Joined(run) => format!("joined run {run}"),
+        Answered::Cached(Some(run)) => format!("cached, from run {run}"),
+        _ => "cached".to_owned(),
+    }
 }
 
 /// How a trace hands on what it finds, in a word.

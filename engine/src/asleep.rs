@@ -22,13 +22,13 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use crate::cache::CallKey;
 use crate::clock::Clock;
-use crate::definition::CacheMode;
 use crate::engine::Inner;
 use crate::error::{Error, ErrorKind, Result, storage_error};
 use crate::execute::{self, Beginning};
 use crate::handle::{CellState, Held, RunCell};
 use crate::id::{RunId, Timestamp};
 use crate::index::{self, Standing, UnfinishedRecord};
+use crate::reserve::Running;
 use crate::run::{Anchor, Moment, Rest, closed, elapsed_of, micros_down};
 use crate::sleepers::{Next, Sleepers};
 
@@ -216,14 +216,14 @@ impl Inner {
             self.held(&cell)
         };
         if self.is_joinable(record) && self.sleepers.is_joined(&record.call_key, run) {
-            self.joinable_if_free(record.call_key, &cell);
+            self.joinable_if_free(record.call_key, Running::taken_up(&cell));
         }
         Ok(Some(held))
     }
 
     fn is_joinable(&self, record: &UnfinishedRecord) -> bool {
         let is_call = record.call_key != crate::fork::NO_CALL;
-        is_call && self.registry.task(&record.task).is_some_and(|definition| definition.cache.mode != CacheMode::Off)
+        is_call && self.registry.task(&record.task).is_some_and(|definition| self.cache.is_for(definition))
     }
 
     /// Those of these sleepers that are this call, with cells of their own, so that it can join one.
@@ -235,7 +235,7 @@ impl Inner {
             {
                 let Some(held) = self.known(*run)? else { continue };
                 // Its cell may have been let go in between, and be another now.
-                self.joinable_if_free(*key, held.cell());
+                self.joinable_if_free(*key, Running::taken_up(held.cell()));
                 found.push(held);
             }
         }

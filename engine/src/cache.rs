@@ -52,7 +52,7 @@ pub(crate) fn ledger(store: &dyn Read, options: &Options) -> Result<Arc<Ledger>>
         stored = Some(CacheSize { bytes: 0 });
     }
     let hasher = if planted(Planted::HashOnly) { |_: &[u8]| [7; 32] } else { options.input_hasher };
-    Ok(Arc::new(Ledger::new(hasher, options.cache_bytes_max, stored)))
+    Ok(Arc::new(Ledger::new(hasher, options.cache_bytes_max, options.cache_default, stored)))
 }
 
 /// The cache of an open engine, for people: what it holds, why a call would miss, and how to throw out what must go.

@@ -20,9 +20,9 @@ use crate::payload::{InBounds, PAYLOAD_BYTES_LIMIT, PayloadError, exact, explain
 /// First bytes of every record.
 const MAGIC: [u8; 2] = *b"RL";
 
-/// Version of the envelope and of what is in it. Readers refuse a higher one. What version 1 wrote is read as it is: 2 adds
-/// a variant to where an unfinished run stands, and those of 1 have its bytes.
-pub const FORMAT_VERSION: u8 = 2;
+/// Version of the envelope and of what is in it. Readers refuse a higher one. What older versions wrote is read as it is: 2
+/// adds a variant to where an unfinished run stands, 3 one to why there is an attempt, and all others have their bytes.
+pub const FORMAT_VERSION: u8 = 3;
 
 /// bincode 2, variable integers, little endian.
 const CODEC_BINCODE: u8 = 1;

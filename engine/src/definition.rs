@@ -156,20 +156,33 @@ pub struct CachePolicy {
 
 impl CachePolicy {
     /// What holds if the attribute says nothing.
-    pub const DEFAULT: Self = Self { mode: CacheMode::Auto, ttl: None, ignored: &[], salt: "" };
+    pub const DEFAULT: Self = Self { mode: CacheMode::Unsaid, ttl: None, ignored: &[], salt: "" };
 }
 
 /// What tells whether a cached result still holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CacheMode {
-    /// It does as long as the task's code and that of the traces it used are what they were.
+    /// The attribute does not say: as the engine does ([`CacheDefault`]).
     #[default]
+    Unsaid,
+    /// It does as long as the task's code and that of the traces it used are what they were.
     Auto,
     /// Nothing is cached: calls are neither looked up nor joined.
     Off,
     /// It does as long as this version is what it was, whatever the code.
     Version(&'static str),
+}
+
+/// Whether calls of tasks whose attributes say nothing of the cache share results.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CacheDefault {
+    /// They do, as with `cache = "auto"`.
+    #[default]
+    Auto,
+    /// They do not, as with `cache = "off"`.
+    Off,
 }
 
 /// How attempts at a task are made: what its attribute says.

@@ -54,8 +54,17 @@ pub struct Request {
     pub child: Option<(RunId, Parent)>,
     /// Whether it runs also if the cache holds its result.
     pub refresh: bool,
+    /// Whether it joins an equal call, or gets a cached result, also if it has an id of its own.
+    pub cached: bool,
     /// Whether a result can be read as the type that the caller wants: a cached one that cannot is none.
     pub readable: fn(&Payload) -> bool,
+}
+
+impl Request {
+    /// Whether it gets a run of its own: who gives an id wants one.
+    pub(crate) fn is_apart(&self) -> bool {
+        self.id.is_some() && !self.cached
+    }
 }
 
 /// An open engine. Clones are the same engine; when the last is dropped, its runs stop where they are, what they had appended

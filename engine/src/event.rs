@@ -88,7 +88,7 @@ pub struct Parent {
 pub enum Cause {
     /// Somebody called the task.
     New,
-    /// Somebody called the task under an id, or another task did, and the cache held the result.
+    /// Somebody called the task under an id or a tag, or another task did, and the cache held the result.
     Cached,
     /// Somebody resumed the run after it had failed, was cancelled or had diverged.
     Resumed(Rerun),
@@ -100,6 +100,11 @@ pub enum Cause {
         run: RunId,
         /// The last event that is shared.
         at: Sequence,
+    },
+    /// As `Cached`, which versions 1 and 2 of the format have in its place: here it is known which run found the result.
+    CachedFrom {
+        /// That run.
+        run: RunId,
     },
 }
 

@@ -292,12 +292,42 @@ pub(crate) fn holders(store: &dyn Read, run: RunId) -> Result<Vec<(Option<RunId>
     }
 }
 
+/// Name and value of a tag's key.
+pub(crate) fn tag_of(key: &[u8]) -> Option<(String, String)> {
+    fn text(key: &[u8]) -> Option<(String, &[u8])> {
+        let (length, rest) = key.split_at_checked(4)?;
+        let (text, rest) = rest.split_at_checked(u32::from_be_bytes(length.try_into().ok()?) as usize)?;
+        Some((String::from_utf8(text.to_vec()).ok()?, rest))
+    }
+    let (name, rest) = text(key)?;
+    Some((name, text(rest)?.0))
+}
+
 /// The key in `ids` of who joined a run under another id of a caller's: what leads back to that id from the run.
 pub(crate) fn joined_key(run: RunId, id: &[u8]) -> Vec<u8> {
     let mut key = vec![0xfd];
     key.extend_from_slice(run.as_bytes());
     key.extend_from_slice(id);
     key
+}
+
+/// The key in `ids` of a tag that a call gave which joined a run: what leads from the run to its row in `tags`.
+pub(crate) fn joined_tag_key(run: RunId, name: &str, value: &str) -> Vec<u8> {
+    let mut key = vec![0xfc];
+    key.extend_from_slice(run.as_bytes());
+    key.extend(tag_key(name, value, None));
+    key
+}
+
+/// What the keys of all [`joined_tag_key`]s of a run begin with.
+pub(crate) fn joined_tags(run: RunId) -> Vec<u8> {
+    [[0xfc].as_slice(), run.as_bytes()].concat()
+}
+
+/// The key in `tags` that a [`joined_tag_key`] leads to.
+pub(crate) fn tag_key_of(joined: &[u8]) -> Vec<u8> {
+    let (run, tag) = joined.get(1..).and_then(|rest| rest.split_at_checked(16)).unwrap_or_default();
+    [tag, run].concat()
 }
 
 /// The key in `ids` that leads to a run, by which it was joined: of a [`holder_key`] or a [`joined_key`] that tells.
@@ -351,6 +381,14 @@ mod tests {
         let letters = inbox(&store, RUN).unwrap();
         let numbers: Vec<u64> = letters.iter().map(|letter| letter.signal.value.decode().unwrap()).collect();
         assert_eq!(numbers, [7, 300, 0]);
+    }
+
+    #[test]
+    fn a_tag_of_a_call_that_joined_leads_to_its_row() {
+        let joined = joined_tag_key(RUN, "customer", "42");
+        assert_eq!(tag_key_of(&joined), tag_key("customer", "42", Some(RUN)));
+        assert_eq!(tag_of(&tag_key_of(&joined)), Some(("customer".to_owned(), "42".to_owned())));
+        assert!(joined.starts_with(&joined_tags(RUN)) && std::str::from_utf8(&joined).is_err());
     }
 
     #[test]

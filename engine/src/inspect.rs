@@ -9,7 +9,7 @@ use std::sync::Arc;
 use relive_storage::{KeyRange, Keyspace, Order, PageLimit, Read, Row, after};
 
 use crate::error::{Error, ErrorKind, Result, storage_error};
-use crate::event::{Batch, Event, TaskStarted};
+use crate::event::{Batch, Cause, Event, TaskStarted};
 use crate::id::{Epoch, RunId, Sequence};
 use crate::index::{self, IdRecord, RunRecord, UnfinishedRecord};
 use crate::log::LogReader;
@@ -138,6 +138,48 @@ pub fn child(store: &dyn Read, child: RunId) -> Result<Option<RunId>> {
     }
     let record = index::read::<IdRecord>(store, index::IDS, &index::child_key(child))?;
     Ok(record.map(|record| record.run))
+}
+
+/// Which run answered a call of a child, where the child did not run for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answered {
+    /// That run was under way, and the call joined it.
+    Joined(RunId),
+    /// Its result was in the cache. Which run that was is known since version 3 of the format.
+    Cached(Option<RunId>),
+}
+
+/// Which run answered the call of a child, as its parent's log has it; `None` if the child ran itself, or has not begun.
+///
+/// # Errors
+/// If the store cannot be read, or a record is damaged.
+pub fn answered(store: &Arc<dyn Read>, child: RunId) -> Result<Option<Answered>> {
+    match self::child(store.as_ref(), child)? {
+        Some(run) if run != child => Ok(Some(Answered::Joined(run))),
+        Some(_) => Ok(match crate::recover::first_event(Arc::clone(store), child)?.cause {
+            Cause::Cached => Some(Answered::Cached(None)),
+            Cause::CachedFrom { run } => Some(Answered::Cached(Some(run))),
+            _ => None,
+        }),
+        None => Ok(None),
+    }
+}
+
+/// Tags of calls that joined a run, or whose ids name it, beside its own.
+///
+/// # Errors
+/// If the store cannot be read, or a key is damaged.
+pub fn joined_tags(store: &dyn Read, run: RunId) -> Result<Vec<(String, String)>> {
+    let mut tags = Vec::new();
+    let mut range = KeyRange::prefix(&index::joined_tags(run));
+    loop {
+        let page = store.scan(index::IDS, &range, Order::Ascending, PageLimit::default()).map_err(storage_error)?;
+        tags.extend(page.rows.iter().filter_map(|row| index::tag_of(&index::tag_key_of(&row.key))));
+        match page.rows.last() {
+            Some(last) if page.more => range.start = after(&last.key),
+            _ => return Ok(tags),
+        }
+    }
 }
 
 /// What a restart needs to know of a run, or `None` if there is no such run or it has ended.

@@ -13,6 +13,7 @@ use relive_storage::Durability;
 use crate::cache::{CACHE_BYTES_MAX_DEFAULT, InputHasher, blake3_of};
 use crate::clock::{Clock, SystemClock};
 use crate::commit::OnDurable;
+use crate::definition::CacheDefault;
 use crate::entropy::{Entropy, SystemEntropy};
 use crate::error::Result;
 use crate::payload::Encoding;
@@ -47,6 +48,8 @@ pub struct Options {
     /// Largest size of all cached results together, in bytes, with what is stored beside them; those used the longest ago
     /// have to go. A result that is larger by itself is not cached. Default: [`CACHE_BYTES_MAX_DEFAULT`].
     pub cache_bytes_max: u64,
+    /// Whether calls of tasks that say nothing share results. Default: they do.
+    pub cache_default: CacheDefault,
     /// How long runs of tasks that say nothing are kept when they have ended. Default: forever.
     pub keep: Keep,
     /// What inputs are hashed with. Another than blake3 is for tests of what happens when hashes collide.
@@ -98,6 +101,7 @@ impl Default for Options {
             encoding: Encoding::DEFAULT,
             payload_hooks: Vec::new(),
             cache_bytes_max: CACHE_BYTES_MAX_DEFAULT,
+            cache_default: CacheDefault::Auto,
             keep: Keep::FOREVER,
             input_hasher: blake3_of,
             on_durable: None,

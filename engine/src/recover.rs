@@ -12,7 +12,6 @@ use relive_storage::{KeyRange, Operation, Order, PageLimit, Precondition, Read, 
 
 use crate::cache::CallKey;
 use crate::commit::Committer;
-use crate::definition::CacheMode;
 use crate::engine::Inner;
 use crate::error::{Error, ErrorKind, Result, storage_error};
 use crate::event::{Event, TaskStarted};
@@ -74,7 +73,7 @@ pub(crate) fn counted_up_to(store: &dyn Read, epoch: Epoch) -> Result<Vec<Operat
 
 /// Spawns every unfinished run whose task is linked in; the others wait, with the reason. Unless the life before ended in
 /// order, each that goes on counts that.
-pub(crate) fn take_up(inner: &Arc<Inner>, in_order: bool) -> Result<()> {
+pub(crate) async fn take_up(inner: &Arc<Inner>, in_order: bool) -> Result<()> {
     let mut range = KeyRange::all();
     let mut entered = Vec::new();
     loop {
@@ -130,8 +129,8 @@ fn enter(inner: &Arc<Inner>, run: RunId, record: UnfinishedRecord) -> Result<Opt
     *cell.holders.lock() = holders;
     inner.runs.lock().insert(run, Arc::clone(&cell));
     let definition = inner.registry.task(&record.task);
-    let joinable = definition.is_some_and(|definition| definition.cache.mode != CacheMode::Off)
-        && record.call_key != crate::fork::NO_CALL;
+    let joinable =
+        definition.is_some_and(|definition| inner.cache.is_for(definition)) && record.call_key != crate::fork::NO_CALL;
     let key = joinable.then_some(record.call_key);
     if let Some(key) = key {
         inner.joinable(key, &cell);

@@ -3,9 +3,10 @@
 //! Used by `start`. A reservation is held while the store is asked and the run is made; others wait for its end and ask
 //! again.
 //!
-//! Invariant: identical calls at the same time run once; two starts under one id name one run.
+//! Invariant: identical calls at the same time that give no ids run once; two starts under one id name one run.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use rustc_hash::FxHashMap;
@@ -42,6 +43,13 @@ pub(crate) struct Running {
     pub(crate) is_refresh: bool,
 }
 
+impl Running {
+    /// One that an earlier life of the process began, or that slept: its log has its input.
+    pub(crate) fn taken_up(cell: &Arc<RunCell>) -> Self {
+        Self { cell: Arc::clone(cell), counted: None, is_refresh: false }
+    }
+}
+
 /// The answer to who wants to start a call.
 pub(crate) enum Reserve {
     Reserved(ReservedCall),
@@ -63,13 +71,15 @@ pub(crate) struct ReservedCall {
 impl ReservedCall {
     /// The call is this run from now on.
     pub(crate) fn becomes(self, running: Running) {
-        if let Some(previous) = &self.previous {
-            // It goes on, but what it finds is older than what is asked for. The lock is held, so that a run that ends at
-            // the same time is either gone already or is forgotten afterwards.
+        if running.is_refresh {
+            // They go on, but what they find is older than what is asked for: the run that the call was, and those that have
+            // ids of their own. The lock is held, so that a run that ends at the same time is either gone already or is
+            // forgotten afterwards.
             let runs = self.inner.runs.lock();
-            if runs.contains_key(&previous.cell.run) {
-                self.inner.cache.supersede(previous.cell.run);
-            }
+            let is_older =
+                |cell: &RunCell| *cell.call.lock() == Some(self.key) && !cell.is_refresh.load(Ordering::Relaxed);
+            let older = runs.values().filter(|cell| is_older(cell));
+            older.for_each(|cell| self.inner.cache.supersede(cell.run));
         }
         *running.cell.call.lock() = Some(self.key);
         self.inner.reservations.calls.lock().insert(self.key, Call::Run(running));
@@ -150,19 +160,14 @@ impl Inner {
 
     /// Makes a run that was taken up joinable.
     pub(crate) fn joinable(&self, key: CallKey, cell: &Arc<RunCell>) {
-        let running = Running { cell: Arc::clone(cell), counted: None, is_refresh: false };
         *cell.call.lock() = Some(key);
-        self.reservations.calls.lock().insert(key, Call::Run(running));
+        self.reservations.calls.lock().insert(key, Call::Run(Running::taken_up(cell)));
     }
 
-    /// Makes a run joinable, unless another equal one is.
-    pub(crate) fn joinable_if_free(&self, key: CallKey, cell: &Arc<RunCell>) {
-        *cell.call.lock() = Some(key);
-        self.reservations
-            .calls
-            .lock()
-            .entry(key)
-            .or_insert_with(|| Call::Run(Running { cell: Arc::clone(cell), counted: None, is_refresh: false }));
+    /// Makes a run joinable, unless another equal one is, or it is being decided which is.
+    pub(crate) fn joinable_if_free(&self, key: CallKey, running: Running) {
+        *running.cell.call.lock() = Some(key);
+        self.reservations.calls.lock().entry(key).or_insert(Call::Run(running));
     }
 
     /// Whether equal calls join this run.

@@ -12,7 +12,6 @@ use tokio::sync::oneshot;
 
 use crate::child::under_way;
 use crate::commit::{Submission, Waiter, gone};
-use crate::definition::CacheMode;
 use crate::engine::Inner;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Cause, Event, Parent, SignalReceived, TaskCompleted, TaskOutcome};
@@ -24,6 +23,7 @@ use crate::inspect;
 use crate::log::{LOG, LogReader};
 use crate::payload::Payload;
 use crate::post::Sending;
+use crate::reserve::Running;
 use crate::run::{self, Letter, closed};
 
 impl Inner {
@@ -99,11 +99,11 @@ impl Inner {
         }
         let _ = cell.input.set(canonical.clone().into());
         let counted = definition.counted(&started.input, &canonical.clone().into());
-        let is_joinable = definition.cache.mode != CacheMode::Off && !crate::fork::is_fork(&started);
+        let is_joinable = self.cache.is_for(definition) && !crate::fork::is_fork(&started);
         let key = counted.ok().filter(|_| is_joinable);
         let key = key.map(|counted| definition.call_key(&(self.cache.hasher)(&counted)));
         if let Some(key) = key {
-            self.joinable_if_free(key, &cell);
+            self.joinable_if_free(key, Running::taken_up(&cell));
         }
         execute::spawn(self, &cell, Beginning::Attempt(cause, caller), key, alive);
         match cell.started().await {

@@ -2,7 +2,8 @@
 //!
 //! Called by `engine`; spawns new runs through `execute`.
 //!
-//! Invariant: a cached result is handed out only if all of its input that counts is equal and its version is today's.
+//! Invariants: a cached result is handed out only if all of its input that counts is equal and its version is today's; who
+//! gives an id that names no run gets a run of its own, unless told otherwise; no tag of a call is dropped.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -18,7 +19,7 @@ use crate::event::{Cause, Event, TaskCompleted, TaskOutcome, TaskStarted};
 use crate::execute::unpanicked;
 use crate::handle::{CellState, Handle, Held, RunCell, Target};
 use crate::id::{RunId, Sequence};
-use crate::index::{self, CacheRecord, IdRecord};
+use crate::index::{self, CacheRecord, IdRecord, RunRecord, Used};
 use crate::log::LogWriter;
 use crate::reserve::{Reserve, ReservedCall, Running};
 use crate::run::{Plan, closed};
@@ -93,13 +94,20 @@ impl Inner {
                 (Target::Live(cell), Some((child, _))) if handle.run != child => {
                     self.join(request, cell.clone(), true).await
                 }
-                _ => Ok(Some(handle)),
+                _ => {
+                    let write = self.tags_of(handle.run, &request.tags)?;
+                    let is_found = write.operations.is_empty() || self.applied(write).await?;
+                    Ok(is_found.then_some(handle))
+                }
             };
         }
-        if request.definition.cache.mode == CacheMode::Off {
+        if !self.cache.is_for(request.definition) {
             return self.fresh(request, None, None).await;
         }
         let sought = self.sought(request)?;
+        if request.is_apart() && !request.refresh {
+            return self.fresh(request, Some(&sought), None).await;
+        }
         let mut reserve = self.reserve_call(sought.call, request.refresh, true);
         if let Reserve::Asleep(runs) = reserve {
             let found = self.rouse_call(&sought.call, &runs)?;
@@ -113,6 +121,8 @@ impl Inner {
         let reserved = match reserve {
             Reserve::Reserved(reserved) => reserved,
             Reserve::Asleep(_) => return Ok(None),
+            // Another refresh, that is: this one is of its own.
+            Reserve::Run(_) if request.is_apart() => return self.fresh(request, Some(&sought), None).await,
             Reserve::Run(running) => {
                 if self.counted_of(&running)? == sought.counted {
                     let Some(cell) = self.hold(&running.cell) else {
@@ -223,15 +233,18 @@ impl Inner {
         Ok(canonical.into())
     }
 
-    /// A handle on a cached result. Under an id, a run is written that says where the result is from.
+    /// A handle on a cached result. Under an id, or with tags, a run is written that says where the result is from.
     async fn from_cache(
         self: &Arc<Self>,
         request: &Request,
         sought: &Sought,
         entry: CacheRecord,
     ) -> Result<Option<Handle>> {
+        if request.child.is_some() {
+            self.warn_of_sharing(request.definition, entry.run, Some(&entry.uses));
+        }
         let outcome = TaskOutcome::Ok(entry.result);
-        if request.id.is_none() && request.child.is_none() {
+        if request.id.is_none() && request.child.is_none() && request.tags.is_empty() {
             return Ok(Some(Handle { run: entry.run, target: Target::Done(Arc::new(outcome)) }));
         }
         let plan = self.plan(request, Some(sought))?;
@@ -243,7 +256,7 @@ impl Inner {
             retry_at: None,
             at,
         };
-        let started = self.started(request, &plan, Cause::Cached);
+        let started = self.started(request, &plan, Cause::CachedFrom { run: entry.run });
         let mut writer = LogWriter::new(plan.run, self.settings.epoch);
         let events = vec![Event::TaskStarted(started.clone()), Event::TaskCompleted(completed.clone())];
         let mut write = plan.beginning(&started, Sequence(0))?;
@@ -253,7 +266,8 @@ impl Inner {
         Ok(applied.then(|| Handle { run: plan.run, target: Target::Done(Arc::new(outcome)) }))
     }
 
-    /// A handle on a run of the same call that is under way. An id names it from now on, too, if it does not yet.
+    /// A handle on a run of the same call that is under way. An id names it from now on, too, if it does not yet, and it is
+    /// found by the call's tags.
     async fn join(self: &Arc<Self>, request: &Request, cell: Held, is_named: bool) -> Result<Option<Handle>> {
         let call = request.child.map(|(child, parent)| (child, parent.run));
         if !cell.hold(call) {
@@ -269,10 +283,13 @@ impl Inner {
         }
         let id = request.id.as_ref().filter(|_| !is_named).map(|id| id.as_bytes().to_vec());
         let keys: Vec<_> = id.iter().cloned().chain(call.map(|(child, _)| index::child_key(child))).collect();
-        if !keys.is_empty() {
+        if call.is_some() {
+            self.warn_of_sharing(request.definition, cell.run, None);
+        }
+        if !keys.is_empty() || !request.tags.is_empty() {
             let mut plan = self.plan(request, None)?;
             plan.run = cell.run;
-            let mut write = Write::default();
+            let mut write = self.tags_of(cell.run, &request.tags)?;
             for key in keys {
                 let (absent, put) = plan.claim_key(key)?;
                 write.preconditions.push(absent);
@@ -290,6 +307,52 @@ impl Inner {
             }
         }
         Ok(Some(Handle { run: cell.run, target: Target::Live(cell) }))
+    }
+
+    /// The changes after which a run is found by these tags, too, that a call gave which it answers. They go with it.
+    ///
+    /// The log, and so the run's record, stays as it is: these tags are not how the run was begun.
+    fn tags_of(&self, run: RunId, tags: &[(String, String)]) -> Result<Write> {
+        let mut write = Write::default();
+        if tags.is_empty() {
+            return Ok(write);
+        }
+        let (store, key) = (self.store()?, index::run_key(run));
+        let Some(value) = store.get(index::RUNS, &key).map_err(storage_error)? else {
+            return Err(Error::new(ErrorKind::UnknownRun, format!("run {run} was deleted meanwhile: call again")));
+        };
+        let record: RunRecord = index::open(index::RUNS, &key, &value)?;
+        for (name, value) in tags.iter().filter(|tag| !record.tags.contains(tag)) {
+            let joined = index::joined_tag_key(run, name, value);
+            if store.get(index::IDS, &joined).map_err(storage_error)?.is_none() {
+                write.operations.push(index::put(index::IDS, joined, &run)?);
+                write.operations.push(index::tag(run, name, value)?);
+            }
+        }
+        if !write.operations.is_empty() {
+            // Not one that is being deleted.
+            write.preconditions.push(Precondition::Equals { keyspace: index::RUNS, key, value });
+        }
+        Ok(write)
+    }
+
+    /// A task was called, and did not run for it: said once for each that did not say that this is meant, and may have
+    /// effects.
+    fn warn_of_sharing(&self, definition: &TaskDefinition, from: RunId, uses: Option<&[Used]>) {
+        let is_pure = |used: &Used| {
+            used.is_task
+                || used.name.starts_with("relive::")
+                || self.registry.trace(&used.name).is_some_and(|trace| trace.policy.pure)
+        };
+        let has_effects = uses.is_none_or(|uses| !uses.iter().all(is_pure));
+        if definition.cache.mode == CacheMode::Unsaid && has_effects && self.cache.is_first_shared(definition.name) {
+            tracing::warn!(
+                task = definition.name,
+                %from,
+                "a child task did not run, as an equal call's run answers for it, and so its effects were not repeated; write \
+                 `cache = \"off\"` if each call is to have them, or `cache = \"auto\"` if this is meant. Said once for each task"
+            );
+        }
     }
 
     /// Whether a write was applied: an id that it claims may have been claimed meanwhile.
@@ -316,7 +379,8 @@ impl Inner {
             (holders.rooted, holders.rooted_on_record) = (call.is_none(), call.is_none());
             holders.calls.extend(call);
         }
-        let key = reserved.as_ref().map(|reserved| reserved.key);
+        let own_call = sought.filter(|_| request.is_apart()).map(|sought| sought.call);
+        let key = reserved.as_ref().map(|reserved| reserved.key).or(own_call);
         let alive = {
             // Held while the run is entered, so that a shutdown at the same time finds it.
             let guard = self.alive.lock();
@@ -324,6 +388,12 @@ impl Inner {
             self.runs.lock().insert(plan.run, Arc::clone(&cell));
             alive
         };
+        if let (None, true, Some(sought)) = (&reserved, request.is_apart(), sought) {
+            // Calls without an id join it, if there is no other that they join.
+            let counted = Some(sought.counted.clone());
+            let running = Running { cell: Arc::clone(&cell), counted, is_refresh: request.refresh };
+            self.joinable_if_free(sought.call, running);
+        }
         if let Some(reserved) = reserved {
             let counted = sought.map(|sought| sought.counted.clone());
             reserved.becomes(Running { cell: Arc::clone(&cell), counted, is_refresh: request.refresh });

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use relive_engine::clock::Clock;
 use relive_engine::commit::Acknowledged;
-use relive_engine::definition::Registry;
+use relive_engine::definition::{CacheDefault, Registry};
 use relive_engine::engine;
 use relive_engine::entropy::Entropy;
 use relive_engine::error::Result;
@@ -138,6 +138,14 @@ impl Builder {
     #[must_use]
     pub fn cache_bytes_max(mut self, cache_bytes_max: u64) -> Self {
         self.0.cache_bytes_max = cache_bytes_max;
+        self
+    }
+
+    /// Whether calls of tasks that say nothing of the cache are joined and share results. Default: [`CacheDefault::Auto`], they
+    /// do. What a task's own attribute says (`cache`, `version`, `ttl`, `ignore` or `salt`) counts more.
+    #[must_use]
+    pub fn cache_default(mut self, cache_default: CacheDefault) -> Self {
+        self.0.cache_default = cache_default;
         self
     }
 

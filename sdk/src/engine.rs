@@ -98,8 +98,8 @@ impl Engine {
         self.0.retain(rule).await
     }
 
-    /// The result of a call: from the cache, of the run of the same call that is under way, or of a new run. Dropping
-    /// the future leaves the run going.
+    /// The result of a call: from the cache, of the run of the same call that is under way, or of a new run; with an id of its
+    /// own ([`Call::id`](crate::Call::id)), of the run that this names, or a new one. Dropping the future leaves the run going.
     ///
     /// # Errors
     /// The task's own; or the engine's, as the task's error type: a failed store, a closed engine, a divergence.

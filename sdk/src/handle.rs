@@ -24,7 +24,8 @@ impl<T, E> std::fmt::Debug for RunHandle<T, E> {
 }
 
 impl<T, E> RunHandle<T, E> {
-    /// The run's id. Of a cached result, that of the run that found it.
+    /// The run's id. Of a cached result, that of the run that found it; if the call has an id or a tag, that of a run that was
+    /// written to say so.
     pub fn id(&self) -> RunId {
         self.handle.run()
     }

@@ -70,6 +70,7 @@ pub mod __private;
 pub use relive_engine::cache::{Entries, Entry, EntryKey, Explanation, Reason, Rebuilt, Version};
 pub use relive_engine::clock::Clock;
 pub use relive_engine::commit::Acknowledged;
+pub use relive_engine::definition::CacheDefault;
 pub use relive_engine::divergence::{CallSite, Divergence, Side};
 pub use relive_engine::entropy::Entropy;
 pub use relive_engine::error::{Error, ErrorKind, Result, TypedError};

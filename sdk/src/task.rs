@@ -39,6 +39,7 @@ pub struct Call<T, E> {
     /// The child that it is, once it is polled.
     child: Option<Trace<T, E>>,
     refresh: bool,
+    cached: bool,
     result: PhantomData<fn() -> Result<T, E>>,
 }
 
@@ -52,10 +53,21 @@ impl<T, E> std::fmt::Debug for Call<T, E> {
 }
 
 impl<T, E> Call<T, E> {
-    /// Names the run: the same call under the same id gets the same outcome for as long as the run is kept, also a
-    /// failure; another call under it is an error. 1 to 512 bytes.
+    /// Names the run, and asks for one: a call with an id that names none yet runs, also if an equal call is under way or the
+    /// cache holds its result (unless it is [`cached`](Self::cached)). What it finds is cached for calls without an id.
+    ///
+    /// The same call under the same id gets the same outcome for as long as the run is kept, also a failure; another call
+    /// under it is an error. 1 to 512 bytes.
     pub fn id(mut self, id: impl Into<String>) -> Self {
         self.id = Some(id.into());
+        self
+    }
+
+    /// Lets a call with an [`id`](Self::id) join an equal call, or get a cached result, as one without an id does. Then the id
+    /// names the run that is joined, or one that is written to say from which run the result is. The call is not run again,
+    /// nor are its effects.
+    pub fn cached(mut self) -> Self {
+        self.cached = true;
         self
     }
 
@@ -63,14 +75,16 @@ impl<T, E> Call<T, E> {
     ///
     /// If an equal call is under way that was itself started by a refresh, it is joined; any other may have begun too long
     /// ago, so this runs beside it, and the result of that one is not cached. Equal calls that come later join this run.
-    /// Where an id names a run already, that run is the answer all the same.
+    /// Where an id names a run already, that run is the answer all the same; a new id joins no refresh.
     pub fn refresh(mut self) -> Self {
         self.refresh = true;
         self
     }
 
-    /// A name and a value to find the run by. Of two values for one name the last counts. Of a call that joins another run
-    /// or is answered from the cache, tags are not kept. At most 256 bytes each.
+    /// A name and a value to find the run by. Of two values for one name the last counts. At most 256 bytes each.
+    ///
+    /// No tag is dropped: if the call joins another run, or its id names one, that run is found by the tag from then on; if the
+    /// cache answers the call, a run is written that has the tag and says from which run the result is.
     pub fn tag(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         let name = name.into();
         self.tags.retain(|(other, _)| *other != name);
@@ -117,6 +131,7 @@ impl<T, E> Call<T, E> {
             tags: self.tags,
             child: None,
             refresh: self.refresh,
+            cached: self.cached,
             readable,
         })
     }
@@ -146,6 +161,7 @@ impl<T: DeserializeOwned, E: From<Error>> Future for Call<T, E> {
                 id: this.id.take(),
                 tags: std::mem::take(&mut this.tags),
                 refresh: this.refresh,
+                cached: this.cached,
                 location: this.location,
                 child: None,
                 result: PhantomData,
@@ -177,8 +193,18 @@ where
     let payload = Payload::encode_with(&Encoding::IN_MEMORY, input);
     let input = payload.and_then(|payload| Ok((payload, canonical(input)?)));
     let rewrite = |payload: &Payload, encoding: &Encoding| Payload::encode_with(encoding, &payload.decode::<I>()?);
-    let (tags, location) = (Vec::new(), Location::caller());
-    Call { definition, input, rewrite, id: None, tags, refresh: false, location, child: None, result: PhantomData }
+    Call {
+        definition,
+        input,
+        rewrite,
+        id: None,
+        tags: Vec::new(),
+        refresh: false,
+        cached: false,
+        location: Location::caller(),
+        child: None,
+        result: PhantomData,
+    }
 }
 
 /// An input that is in memory, written as an engine wants it. Nothing to do in the usual case.

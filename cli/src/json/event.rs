@@ -2,7 +2,7 @@
 
 use relive_engine::event::{Cause, ErrorRecord, Event, TaskOutcome, TraceOutcome};
 use relive_engine::id::{RunId, Timestamp};
-use relive_engine::inspect::LoggedEvent;
+use relive_engine::inspect::{Answered, LoggedEvent};
 use relive_engine::value::Value;
 use serde::Serialize;
 
@@ -36,6 +36,8 @@ enum Facts<'a> {
         rerun: Option<RerunObject<'a>>,
         #[serde(skip_serializing_if = "Option::is_none")]
         forked: Option<ForkedObject>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        cached_from: Option<String>,
         id: Option<&'a str>,
         parent: Option<ParentObject>,
         tags: Tags<'a>,
@@ -52,6 +54,10 @@ enum Facts<'a> {
         form: &'static str,
         within: Option<u64>,
         child: Option<String>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        answered: Option<&'static str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        from: Option<String>,
         group: Option<&'a str>,
     },
     TraceRetried {
@@ -177,20 +183,20 @@ impl<'a> OutcomeObject<'a> {
 }
 
 impl<'a> EventLine<'a> {
-    /// `name` is that of the trace, where the event itself does not say it.
-    pub(crate) fn of(run: RunId, logged: &'a LoggedEvent, name: Option<&'a str>) -> Self {
+    /// `name` is that of the trace, where the event itself does not say it; `answered`, which run answered for a child.
+    pub(crate) fn of(run: RunId, logged: &'a LoggedEvent, name: Option<&'a str>, answered: Option<Answered>) -> Self {
         Self {
             run: run.to_string(),
             sequence: logged.sequence.0,
             epoch: logged.epoch.0,
             event: snake(logged.event.name()),
-            facts: Facts::of(&logged.event, name),
+            facts: Facts::of(&logged.event, name, answered),
         }
     }
 }
 
 impl<'a> Facts<'a> {
-    fn of(event: &'a Event, name: Option<&'a str>) -> Self {
+    fn of(event: &'a Event, name: Option<&'a str>, answered: Option<Answered>) -> Self {
         let at = |at: Timestamp| rfc_3339(at);
         match event {
             Event::TaskStarted(started) => Self::TaskStarted {
@@ -206,6 +212,10 @@ impl<'a> Facts<'a> {
                 },
                 forked: match &started.cause {
                     Cause::Forked { run, at } => Some(ForkedObject { run: run.to_string(), at: at.0 }),
+                    _ => None,
+                },
+                cached_from: match &started.cause {
+                    Cause::CachedFrom { run } => Some(run.to_string()),
                     _ => None,
                 },
                 id: started.id.as_deref(),
@@ -226,6 +236,11 @@ impl<'a> Facts<'a> {
                 form: words::form(started.form),
                 within: started.within.map(|within| within.0),
                 child: started.child.map(|child| child.to_string()),
+                answered: answered.map(|by| if matches!(by, Answered::Joined(_)) { "joined" } else { "cached" }),
+                from: match answered {
+                    Some(Answered::Joined(run) | Answered::Cached(Some(run))) => Some(run.to_string()),
+                    _ => None,
+                },
                 group: started.group.as_deref(),
             },
             Event::TraceRetried(retried) => Self::TraceRetried {

@@ -6,6 +6,7 @@ use anstyle::Style;
 use jiff::tz::TimeZone;
 use relive_engine::event::{ErrorRecord, Event, TaskOutcome, TaskStarted, TraceOutcome, TraceStarted};
 use relive_engine::id::{Sequence, Timestamp};
+use relive_engine::inspect::Answered;
 use relive_engine::payload::Payload;
 use relive_engine::replay::SIGNAL;
 
@@ -44,7 +45,7 @@ pub(crate) fn moment(event: &Event) -> Option<Timestamp> {
 pub(crate) fn facts(event: &Event, trace: Option<&Open>, room: usize, zone: &TimeZone) -> Parts {
     match event {
         Event::TaskStarted(started) => task_started(started, room),
-        Event::TraceStarted(started) => trace_started(started, room),
+        Event::TraceStarted(started) => trace_started(started, trace.and_then(|trace| trace.answered), room),
         Event::TraceRetried(retried) if trace.is_some_and(|trace| trace.name == SIGNAL) => {
             let head = of(trace, retried.trace);
             let rest = room.saturating_sub(columns(&head) + 13);
@@ -122,13 +123,14 @@ fn task_started(started: &TaskStarted, room: usize) -> Parts {
     vec![(PLAIN, called(&started.task, &started.input, room.saturating_sub(columns(&about) + 2))), (DIM, about)]
 }
 
-fn trace_started(started: &TraceStarted, room: usize) -> Parts {
+fn trace_started(started: &TraceStarted, answered: Option<Answered>, room: usize) -> Parts {
     let mut about = Vec::new();
     if started.form == relive_engine::event::TraceForm::Stream || started.form.is_inline() {
         about.push(words::form(started.form).to_owned());
     }
     about.extend(started.within.map(|outer| format!("in event {outer}")));
     about.extend(started.child.map(|child| format!("run {child}")));
+    about.extend(answered.map(words::answered));
     about.extend(started.group.as_ref().map(|group| format!("group {}", escaped(group))));
     let about = if words::is_immediate(started) { String::new() } else { cut(&about.join(", "), room / 2) };
     let place =

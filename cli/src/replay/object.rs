@@ -86,7 +86,7 @@ impl<'a> VerdictObject<'a> {
                 why: change.cause.to_string(),
             },
             Verdict::Diverged(diagnosis) => {
-                let before = diagnosis.before.iter().map(|logged| EventLine::of(replayed.run, logged, None));
+                let before = diagnosis.before.iter().map(|logged| EventLine::of(replayed.run, logged, None, None));
                 Self::Diverged {
                     sequence: diagnosis.divergence.sequence.0,
                     change: diagnosis.change.name(),

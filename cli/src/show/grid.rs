@@ -15,7 +15,7 @@ use super::timeline::Timeline;
 use super::tree::ordered;
 use crate::look::{BAD, BOLD, DIM, GOOD, LIVE, Look, OLD, WARN};
 use crate::text::{columns, counted, cut, cut_middle, padded, right};
-use crate::time;
+use crate::{time, words};
 
 /// Fewer columns than these are no bars.
 const BAR_COLUMNS_MIN: usize = 8;
@@ -167,7 +167,10 @@ impl<'a> Grid<'a> {
     /// What is said below a row: which run it is, how tries failed, its error.
     fn notes(&self, trace: &Trace, is_over: bool) -> Vec<(Style, String)> {
         let mut notes = Vec::new();
-        notes.extend(trace.child.map(|child| (DIM, format!("run {child}"))));
+        notes.extend(trace.child.map(|child| {
+            let answered = trace.answered.map(|by| format!(", {}", words::answered(by)));
+            (DIM, format!("run {child}{}", answered.unwrap_or_default()))
+        }));
         if let Some(retry) = &trace.retry {
             let tries = match retry.tries {
                 1 => "try 1 failed".to_owned(),

@@ -4,7 +4,7 @@
 
 use std::io::{self, Write};
 
-use relive_engine::event::TaskOutcome;
+use relive_engine::event::{Cause, TaskOutcome};
 use relive_engine::index::RunState;
 
 use super::Standing;
@@ -58,12 +58,19 @@ pub(super) fn head(
     if !started.tags.is_empty() {
         line("tags", &words::tags(&started.tags))?;
     }
+    if !timeline.joined_tags.is_empty() {
+        line("joined", &format!("by calls with tags {}", words::tags(&timeline.joined_tags)))?;
+    }
     line("started", &time::with_offset(begun, &look.zone))?;
     if let Some(end) = end {
         line("ended", &time::with_offset(end, &look.zone))?;
     }
     let cause = words::whole_cause(&started.cause);
-    let cause = if cause == "cached" { "from the cache".to_owned() } else { cause };
+    let cause = match &started.cause {
+        Cause::Cached => "from the cache".to_owned(),
+        Cause::CachedFrom { run } => format!("from the cache: run {run} found it"),
+        _ => cause,
+    };
     line("attempt", &format!("{} ({cause})", started.attempt))?;
     if let Some(lives) = lives(timeline) {
         line("lives", &lives)?;

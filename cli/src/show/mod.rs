@@ -34,14 +34,15 @@ use timeline::{Keep, Timeline};
 /// `replayed`: an earlier life of the process completed the trace, and the last one took its result from the log.
 /// `executed`: the last life ran its effect. `repeated`: an earlier attempt ran it, and this one got the same again.
 /// A stream is one row with its count of items; what an effect called is indented below it; a task has the id of its
-/// run below it; `group ›` stands before what was called in a group. `stopped`: open when its attempt ended.
+/// run below it, and if another run answered for it (it was joined, or its result was cached) that one's; `group ›` stands before what was called in a group. `stopped`: open when its attempt ended.
 ///
 /// Bars are on the run's own time; what lies between two lives of the process, or two attempts, is cut out at `┊`.
 /// Bars of replayed traces are drawn with `▒`, of executed ones with `█`, of dropped ones with `░`, of open ones with
 /// `╌`.
 ///
-/// With --json, one object: as in `relive runs --json`, and input, events, calls (of the last attempt, by name), set_aside (how
-/// many signals fitted no wait), outcome (ok, err, cancelled) and output or error, if it has ended.
+/// With --json, one object: as in `relive runs --json`, and input, joined_tags (name and value of tags of calls that joined it,
+/// if any), events, calls (of the last attempt, by name), set_aside (how many signals fitted no wait), outcome (ok, err,
+/// cancelled) and output or error, if it has ended.
 #[derive(Args, Debug)]
 pub(crate) struct Show {
     #[command(flatten)]

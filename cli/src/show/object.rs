@@ -24,6 +24,9 @@ struct RunObject<'a> {
     #[serde(flatten)]
     run: RunLine<'a>,
     input: Option<Value>,
+    /// Name and value of tags of calls that joined the run.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    joined_tags: Vec<(String, String)>,
     events: u64,
     /// Calls of the last attempt, by name.
     calls: BTreeMap<String, u64>,
@@ -63,7 +66,8 @@ pub(super) fn object(store: &Arc<dyn Read>, run: RunId, out: &mut (impl Write + 
         }
     }
     let outcome = completed.as_ref().map(|completed| OutcomeObject::of_task(&completed.outcome));
+    let joined_tags = inspect::joined_tags(store.as_ref(), run)?;
     let run = RunLine::of(&stored, unfinished.as_ref());
-    json::line(out, &RunObject { run, input, events, calls, set_aside, outcome })?;
+    json::line(out, &RunObject { run, input, joined_tags, events, calls, set_aside, outcome })?;
     Ok(())
 }

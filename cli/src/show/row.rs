@@ -3,6 +3,7 @@
 //! Made by `timeline`; put in order by `tree`; drawn by `grid`.
 
 use relive_engine::id::{Epoch, RunId, Sequence, Timestamp};
+use relive_engine::inspect::Answered;
 
 /// A line of the drawing, and the event that it is for.
 #[derive(Debug)]
@@ -49,6 +50,8 @@ pub(super) struct Trace {
     pub(super) child: Option<RunId>,
     /// Whether it only waits, for a time or a signal: then it took as long as it was open, whichever life saw its end.
     pub(super) waits: bool,
+    /// Of a child that did not run: which run answered for it.
+    pub(super) answered: Option<Answered>,
     /// Of a stream or an iterator: how many items it handed on.
     pub(super) items: Option<u64>,
     /// The last try that failed and was followed by another.

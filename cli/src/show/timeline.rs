@@ -46,6 +46,8 @@ pub(super) struct Timeline {
     pub(super) lives: Vec<Life>,
     /// The call that failed last in the latest attempt, as it is drawn, and what it said.
     failed: Option<(Sequence, String, String)>,
+    /// Of calls that joined the run.
+    pub(super) joined_tags: Vec<(String, String)>,
     /// Why the log could not be read to its end.
     pub(super) damage: Option<Error>,
 }
@@ -62,7 +64,7 @@ pub(super) struct Keep {
 impl Timeline {
     /// Reads a log to its end, or to where it is damaged.
     pub(super) fn read(store: Arc<dyn Read>, run: RunId, keep: Keep) -> Result<Self> {
-        let mut events = inspect::events(store, run);
+        let mut events = inspect::events(Arc::clone(&store), run);
         let missing = || Error::new(ErrorKind::UnknownRun, format!("there is no run {run}"));
         let first = events.next().ok_or_else(missing)??;
         let Event::TaskStarted(started) = first.event else {
@@ -80,6 +82,7 @@ impl Timeline {
             attempts: vec![first.epoch],
             lives: vec![Life { part, first: started.at, last: started.at }],
             failed: None,
+            joined_tags: Vec::new(),
             damage: None,
             started,
         };
@@ -87,6 +90,13 @@ impl Timeline {
             match event {
                 Ok(logged) => timeline.take(logged.sequence, logged.epoch, logged.event, keep),
                 Err(error) => timeline.damage = Some(error),
+            }
+        }
+        timeline.joined_tags = inspect::joined_tags(store.as_ref(), run)?;
+        for row in timeline.first.iter_mut().chain(&mut timeline.last) {
+            if let What::Trace(trace) = &mut row.what {
+                // What cannot be read is told of where that run is shown.
+                trace.answered = trace.child.and_then(|child| inspect::answered(&store, child).ok().flatten());
             }
         }
         Ok(timeline)
@@ -281,6 +291,7 @@ fn trace(epoch: Epoch, started: &TraceStarted, label_columns: usize) -> Trace {
         within: started.within,
         child: started.child,
         waits: matches!(started.name.as_ref(), SLEEP | SIGNAL),
+        answered: None,
         items: matches!(started.form, TraceForm::Stream | TraceForm::Iterator).then_some(0),
         retry: None,
         epoch,

@@ -51,6 +51,7 @@ mod tests {
             within: within.map(Sequence),
             child: None,
             waits: false,
+            answered: None,
             items: None,
             retry: None,
             epoch: Epoch(1),

@@ -174,7 +174,7 @@ struct Named {
 
 impl Named {
     fn line(&self, run: RunId) -> EventLine<'_> {
-        EventLine::of(run, &self.logged, self.name.as_deref())
+        EventLine::of(run, &self.logged, self.name.as_deref(), None)
     }
 }
 

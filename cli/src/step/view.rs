@@ -145,7 +145,8 @@ pub(super) fn detail(
     let trace = History::trace_of(&logged).filter(|trace| *trace != at);
     let open = trace.and_then(|trace| match history.event(trace).as_deref().map(|logged| &logged.event) {
         Ok(Event::TraceStarted(started)) => {
-            Some(log::Open { name: started.name.to_string(), immediate: words::is_immediate(started) })
+            let (name, immediate) = (started.name.to_string(), words::is_immediate(started));
+            Some(log::Open { name, immediate, answered: None })
         }
         _ => None,
     });

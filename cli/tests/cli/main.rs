@@ -10,6 +10,7 @@
 
 #![expect(clippy::unwrap_used, reason = "what is unwrapped outside of tests prepares them")]
 
+mod answered;
 mod errors;
 mod everything;
 mod export;

@@ -37,6 +37,7 @@ impl Cache {
             tags: Vec::new(),
             child: None,
             refresh: false,
+            cached: false,
             readable: |_| true,
         })
     }

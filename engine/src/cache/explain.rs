@@ -11,7 +11,6 @@ use std::sync::Arc;
 use relive_storage::{KeyRange, Order, PageLimit};
 
 use crate::canonical::canonical;
-use crate::definition::CacheMode;
 use crate::engine::{Inner, Request};
 use crate::error::{Result, storage_error};
 use crate::event::{Event, TaskCompleted, TaskOutcome};
@@ -138,6 +137,11 @@ pub enum Reason {
         /// That run.
         run: RunId,
     },
+    /// The call has an id of its own, and so gets a run of its own, unless it is `cached()`.
+    OwnId {
+        /// The id.
+        id: String,
+    },
     /// The result depends on something that this program does not have.
     Unknown {
         /// Its name.
@@ -184,8 +188,11 @@ impl Inner {
             return Ok(Explanation::Named { id: id.clone(), run });
         }
         let miss = |reasons| Ok(Explanation::Miss { task: definition.name.to_owned(), reasons });
-        if definition.cache.mode == CacheMode::Off {
+        if !self.cache.is_for(definition) {
             return miss(vec![Reason::CacheOff]);
+        }
+        if let Some(id) = request.id.as_ref().filter(|_| request.is_apart()) {
+            return miss(vec![Reason::OwnId { id: id.clone() }]);
         }
         let sought = self.sought(request)?;
         // Held while it is looked at.

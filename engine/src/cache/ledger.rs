@@ -12,7 +12,9 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use relive_storage::Operation;
 use rustc_hash::{FxHashMap, FxHashSet};
+use tokio::sync::OnceCell;
 
+use crate::definition::{CacheDefault, CacheMode, TaskDefinition};
 use crate::error::Result;
 use crate::id::{RunId, Timestamp};
 use crate::index::{self, CacheRecord, CacheSize, CacheUse};
@@ -38,6 +40,12 @@ pub(crate) struct Ledger {
     pub(crate) hasher: InputHasher,
     /// Entries larger together have to go.
     pub(crate) bytes_max: u64,
+    /// For tasks that say nothing.
+    default: CacheDefault,
+    /// Tasks of which it was said that a call of theirs did not run. As many as the program has at most.
+    shared: Mutex<FxHashSet<&'static str>>,
+    /// Tasks whose entries were looked through for inputs of an older type, or are. As many as the program has at most.
+    reread: Mutex<FxHashMap<&'static str, Arc<OnceCell<()>>>>,
     /// Held by the one who tends the cache: counts, evicts, rebuilds.
     pub(crate) tending: Arc<tokio::sync::Mutex<()>>,
     state: Mutex<State>,
@@ -62,10 +70,37 @@ struct State {
 
 impl Ledger {
     /// `stored` is what `meta` says of the size.
-    pub(crate) fn new(hasher: InputHasher, bytes_max: u64, stored: Option<CacheSize>) -> Self {
+    pub(crate) fn new(hasher: InputHasher, bytes_max: u64, default: CacheDefault, stored: Option<CacheSize>) -> Self {
         let state =
             State { bytes: stored.map(|size| size.bytes), is_size_stored: stored.is_some(), ..State::default() };
-        Self { hasher, bytes_max, tending: Arc::default(), state: Mutex::new(state) }
+        Self {
+            hasher,
+            bytes_max,
+            default,
+            shared: Mutex::default(),
+            reread: Mutex::default(),
+            tending: Arc::default(),
+            state: Mutex::new(state),
+        }
+    }
+
+    /// Whether equal calls of a task are joined, and share results.
+    pub(crate) fn is_for(&self, definition: &TaskDefinition) -> bool {
+        match definition.cache.mode {
+            CacheMode::Unsaid => self.default != CacheDefault::Off,
+            CacheMode::Off => false,
+            CacheMode::Auto | CacheMode::Version(_) => true,
+        }
+    }
+
+    /// What is set when a task's entries were looked through.
+    pub(crate) fn reread(&self, task: &'static str) -> Arc<OnceCell<()>> {
+        Arc::clone(self.reread.lock().entry(task).or_default())
+    }
+
+    /// Whether this is the first time that a call of the task did not run.
+    pub(crate) fn is_first_shared(&self, task: &'static str) -> bool {
+        self.shared.lock().insert(task)
     }
 
     /// The changes that enter a result; none if it is larger than the cache may be, or no longer wanted.

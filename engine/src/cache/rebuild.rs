@@ -10,7 +10,6 @@ use std::sync::Arc;
 
 use relive_storage::{KeyRange, Order, Outcome, PageLimit, Precondition, Write};
 
-use crate::definition::CacheMode;
 use crate::engine::Inner;
 use crate::error::{Result, storage_error};
 use crate::event::TaskOutcome;
@@ -70,11 +69,11 @@ fn entry(inner: &Arc<Inner>, run: RunId, record: &RunRecord, rebuilt: &mut Rebui
         rebuilt.unknown_tasks += 1;
         return Ok(None);
     };
-    if definition.cache.mode == CacheMode::Off {
+    if !inner.cache.is_for(definition) {
         return Ok(None);
     }
     // Under which version or salt a run was begun, no log says.
-    let proof = match definition.cache.mode == CacheMode::Auto && definition.cache.salt.is_empty() {
+    let proof = match definition.cache.version().is_none() && definition.cache.salt.is_empty() {
         true => proof(&inner.store()?, &inner.registry, run)?,
         false => None,
     };

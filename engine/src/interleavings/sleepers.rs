@@ -193,8 +193,8 @@ async fn start(engine: &Engine, definition: &'static TaskDefinition) -> Handle {
     let input = Payload::encode(&NAP).expect("a number can be encoded");
     let canonical = canonical(&NAP).expect("a number has a canonical form").into();
     let readable = |payload: &Payload| payload.decode::<u64>().is_ok();
-    let (id, tags, child, refresh) = (None, Vec::new(), None, false);
-    let request = Request { definition, input, canonical, id, tags, child, refresh, readable };
+    let (id, tags, child, refresh, cached) = (None, Vec::new(), None, false, false);
+    let request = Request { definition, input, canonical, id, tags, child, refresh, cached, readable };
     engine.start(request).await.expect("it starts")
 }
 

@@ -33,7 +33,7 @@ pub(crate) fn run(run: RunId, task: &str) -> Span {
 pub(crate) fn attempt(run: RunId, attempt: u32, cause: &Cause) -> Span {
     let cause = match cause {
         Cause::New => "new",
-        Cause::Cached => "cached",
+        Cause::Cached | Cause::CachedFrom { .. } => "cached",
         Cause::Resumed(_) => "resumed",
         Cause::Retried => "retried",
         Cause::Forked { .. } => "forked",

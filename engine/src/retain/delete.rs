@@ -121,6 +121,13 @@ fn rows(inner: &Inner, run: RunId, record: &RunRecord) -> Result<Vec<Operation>>
         let key = index::tag_key(name, value, Some(run));
         operations.push(Operation::Delete { keyspace: index::TAGS, key });
     }
+    each_page(inner, index::IDS, &index::joined_tags(run), |rows| {
+        for row in rows {
+            operations.push(Operation::Delete { keyspace: index::TAGS, key: index::tag_key_of(&row.key) });
+            operations.push(Operation::Delete { keyspace: index::IDS, key: row.key });
+        }
+        Ok(())
+    })?;
     let mut names: Vec<Vec<u8>> = record.id.iter().map(|id| id.as_bytes().to_vec()).collect();
     for prefix in [index::holder_key(run, None), index::joined_key(run, &[])] {
         each_page(inner, index::IDS, &prefix, |rows| {

@@ -12,7 +12,7 @@ use relive_storage::planted::{Planted, planted};
 use relive_storage::{Operation, Precondition, Write};
 
 use crate::cache::{CallKey, Ledger};
-use crate::definition::{CacheMode, TaskDefinition};
+use crate::definition::TaskDefinition;
 use crate::engine::Inner;
 use crate::entropy::Entropy;
 use crate::error::{Error, Result, payload_error};
@@ -213,7 +213,7 @@ impl Plan {
         let (Some(result), Some(uses), false) = (result, uses, completed.imposed) else {
             return Ok(Vec::new());
         };
-        if definition.cache.mode == CacheMode::Off || !is_todays_call {
+        if !self.cache.is_for(definition) || !is_todays_call {
             return Ok(Vec::new());
         }
         let entry = CacheRecord {

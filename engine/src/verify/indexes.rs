@@ -8,7 +8,7 @@ use super::{Found, Look};
 use crate::event::SignalReceived;
 use crate::export::MARK;
 use crate::id::{Epoch, RunId, Sequence};
-use crate::index::{CacheSize, IDS, INBOX, IdRecord, META, RUNS, RunRecord, TAGS, UNFINISHED, UnfinishedRecord};
+use crate::index::{self, CacheSize, IDS, INBOX, IdRecord, META, RUNS, RunRecord, TAGS, UNFINISHED, UnfinishedRecord};
 use crate::log::{self, LOG};
 
 pub(super) fn all(look: &mut Look<'_>) {
@@ -61,6 +61,15 @@ fn ids(look: &mut Look<'_>, row: &Row) {
                 look.problem(IDS, &row.key, Some(run), "a run that is not listed was joined under an id");
             }
         }
+        Some((0xfc, rest)) => {
+            let tag = index::tag_key_of(&row.key);
+            let Some((.., run)) = tag_of(&tag).filter(|_| rest.len() > 16) else {
+                return look.problem(IDS, &row.key, None, "the key says neither which tag nor of which run");
+            };
+            if look.open::<RunId>(IDS, row, Some(run)).is_some() && matches!(look.store.get(TAGS, &tag), Ok(None)) {
+                look.problem(IDS, &row.key, Some(run), "it is not found by a tag of a call that joined it");
+            }
+        }
         Some((0xff, rest)) => {
             let Some(child) = run_of(rest) else {
                 return look.problem(IDS, &row.key, None, "the key is no child's id");
@@ -111,7 +120,9 @@ fn tags(look: &mut Look<'_>, row: &Row) {
         Found::Record(record) => {
             let has =
                 |(has_name, has_value): &(String, String)| has_name.as_bytes() == name && has_value.as_bytes() == value;
-            if !record.tags.iter().any(has) {
+            // Or a call that joined it has.
+            let joined = [[0xfc].as_slice(), run.as_bytes(), &row.key[..row.key.len() - 16]].concat();
+            if !record.tags.iter().any(has) && matches!(look.store.get(IDS, &joined), Ok(None)) {
                 look.problem(TAGS, &row.key, Some(run), "the tag leads to a run that does not have it");
             }
         }

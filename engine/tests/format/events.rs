@@ -50,6 +50,7 @@ fn cause() -> impl Strategy<Value = Cause> {
     prop_oneof![
         Just(Cause::New),
         Just(Cause::Cached),
+        run().prop_map(|run| Cause::CachedFrom { run }),
         rerun.prop_map(|(names, edited)| Cause::Resumed(Rerun { names, edited })),
         Just(Cause::Retried),
         (run(), any::<u64>()).prop_map(|(run, at)| Cause::Forked { run, at: Sequence(at) }),

@@ -66,8 +66,9 @@ fn todays_program_writes_these_bytes() -> Result<()> {
 
 #[test]
 fn old_exports_stay_readable_and_give_the_same_logs() -> Result<()> {
-    let of_older_records = path(1).with_file_name("export-v1-records-v1.relive");
-    for fixture in (1..=EXPORT_VERSION).map(path).chain([of_older_records]) {
+    let of_older_records = ["export-v1-records-v1.relive", "export-v1-records-v2.relive"];
+    let of_older_records = of_older_records.map(|name| path(1).with_file_name(name));
+    for fixture in (1..=EXPORT_VERSION).map(path).chain(of_older_records) {
         let into = MemoryStore::new();
         let told = imported(&std::fs::read(fixture)?, &into)?;
         assert_eq!((told.run, told.run_count, told.present_count), (run_id(5), 2, 0));

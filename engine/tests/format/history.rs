@@ -50,7 +50,8 @@ pub(crate) fn runs() -> Vec<Run> {
 
 /// Those that a fixture of this version holds.
 pub(crate) fn runs_of(version: u8) -> Vec<Run> {
-    runs().into_iter().chain((version >= 2).then(sleeping)).collect()
+    let added = [(2, sleeping as fn() -> Run), (3, cached_from)];
+    runs().into_iter().chain(added.into_iter().filter(|(since, _)| version >= *since).map(|(_, run)| run())).collect()
 }
 
 /// Traces that end in every way, and one that is answered within its step. A second life of the process finished it.
@@ -256,6 +257,22 @@ fn sleeping() -> Run {
         log.call(call("relive::sleep", &one("micros", 86_400_000_000u64), 7));
     });
     log.unfinished()
+}
+
+/// A tag whose result was in the cache, and from which run. Since version 3.
+fn cached_from() -> Run {
+    let mut log = Log::new(12, "digest", None);
+    log.tags = vec![("customer".to_owned(), "43".to_owned())];
+    log.batch(3, true, |log| {
+        log.begin(&URLS, Cause::CachedFrom { run: run_id(1) });
+        log.end(TaskOutcome::Ok(payload(&[1u64, 300, 70_000, u64::MAX])), true);
+    });
+    log.finished(RunState::Completed)
+}
+
+/// The tag of a call that joined a run, and that run. Since version 3.
+pub(crate) fn joined_tag() -> (RunId, &'static str, &'static str) {
+    (run_id(11), "customer", "44")
 }
 
 /// The rows in `unfinished` of a fixture of this version.

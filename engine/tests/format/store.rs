@@ -55,6 +55,9 @@ pub(crate) fn written() -> Result<MemoryStore> {
     }
     let (child, record) = history::joined_child();
     put(&store, IDS, &child_key(child), &record);
+    let (run, name, value) = history::joined_tag();
+    put(&store, IDS, &joined_tag_key(name, value, run), &run);
+    put_bytes(&store, TAGS, &tag_key(name, value, run), Vec::new());
     for (id, record) in history::ids() {
         put(&store, IDS, id.as_bytes(), &record);
     }
@@ -112,6 +115,12 @@ pub(crate) fn inbox_key(run: RunId, epoch: Epoch, number: u64) -> Vec<u8> {
 pub(crate) fn tag_key(name: &str, value: &str, run: RunId) -> Vec<u8> {
     let text = |text: &str| [&(text.len() as u32).to_be_bytes(), text.as_bytes()].concat();
     [text(name).as_slice(), &text(value), run.as_bytes()].concat()
+}
+
+/// The key in `ids` of the tag of a call that joined a run, as `docs/format.md` says.
+pub(crate) fn joined_tag_key(name: &str, value: &str, run: RunId) -> Vec<u8> {
+    let text = |text: &str| [&(text.len() as u32).to_be_bytes(), text.as_bytes()].concat();
+    [&[0xfc], run.as_bytes().as_slice(), &text(name), &text(value)].concat()
 }
 
 /// The key in `ids` of a child's id that another run answers for, as `docs/format.md` says.

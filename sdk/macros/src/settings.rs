@@ -371,6 +371,9 @@ mod tests {
         assert!(trace.contains("my::relive::__private") && !trace.contains("::relive::Trace<:"), "{trace}");
         assert!(dense(&expansion(Task, r#"cache = "off""#, FUNCTION)).contains("CacheMode::Off"));
         assert!(dense(&expansion(Task, "version = \"2\"", FUNCTION)).contains("CacheMode::Version(\"2\")"));
+        for said in ["cache = \"auto\"", "ttl = \"1h\"", "salt = \"a\"", "ignore(a)"] {
+            assert!(dense(&expansion(Task, said, FUNCTION)).contains("CacheMode::Auto"), "{said}");
+        }
         assert!(!dense(&expansion(Task, "", FUNCTION)).contains("CacheMode"));
     }
 }

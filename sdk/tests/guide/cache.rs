@@ -70,9 +70,11 @@ async fn equal_calls_share_a_result_and_an_id_names_one_run() -> relive::Result<
     let length = handle.await?;
 
     let again = engine.start(survey("Kew".to_owned()).id("2026-01-02")).await?;
-    let first = engine.events(again.id()).next().expect("there is a log")?.event;
-    assert!(matches!(first, Event::TaskStarted(started) if started.cause == Cause::Cached));
-    assert_eq!((again.await?, length, count()), (3, 3, 3));
+    assert_eq!((again.await?, length, count()), (3, 3, 4), "who gives an id wants a run");
+    let shared = engine.start(survey("Kew".to_owned()).id("2026-01-03").cached()).await?;
+    let first = engine.events(shared.id()).next().expect("there is a log")?.event;
+    assert!(matches!(first, Event::TaskStarted(started) if matches!(started.cause, Cause::CachedFrom { .. })));
+    assert_eq!((shared.await?, count()), (3, 4));
     let error = engine.start(survey("Ely".to_owned()).id("2026-01-02")).await.expect_err("another input");
     assert_eq!(error.kind(), ErrorKind::IdTaken);
     engine.shutdown().await

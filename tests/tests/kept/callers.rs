@@ -62,7 +62,7 @@ async fn a_run_that_an_unfinished_one_joined_stays_and_then_goes_with_all_its_na
     let joined = kept.engine.start(brief("shared".to_owned()).id("first")).await?;
     probe.begun("shared", 1).await;
     let caller = kept.engine.start(parent("shared".to_owned(), "never".to_owned())).await?;
-    let again = kept.engine.start(brief("shared".to_owned()).id("second")).await?;
+    let again = kept.engine.start(brief("shared".to_owned()).id("second").cached()).await?;
     assert_eq!(again.id(), joined.id());
     while rows(&store, IDS).len() < 5 {
         tokio::task::yield_now().await;
@@ -79,7 +79,7 @@ async fn a_run_that_an_unfinished_one_joined_stays_and_then_goes_with_all_its_na
     assert_eq!(kept.runs(), [caller_id], "its caller is kept for a day, and has what it found");
     assert_eq!(rows(&store, IDS), [], "nothing leads to it");
     is_whole(&store);
-    assert_eq!(guard(kept.engine.start(brief("shared".to_owned()).id("second")).await?).await?, 1);
+    assert_eq!(guard(kept.engine.start(brief("shared".to_owned()).id("second").cached()).await?).await?, 1);
     kept.after(DAY).await;
     assert_eq!(kept.runs(), []);
     is_whole(&store);

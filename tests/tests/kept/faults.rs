@@ -20,7 +20,7 @@ async fn filled(probe: &Probe) -> (MemoryStore, ManualClock) {
     }
     let handle = kept.engine.start(brief("held".to_owned()).id("one")).await.expect("the store works");
     probe.begun("held", 1).await;
-    kept.engine.start(brief("held".to_owned()).id("another")).await.expect("it joins");
+    kept.engine.start(brief("held".to_owned()).id("another").cached()).await.expect("it joins");
     probe.open("held");
     guard(handle).await.expect("it ends");
     let clock = kept.clock.next_life(2 * DAY);

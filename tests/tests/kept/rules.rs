@@ -27,7 +27,7 @@ async fn a_run_goes_when_its_time_is_over_with_all_but_its_cached_result() -> re
     assert_eq!(rows(&store, CACHE).len(), 1);
     assert_eq!(kept.engine.status(run).expect_err("it is gone").kind(), ErrorKind::UnknownRun);
     // Its id is free again, and the cache still answers.
-    let again = kept.engine.start(plain("a".to_owned()).id("one")).await?;
+    let again = kept.engine.start(plain("a".to_owned()).id("one").cached()).await?;
     assert_ne!(again.id(), run);
     assert_eq!((guard(again).await?, probe.count("a")), (1, 1));
     is_whole(&store);
@@ -169,7 +169,7 @@ async fn thousands_go_in_one_go_and_no_other() -> relive::Result<()> {
     // More than a slice deletes: answered from the cache, each is a run of its own.
     kept.run(brief("a".to_owned())).await;
     for number in 0..17_000 {
-        kept.engine.start(brief("a".to_owned()).id(format!("id {number}"))).await?;
+        kept.engine.start(brief("a".to_owned()).id(format!("id {number}")).cached()).await?;
     }
     assert_eq!(rows(&store, RUNS).len(), 17_002);
     kept.after(10 * MINUTE).await;

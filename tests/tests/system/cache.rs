@@ -203,12 +203,13 @@ async fn without_a_cache_every_call_runs() {
 async fn under_an_id_a_cached_result_is_written_as_a_run() {
     let (engine, store, probe) = engine().await;
     guard(engine.run(auto("a", 1))).await.expect("runs");
-    let cached = engine.start(auto("a", 1).id("job")).await.expect("cached");
+    let found_by = engine.runs().next().expect("one").expect("readable").run;
+    let cached = engine.start(auto("a", 1).id("job").cached()).await.expect("cached");
     let run = cached.id();
     assert_eq!(guard(cached).await.expect("cached"), 1);
     assert_eq!(event_names(&engine, run), ["TaskStarted", "TaskCompleted"]);
     let Some(Event::TaskStarted(started)) = events(&engine, run).into_iter().next() else { panic!("no start") };
-    assert_eq!((started.cause, started.id.as_deref()), (Cause::Cached, Some("job")));
+    assert_eq!((started.cause, started.id.as_deref()), (Cause::CachedFrom { run: found_by }, Some("job")));
     let again = open(&store.copy(), &probe).await;
     assert_eq!(again.start(auto("a", 1).id("job")).await.expect("found").id(), run);
     assert_eq!((probe.count("a1"), again.runs().count()), (1, 2));

@@ -235,6 +235,7 @@ pub(crate) fn request(task: &'static TaskMeta, label: &str, verbose: bool) -> Re
         tags: Vec::new(),
         child: None,
         refresh: false,
+        cached: false,
         readable: |payload| payload.decode::<usize>().is_ok(),
     }
 }

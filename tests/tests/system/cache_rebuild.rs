@@ -29,7 +29,9 @@ async fn a_rebuilt_cache_holds_what_it_held() {
     program.watch.pass(SECOND);
     life.refresh("b").await;
     value(life.start(life.request("fails", false)).await).await.expect_err("fails");
-    life.run(Request { id: Some("job".to_owned()), ..life.request("a", true) }).await.expect("cached, as a run");
+    life.run(Request { id: Some("job".to_owned()), cached: true, ..life.request("a", true) })
+        .await
+        .expect("cached, as a run");
     let before = entries(&program);
     let rebuilt = life.cache().rebuild().await.expect("rebuilds");
     assert_eq!((rebuilt.entries, rebuilt.unknown_tasks, rebuilt.not_proven), (3, 0, 1), "a copy is no proof");

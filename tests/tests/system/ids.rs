@@ -97,11 +97,11 @@ async fn starts_under_one_id_at_the_same_time_are_one_run() {
 }
 
 #[tokio::test]
-async fn a_call_under_a_second_id_joins_the_run_and_keeps_it() {
+async fn a_call_under_a_second_id_that_may_be_cached_joins_the_run_and_keeps_it() {
     let (store, probe) = (MemoryStore::new(), Probe::default());
     let engine = open(&store, &probe).await;
     let first = engine.start(two(1).id("one")).await.expect("starts");
-    let second = engine.start(two(1).id("two")).await.expect("joins");
+    let second = engine.start(two(1).id("two").cached()).await.expect("joins");
     assert_eq!(first.id(), second.id());
     probe.open("first1");
     guard(first).await.expect("ends");

@@ -39,6 +39,7 @@ mod nested;
 mod nested_once;
 mod observed;
 mod observed_numbers;
+mod own_ids;
 mod parked;
 mod payloads;
 mod plain_functions;

@@ -66,7 +66,7 @@ async fn nothing_is_left_of_a_run_but_its_cached_result() -> relive::Result<()> 
     assert_eq!(engine.status(run).expect_err("it is gone").kind(), ErrorKind::UnknownRun);
     assert_eq!(engine.resume(run).await.expect_err("it is gone").kind(), ErrorKind::UnknownRun);
     // The id is free again, the result still there.
-    let again = engine.start(call().id("one")).await?;
+    let again = engine.start(call().id("one").cached()).await?;
     assert_ne!(again.id(), run);
     assert_eq!((guard(again).await?, probe.count("b")), (2, 1));
     engine.shutdown().await
@@ -160,7 +160,7 @@ async fn an_id_that_a_run_was_joined_under_goes_with_it() -> relive::Result<()> 
     let (store, probe) = (MemoryStore::new(), Probe::default());
     let engine = open(&store, &probe).await;
     let first = engine.start(child("held".to_owned()).id("one")).await?;
-    let again = engine.start(child("held".to_owned()).id("another")).await?;
+    let again = engine.start(child("held".to_owned()).id("another").cached()).await?;
     assert_eq!(first.id(), again.id());
     is_whole(&store);
     probe.open("held");

@@ -205,7 +205,7 @@ async fn an_equal_call_joins_the_run_that_sleeps_and_an_id_leads_to_it() {
     let found = [
         life.engine.start(naps(100)).await.expect("joins"),
         life.engine.start(naps(100).id("nap")).await.expect("is known"),
-        life.engine.start(naps(100).id("another")).await.expect("joins"),
+        life.engine.start(naps(100).id("another").cached()).await.expect("joins"),
         handle(&life, run),
     ];
     assert_eq!(life.probe.count("body"), 1, "nobody woke it");

@@ -67,6 +67,9 @@ impl fmt::Display for Reason {
                 f,
                 "the result depends on a signal that was sent to run {run}: what is answered once is not shared"
             ),
+            Self::OwnId { id } => {
+                write!(f, "it has the id `{id}`, which names no run yet: with `.cached()` it would share a result")
+            }
             Self::Expired { at } => write!(f, "the result expired {}", Utc(*at)),
             Self::Unreadable { run, why } => write!(f, "the entry of run {run} cannot be read: {why}"),
             Self::Evicted { at } => write!(f, "the result was thrown out {}", Utc(*at)),

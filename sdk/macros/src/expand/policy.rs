@@ -52,6 +52,9 @@ pub(super) fn of_cache(source: &Source, private: &TokenStream) -> TokenStream {
         fields.push(quote!(mode: #private::CacheMode::Version(#version)));
     } else if task.cache == Some(Cache::Off) {
         fields.push(quote!(mode: #private::CacheMode::Off));
+    } else if task.cache.is_some() || task.ttl.is_some() || task.salt.is_some() || !task.ignore.is_empty() {
+        // What says how results are shared says that they are.
+        fields.push(quote!(mode: #private::CacheMode::Auto));
     }
     if let Some(ttl) = task.ttl {
         let ttl = duration(ttl, private);

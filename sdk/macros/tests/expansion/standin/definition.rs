@@ -83,11 +83,12 @@ pub(crate) struct CachePolicy {
 }
 
 impl CachePolicy {
-    pub(crate) const DEFAULT: Self = Self { mode: CacheMode::Auto, ttl: None, ignored: &[], salt: "" };
+    pub(crate) const DEFAULT: Self = Self { mode: CacheMode::Unsaid, ttl: None, ignored: &[], salt: "" };
 }
 
 #[derive(Debug, PartialEq)]
 pub(crate) enum CacheMode {
+    Unsaid,
     Auto,
     Off,
     Version(&'static str),
