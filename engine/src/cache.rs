@@ -2,7 +2,8 @@
 //!
 //! `start` asks it, `run::plan` writes entries in the batch of the `TaskCompleted` they follow from, and [`Cache`] shows it
 //! to people: lists, evicts, explains, rebuilds. `key` says which calls are the same, `lookup` whether an entry still
-//! holds, `uses` what a result depends on, `ledger` and `evict` keep it within its size.
+//! holds, `uses` what a result depends on, `reread` finds what lies under an older type's hash, `ledger` and `evict` keep it
+//! within its size.
 //!
 //! Invariant: an entry answers a call only if its whole input that counts is equal, its version is today's, all that its
 //! run used is what it was, it has not expired, and its result can be read as the type that is asked for.
@@ -15,6 +16,7 @@ mod ledger;
 mod list;
 mod lookup;
 mod rebuild;
+mod reread;
 mod uses;
 
 use std::sync::Arc;
@@ -29,6 +31,7 @@ pub(crate) use self::ledger::Ledger;
 pub use self::list::{Entries, Entry};
 pub(crate) use self::lookup::Sought;
 pub use self::rebuild::Rebuilt;
+pub(crate) use self::reread::CallsOfBefore;
 pub use self::uses::merge;
 
 use crate::definition::TaskDefinition;

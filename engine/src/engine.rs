@@ -204,7 +204,7 @@ impl Engine {
             Parts { store, registry, settings, redaction, metrics, cache, runtime, thread, writes: true, in_order };
         let inner = Inner::new(parts, options);
         let engine = Self(Arc::new(Owner(Arc::clone(&inner))));
-        crate::recover::take_up(&inner, in_order)?;
+        crate::recover::take_up(&inner, in_order).await?;
         inner.marks_end.fetch_or(inner.takes_up, Ordering::Relaxed);
         crate::execute::spawn_watch(&inner);
         if let Some(duty) = duty {

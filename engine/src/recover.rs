@@ -1,6 +1,7 @@
 //! Takes up what earlier lives of the process left unfinished.
 //!
-//! Called once, at open. Reads the `unfinished` index only: logs are read by the runs themselves, when their turn comes.
+//! Called once, at open. Reads the `unfinished` index, and how a few runs of each task began: logs are read by the runs
+//! themselves, when their turn comes.
 //!
 //! Invariants: the cost depends on how many runs are unfinished, not on how many are stored; all of them are entered before the
 //! first goes on, so that a run finds those that it called.
@@ -10,7 +11,7 @@ use std::sync::Arc;
 use relive_storage::planted::{Planted, planted};
 use relive_storage::{KeyRange, Operation, Order, PageLimit, Precondition, Read, Write, after};
 
-use crate::cache::CallKey;
+use crate::cache::{CallKey, CallsOfBefore};
 use crate::commit::Committer;
 use crate::engine::Inner;
 use crate::error::{Error, ErrorKind, Result, storage_error};
@@ -76,14 +77,26 @@ pub(crate) fn counted_up_to(store: &dyn Read, epoch: Epoch) -> Result<Vec<Operat
 pub(crate) async fn take_up(inner: &Arc<Inner>, in_order: bool) -> Result<()> {
     let mut range = KeyRange::all();
     let mut entered = Vec::new();
+    let mut calls = CallsOfBefore::default();
     loop {
         let page = inner
             .store()?
             .scan(index::UNFINISHED, &range, Order::Ascending, PageLimit::default())
             .map_err(storage_error)?;
+        let (mut records, mut calls_of_today) = (Vec::with_capacity(page.rows.len()), Write::default());
         for row in &page.rows {
             let run = index::run_of(index::UNFINISHED, &row.key)?;
-            let record = index::open::<UnfinishedRecord>(index::UNFINISHED, &row.key, &row.value)?;
+            let mut record = index::open::<UnfinishedRecord>(index::UNFINISHED, &row.key, &row.value)?;
+            if inner.takes_up {
+                calls_of_today.operations.extend(calls.reread(inner, run, &mut record)?);
+            }
+            records.push((run, record));
+        }
+        if !calls_of_today.operations.is_empty() {
+            // Nothing else is written before all runs are entered.
+            inner.settings.committer.commit(calls_of_today).await?;
+        }
+        for (run, record) in records {
             entered.extend(enter(inner, run, record)?);
         }
         match page.rows.last() {

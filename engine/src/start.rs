@@ -145,9 +145,14 @@ impl Inner {
             drop(reserved);
             return self.fresh(request, Some(&sought), None).await;
         }
-        if !request.refresh
-            && let Some(entry) = self.cached(request, &sought)?
-        {
+        let mut entry = None;
+        if !request.refresh {
+            entry = self.cached(request, &sought)?;
+            if entry.is_none() && self.reread(request.definition).await {
+                entry = self.cached(request, &sought)?;
+            }
+        }
+        if let Some(entry) = entry {
             self.environment.metrics.cache_hits.increment(1);
             return self.from_cache(request, &sought, entry).await;
         }

@@ -206,11 +206,15 @@ impl Inner {
         if request.refresh {
             return miss(vec![Reason::Refreshed]);
         }
-        let mut reasons = match self.entry(&sought.entry)? {
-            Some((record, bytes)) => {
+        let entry = match self.entry(&sought.entry)? {
+            Some((record, bytes)) => Some((sought.entry, record, bytes)),
+            None => self.entry_of_before(request, &sought)?,
+        };
+        let mut reasons = match entry {
+            Some((key, record, bytes)) => {
                 let against = self.objections(request, &sought, &record, self.environment.clock.now());
                 if against.is_empty() {
-                    let entry = list::entry(store.as_ref(), self, sought.entry, record, bytes)?;
+                    let entry = list::entry(store.as_ref(), self, key, record, bytes)?;
                     return Ok(Explanation::Hit { entry: Box::new(entry) });
                 }
                 against

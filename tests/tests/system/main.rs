@@ -22,6 +22,7 @@ mod children_circles;
 mod children_end;
 mod crashes;
 mod cuts;
+mod deploys;
 mod divergence;
 mod dropped;
 mod errors;
