@@ -107,7 +107,8 @@ impl fmt::Display for Sequence {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 pub struct Epoch(pub u32);
 
-/// 128 bits of blake3 over a function's tokens: which version of the code it is.
+/// 128 bits of blake3 over a function's tokens, and over what the predicates of `cfg` in it came to: which version of the code
+/// it is.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct CodeHash([u8; 16]);
 
@@ -144,6 +145,25 @@ macro_rules! hash {
 }
 hash!(CodeHash);
 hash!(InputHash);
+
+impl CodeHash {
+    /// The code as a build takes it: with what each of its predicates of `cfg` came to. The order of `parts` carries no
+    /// meaning.
+    #[must_use]
+    pub const fn mixed(self, parts: &[[u8; 16]]) -> Self {
+        let Self(mut bytes) = self;
+        let mut part = 0;
+        while part < parts.len() {
+            let mut at = 0;
+            while at < bytes.len() {
+                bytes[at] ^= parts[part][at];
+                at += 1;
+            }
+            part += 1;
+        }
+        Self(bytes)
+    }
+}
 
 impl InputHash {
     /// Hashes a canonical form.

@@ -19,6 +19,7 @@ use syn::{Attribute, GenericParam};
 pub(crate) use self::typed_error::typed_error;
 use crate::check::{Argument, Checked};
 use crate::form::Form;
+use crate::hash;
 use crate::lint;
 use crate::parse::{Kind, Source};
 use crate::place::Place;
@@ -39,7 +40,7 @@ pub(crate) fn trace(source: &Source, checked: &Checked) -> TokenStream {
     quote! {
         #outer {
             #inside
-            #[allow(clippy::needless_update)]
+            #[allow(clippy::needless_update, unexpected_cfgs)]
             static __META: #private::TraceMeta =
                 #private::TraceMeta { #meta outside_call: #outside_call, policy: #policy };
             #private::inventory::submit! { #private::TraceEntry(&__META) }
@@ -76,7 +77,7 @@ pub(crate) fn task(source: &Source, checked: &Checked) -> TokenStream {
             #[derive(#private::serde::Serialize, #private::serde::Deserialize)]
             #[serde(crate = #serde_path)]
             struct __Input { #(#names: #types),* }
-            #[allow(clippy::needless_update)]
+            #[allow(clippy::needless_update, unexpected_cfgs)]
             static __META: #private::TaskMeta = #private::TaskMeta {
                 #meta
                 cache: #cache,
@@ -220,13 +221,31 @@ impl<'a> Parts<'a> {
 
     /// The fields that both statics have.
     fn meta(&self) -> TokenStream {
-        let (private, name) = (&self.private, &self.checked.name);
-        let code = self.source.code.map(Literal::u8_unsuffixed);
+        let (name, code) = (&self.checked.name, self.code());
         // At the function, not at the attribute, which may stand lines above it.
         let span = self.source.function.sig.ident.span();
         let place =
             quote_spanned!(span=> file: ::core::file!(), line: ::core::line!(), module: ::core::module_path!(),);
-        quote!(name: #name, code: #private::CodeHash::from_bytes([#(#code),*]), #place)
+        quote!(name: #name, code: #code, #place)
+    }
+
+    /// Which code this is: known here, but for what the build decides.
+    fn code(&self) -> TokenStream {
+        let (private, code) = (&self.private, self.source.code);
+        let bytes = |bytes: [u8; 16]| {
+            let bytes = bytes.map(Literal::u8_unsuffixed);
+            quote!([#(#bytes),*])
+        };
+        let whole = bytes(code);
+        let whole = quote!(#private::CodeHash::from_bytes(#whole));
+        if self.source.predicates.is_empty() {
+            return whole;
+        }
+        let mixed = self.source.predicates.iter().enumerate().map(|(index, predicate)| {
+            let [holds, not] = hash::in_build(code, index).map(bytes);
+            quote!(if ::core::cfg!(#predicate) { #holds } else { #not })
+        });
+        quote!(#whole.mixed(&[#(#mixed),*]))
     }
 
     /// The arguments of a trace as they are recorded, and what its identity is if not they.

@@ -2,7 +2,8 @@
 //!
 //! A hash of its tokens, walked: blank space, line breaks, comments, doc comments, the function's name and visibility do
 //! not count, nor does the comma that rustfmt puts at the end of a list that it breaks over lines. Everything else does,
-//! every literal included. What the function calls is not looked into.
+//! every literal included. What the function calls is not looked into. What the predicates of `cfg` in it come to is mixed in
+//! where the build decides it (`in_build`).
 //!
 //! Invariant: this hash is written into logs and cache entries. A change of the walk makes every function an edited one.
 
@@ -21,6 +22,17 @@ pub(crate) fn code(settings: Vec<TokenStream>, function: TokenStream) -> [u8; BY
     let mut code = [0; BYTES];
     code.copy_from_slice(&walk.0.finalize().as_bytes()[..BYTES]);
     code
+}
+
+/// What is mixed into a code for the `index`-th predicate of `cfg` in it, if that holds and if not.
+pub(crate) fn in_build(code: [u8; BYTES], index: usize) -> [[u8; BYTES]; 2] {
+    [true, false].map(|holds| {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(b"cfg").update(&code).update(&(index as u64).to_le_bytes()).update(&[holds.into()]);
+        let mut mixed = [0; BYTES];
+        mixed.copy_from_slice(&hasher.finalize().as_bytes()[..BYTES]);
+        mixed
+    })
 }
 
 /// The function without its name, which the engine holds beside the code: a renamed function is the same code.
@@ -108,7 +120,7 @@ fn is_one_tuple(before: Option<&TokenTree>, delimiter: Delimiter, inner: TokenSt
     delimiter == Delimiter::Parenthesis && commas == 1 && !call
 }
 
-fn is_punct(token: &TokenTree, sign: char) -> bool {
+pub(crate) fn is_punct(token: &TokenTree, sign: char) -> bool {
     matches!(token, TokenTree::Punct(punct) if punct.as_char() == sign)
 }
 

@@ -13,12 +13,14 @@
 //! place          a type           → calls that the compiler complains about there
 //! hash           the tokens       → which code this is: the cache and the replay ask
 //! typed_error    an error type    → its variants, or every complaint at once
+//! cfg            the tokens       → what a build decides in that code
 //! select         a task's body    → the same body, its `tokio::select!` made repeatable
 //! lint           a task's body    → what it should leave to traces: warnings
 //! nearest        a misspelt word  → the one that was meant
 //! test           a test           → the same test on a runtime whose time is virtual
 //! ```
 
+mod cfg;
 mod check;
 mod duration;
 mod errors;

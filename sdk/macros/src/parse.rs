@@ -7,6 +7,7 @@ use quote::ToTokens;
 use syn::parse::{Parse, ParseStream};
 use syn::{AttrStyle, Attribute, Error, ItemFn, Visibility};
 
+use crate::cfg;
 use crate::errors::Errors;
 use crate::hash;
 use crate::setting::Setting;
@@ -35,6 +36,8 @@ pub(crate) struct Source {
     pub(crate) function: ItemFn,
     /// Which code this is, whatever its name and formatting.
     pub(crate) code: [u8; hash::BYTES],
+    /// The predicates that decide what of it a build takes.
+    pub(crate) predicates: Vec<TokenStream>,
 }
 
 impl Source {
@@ -52,8 +55,9 @@ impl Source {
         // A name is none of the code, and neither is what one is warned about, nor how long a log is kept.
         let is_code = |setting: &&Setting| !["name", "allow", "keep"].iter().any(|key| setting.key == key);
         let hashed = written.iter().filter(is_code).map(ToTokens::to_token_stream);
+        let predicates = cfg::predicates(&tokens);
         let code = hash::code(hashed.collect(), tokens);
-        Ok(Source { kind, settings, function, code })
+        Ok(Source { kind, settings, function, code, predicates })
     }
 }
 

@@ -298,3 +298,25 @@ fn every_function_is_known_before_it_is_called() {
     assert!(tasks.iter().all(|task| task.code != meta.code && (task.file, task.line) != (meta.file, meta.line)));
     assert!(tasks.iter().all(|task| task.module.starts_with(module_path!())));
 }
+
+#[trace]
+#[expect(unexpected_cfgs, reason = "a predicate that never holds")]
+async fn built(n: u32) -> Result<u32, Refused> {
+    #[cfg(any(windows, not(windows)))]
+    let n = n + 1;
+    Ok(match n {
+        #[cfg(debug_assertions)]
+        1 => 10,
+        n if cfg!(feature = "of another") => n,
+        _ => 20,
+    })
+}
+
+#[test]
+fn the_code_of_a_function_is_what_the_build_takes_of_it() {
+    let meta = built(0).meta;
+    let hex = meta.code.0.map(|byte| format!("{byte:02x}")).concat();
+    let (debug, release) = ("2ff267884d995573917b8d26d539e31c", "04ac1980eeb08928197ad75cbccdd10c");
+    assert_eq!(hex, if cfg!(debug_assertions) { debug } else { release });
+    assert_eq!(built(0).run(), Ok(if cfg!(debug_assertions) { 10 } else { 20 }));
+}

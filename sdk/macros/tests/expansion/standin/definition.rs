@@ -143,10 +143,21 @@ impl PayloadCodec {
 }
 
 #[derive(Debug, PartialEq)]
-pub(crate) struct CodeHash([u8; 16]);
+pub(crate) struct CodeHash(pub(crate) [u8; 16]);
 
 impl CodeHash {
     pub(crate) const fn from_bytes(bytes: [u8; 16]) -> Self {
+        CodeHash(bytes)
+    }
+
+    /// As the engine mixes them.
+    pub(crate) const fn mixed(self, parts: &[[u8; 16]]) -> Self {
+        let CodeHash(mut bytes) = self;
+        let mut at = 0;
+        while at < 16 * parts.len() {
+            bytes[at % 16] ^= parts[at / 16][at % 16];
+            at += 1;
+        }
         CodeHash(bytes)
     }
 }
