@@ -55,7 +55,7 @@ pub(crate) fn written_bytes() -> Result<u64, Failure> {
 /// What all threads of this process have used so far.
 ///
 /// Without a split into user and kernel: Linux estimates that from samples, and over seconds it can be far off.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Used {
     /// Processor time, µs.
     pub(crate) cpu_us: i64,

@@ -30,6 +30,9 @@ const LATENCY_SAMPLING: u64 = 61;
 /// Records in one synced batch of RocksDB alone: as many as there are runs that wait for a commit.
 const BATCH_RECORDS: u32 = 1000;
 
+/// Longest that a measurement is drawn out until a run has ended in it: 60 s. On a busy machine that may be after its time.
+const FIRST_MAX: Duration = Duration::from_secs(60);
+
 /// Times of traces of some runs, from the begin of one effect to the begin of the next.
 #[derive(Clone, Default)]
 pub(crate) struct Latencies(Arc<Mutex<Vec<Duration>>>);
@@ -161,13 +164,21 @@ async fn relive(setting: &Setting, store: &Arc<RocksStore>, runs_at_once: u32) -
     let threads_before = ByThread::so_far();
     let mut rates = Samples::default();
     let mut slice = (began, done_before);
-    for _ in 0..sizes.slice_count {
+    let mut used = Used::default();
+    let mut slices = 0;
+    // Longer where nothing could be said otherwise: no run has ended, or none of those that are looked at.
+    while slices < sizes.slice_count || slice.1 == done_before || used.cpu_us == 0 || latencies.0.lock().is_empty() {
         pass(sizes.slice).await;
         let here = (now(), done());
         rates.push((here.1 - slice.1) as f64 / (here.0 - slice.0).as_secs_f64());
         slice = here;
+        slices += 1;
+        used = Used::so_far()?.since(used_before);
+        if slices > sizes.slice_count && began.elapsed() > FIRST_MAX {
+            load.stop().await?;
+            return Err(format!("no run of {runs_at_once} has ended for {} s", FIRST_MAX.as_secs()).into());
+        }
     }
-    let used = Used::so_far()?.since(used_before);
     let by_thread = ByThread::so_far().since(threads_before);
     let latencies = Samples::micros(std::mem::take(&mut *latencies.0.lock()));
     load.stop().await?;

@@ -3,6 +3,7 @@
 //! Each measurement opens the store anew and closes it, so nothing of one store runs while another one is measured.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use relive::{Durability, Engine, RunId};
 use tokio::runtime::Runtime;
@@ -17,6 +18,12 @@ use crate::{Failure, Setting};
 
 /// Inputs that the cache knows.
 const CACHED: u32 = 1000;
+
+/// Longest wait for the first run that is counted: 60 s. On a busy machine it may end after the time of its measurement.
+const FIRST_MAX: Duration = Duration::from_secs(60);
+
+/// Between two looks at whether one has.
+const LOOK: Duration = Duration::from_millis(10);
 
 /// Something that is measured.
 pub(super) struct Quantity {
@@ -109,8 +116,16 @@ async fn loaded(engine: &Engine, setting: &Setting) -> Result<(f64, f64), Failur
     pass(setting.sizes.warm_up).await;
     let (began, used, before) = (now(), Used::so_far()?, load.done());
     pass(setting.sizes.growth_load).await;
+    // On a busy machine the first run may end after that time.
+    while load.done() == before && began.elapsed() < FIRST_MAX {
+        pass(LOOK).await;
+    }
     let (seconds, used) = (began.elapsed().as_secs_f64(), Used::so_far()?.since(used));
-    let traces = ((load.done() - before) * u64::from(TRACES_PER_RUN)).max(1) as f64;
+    let traces = (load.done() - before) * u64::from(TRACES_PER_RUN);
     load.stop().await?;
+    if traces == 0 {
+        return Err(format!("no run has ended for {} s", FIRST_MAX.as_secs()).into());
+    }
+    let traces = traces as f64;
     Ok((traces / seconds, used.cpu_us as f64 / traces))
 }
