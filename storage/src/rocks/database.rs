@@ -294,7 +294,7 @@ fn failed(directory: &HeldDirectory, error: &rocksdb::Error) -> Error {
         rocksdb::ErrorKind::Corruption => (ErrorKind::Corrupt, "restore the store from a copy"),
         _ => (ErrorKind::Io, "look at the disk and its free space, and open the store again"),
     };
-    let said = directory.told(&error.to_string());
+    let said = directory.told(error.as_ref());
     Error::new(kind, format!("RocksDB: {said}: {advice}")).at(directory.shown()).caused_by(said)
 }
 
