@@ -170,3 +170,14 @@ impl Drop for Sleeps {
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_clock_that_a_test_moves_is_as_prompt_as_the_systems() {
+        let clock = ManualClock::default();
+        relive_engine::clock::conformance(&clock, async |by| clock.advance(by)).await;
+    }
+}

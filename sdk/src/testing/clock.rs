@@ -150,4 +150,10 @@ mod tests {
         assert_eq!(clock.elapsed(), Duration::from_secs(70));
         assert!(polled(&mut sleepers[0]) && !clock.advance());
     }
+
+    #[tokio::test]
+    async fn virtual_time_is_as_prompt_as_the_systems() {
+        let clock = VirtualClock::at(0);
+        relive_engine::clock::conformance(&clock, async |by| clock.pass(by)).await;
+    }
 }
