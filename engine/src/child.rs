@@ -13,7 +13,7 @@ use crate::engine::{Inner, Request};
 use crate::error::{Error, ErrorKind, Result, storage_error};
 use crate::event::{Cause, ErrorRecord, Parent, Rerun, TaskOutcome, TraceStarted};
 use crate::handle::{CellState, Holders, RunCell, Target};
-use crate::id::RunId;
+use crate::id::{RunId, Timestamp};
 use crate::index::{self, Used};
 use crate::payload::Payload;
 use crate::run::Output;
@@ -150,6 +150,26 @@ impl Inner {
         }
         waits.entry(parent).or_default().push(child);
         Some(Waits { engine: self, parent, child })
+    }
+
+    /// The runs that wait for this one and have yet to find out what is over for them, if nobody else waits for it.
+    pub(crate) fn undecided_callers(&self, cell: &RunCell) -> Vec<Arc<RunCell>> {
+        let callers: Vec<_> = {
+            let holders = cell.holders.lock();
+            if holders.rooted { Vec::new() } else { holders.calls.values().copied().collect() }
+        };
+        if callers.is_empty() {
+            return Vec::new();
+        }
+        let runs = self.runs.lock();
+        callers.iter().filter_map(|run| runs.get(run)).filter(|caller| !caller.is_decided()).cloned().collect()
+    }
+
+    /// When the run that a child's call is ended, if it has.
+    pub(crate) fn child_ended_at(&self, child: RunId) -> Option<Timestamp> {
+        let run = self.known_child(child).ok()??;
+        let record = crate::inspect::run(self.store().ok()?.as_ref(), run).ok()??;
+        record.finished_at.filter(|_| record.state != index::RunState::Unfinished)
     }
 
     /// A call does not wait for its child any more: if nobody does, the child is cancelled.

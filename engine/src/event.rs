@@ -144,7 +144,7 @@ pub struct TraceStarted {
     pub child: Option<RunId>,
     /// The groups it was called in, outermost first, parted by `/`.
     pub group: Option<String>,
-    /// When.
+    /// When; of a call that goes on with the time of an earlier attempt (a sleep, a deadline), when that made it.
     pub at: Timestamp,
 }
 

@@ -89,6 +89,8 @@ pub(crate) struct RunCell {
     pub(crate) is_refresh: AtomicBool,
     /// How many [`Held`] there are.
     held_count: AtomicUsize,
+    /// Not, while it is taken up and has yet to find out which of its waits are over: those that it calls wait for that.
+    is_decided: AtomicBool,
     state: watch::Sender<CellState>,
     metrics: Arc<Metrics>,
 }
@@ -119,6 +121,7 @@ impl RunCell {
             call: Mutex::default(),
             is_refresh: AtomicBool::new(false),
             held_count: AtomicUsize::new(0),
+            is_decided: AtomicBool::new(true),
             state,
             metrics: Arc::clone(metrics),
         })
@@ -197,6 +200,29 @@ impl RunCell {
     /// The attempt that is driven from now on.
     pub(crate) fn drive(&self, shared: &Arc<RunShared>) {
         *self.shared.lock() = Arc::downgrade(shared);
+    }
+
+    /// It is taken up, and has yet to find out what is over.
+    pub(crate) fn is_to_decide(&self) {
+        self.is_decided.store(false, Ordering::Release);
+    }
+
+    pub(crate) fn is_decided(&self) -> bool {
+        self.is_decided.load(Ordering::Acquire)
+    }
+
+    /// What was over has ended: whom it has not let go, it goes on waiting for.
+    pub(crate) fn decides(&self) {
+        self.is_decided.store(true, Ordering::Release);
+        self.state.send_modify(|_| {});
+    }
+
+    /// Waits until what was over has ended, or it is known that nobody drives the run.
+    pub(crate) async fn decided(&self) {
+        let mut receiver = self.state.subscribe();
+        let is_at_rest = |state: &CellState| !matches!(state, CellState::Queued | CellState::Running);
+        // The cell holds the sender, so this cannot fail.
+        let _ = receiver.wait_for(|state| self.is_decided() || is_at_rest(state)).await;
     }
 
     /// Waits until the run has ended, however long it has to wait itself.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use relive_storage::Read;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::event::{Batch, Cause, Event, TaskStarted};
+use crate::event::{Batch, Cause, Event, TaskOutcome, TaskStarted};
 use crate::id::{RunId, Sequence, Timestamp};
 use crate::log::LogReader;
 use crate::replay::Memo;
@@ -23,8 +23,10 @@ pub(crate) struct Past {
     pub(crate) last: TaskStarted,
     /// How many attempts followed each other by themselves up to `last`.
     pub(crate) tries: u32,
-    /// When the first of those was started.
+    /// From when their deadline counts: when the first of those was started, or what that one went on with.
     pub(crate) series_started_at: Timestamp,
+    /// Whether the last attempt failed: then its time ended with it.
+    has_failed: bool,
     pub(crate) memo: Memo,
     /// At the attempt's second batch, or at the log's end.
     pub(crate) reader: LogReader,
@@ -68,17 +70,36 @@ impl Past {
             return Err(missing(run));
         };
         let series_started_at = first.at;
-        Ok(Self { run, last: first.clone(), first, tries: 0, series_started_at, memo: Memo::default(), reader, batch })
+        Ok(Self {
+            run,
+            last: first.clone(),
+            first,
+            tries: 0,
+            series_started_at,
+            has_failed: false,
+            memo: Memo::default(),
+            reader,
+            batch,
+        })
     }
 
     /// An attempt follows: by itself, or as the first of a new series.
     fn follow(&mut self, started: TaskStarted) {
-        if started.cause == Cause::Retried {
-            self.tries += 1;
-        } else {
-            (self.tries, self.series_started_at) = (1, started.at);
-        }
+        (self.tries, self.series_started_at) = self.series(&started);
+        self.has_failed = false;
         self.last = started;
+    }
+
+    /// How many attempts have followed each other by themselves with this one, and from when their deadline counts. A resume
+    /// begins to count anew; but of what was cut short (it was cancelled, it diverged), the time goes on.
+    pub(crate) fn series(&self, next: &TaskStarted) -> (u32, Timestamp) {
+        match &next.cause {
+            Cause::Retried => (self.tries.saturating_add(1), self.series_started_at),
+            Cause::Resumed(rerun) if !self.has_failed && !rerun.names.iter().any(|name| *name == next.task) => {
+                (1, self.series_started_at)
+            }
+            _ => (1, next.at),
+        }
     }
 
     /// Puts a batch into the memo, and goes on to the next.
@@ -87,6 +108,9 @@ impl Past {
             for (at, event) in (batch.first.0..).map(Sequence).zip(&batch.events) {
                 if let Event::TaskStarted(started) = event {
                     self.follow(started.clone());
+                }
+                if let Event::TaskCompleted(completed) = event {
+                    self.has_failed = matches!(completed.outcome, TaskOutcome::Err(_));
                 }
                 self.memo.observe(at, event);
             }

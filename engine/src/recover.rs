@@ -166,6 +166,9 @@ fn enter(inner: &Arc<Inner>, run: RunId, record: UnfinishedRecord) -> Result<Opt
         wait(&cell, error);
         return Ok(None);
     }
+    if record.retry_at.is_none() {
+        cell.is_to_decide();
+    }
     Ok(Some(Entered { cell, record: Box::new(record), key }))
 }
 

@@ -36,7 +36,7 @@ pub use self::expected::Answer;
 use self::expected::{Begun, Delivery, Expected};
 use self::history::{History, Piece, Rest};
 use self::memo::signal_name;
-pub use self::memo::{Hit, Memo, SIGNAL, SLEEP, Scope};
+pub use self::memo::{Hit, Keeps, Memo, SIGNAL, SLEEP, Scope};
 
 /// A trace of this pass over the body: its number, counted from 0 in the order of starts. Not on record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -79,6 +79,7 @@ impl Inner {
                     }
                     // Under the lock: a cancel comes before it, and finds the run waiting, or after it, and stays.
                     cell.mailbox.renew();
+                    cell.decides();
                     cell.set(CellState::Starting);
                     Arc::clone(cell)
                 }

@@ -105,7 +105,8 @@ pub fn uuid() -> Result<Uuid> {
 }
 
 /// Waits so long, from when it is first polled. A trace: after a crash, what is left of it, by the wall clock; nothing on
-/// replay. Its first poll in a task is what starts it.
+/// replay. Its first poll in a task is what starts it. A new attempt of the run goes on with it, too: it ends when it would
+/// have ended, whatever the body did with it, unless `rerun("relive::sleep")` asks for new ones.
 ///
 /// In a trace's effect it waits, and nothing is recorded.
 ///
@@ -113,10 +114,16 @@ pub fn uuid() -> Result<Uuid> {
 /// Awaiting it gives an error of kind `OutsideTask` outside tasks and traces.
 #[track_caller]
 pub fn sleep(duration: Duration) -> Trace<(), Error> {
+    slept(duration, false)
+}
+
+/// `is_limit`: it is how long something else may take.
+#[track_caller]
+fn slept(duration: Duration, is_limit: bool) -> Trace<(), Error> {
     let (file, line) = place(&SLEEP, Location::caller());
     let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
     let arguments = Arguments::of(&SLEEP, &(("micros", &micros), ()));
-    Trace::new(TraceCall { definition: &SLEEP, arguments, file, line, work: CallWork::Sleep(duration) })
+    Trace::new(TraceCall { definition: &SLEEP, arguments, file, line, work: CallWork::Sleep { duration, is_limit } })
 }
 
 /// Waits for the next value that somebody sends the run by [`Engine::signal`](crate::Engine::signal) under this name. A
@@ -144,11 +151,14 @@ pub fn signal<T: Serialize + DeserializeOwned>(name: impl Into<String>) -> Trace
 /// The future's output, or an error of kind `TimedOut` if that takes longer. The time is a [`sleep`]: recorded, and kept
 /// over a crash. What the future has under way is then dropped.
 ///
+/// In a new attempt of the run, the time goes on if the earlier attempt ended before the future did (it was cancelled, it
+/// diverged). Where the future ended, or was dropped, and is called again, its time begins again, too.
+///
 /// # Errors
 /// Of kind `TimedOut`; of kind `OutsideTask` outside tasks and traces.
 #[track_caller]
 pub fn timeout<F: Future>(duration: Duration, future: F) -> Timeout<F> {
-    Timeout { future: Some(Box::pin(future)), sleep: sleep(duration), duration }
+    Timeout { future: Some(Box::pin(future)), sleep: slept(duration, true), duration }
 }
 
 /// Made by [`timeout`].

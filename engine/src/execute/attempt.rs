@@ -18,8 +18,9 @@ use crate::log::LogWriter;
 use crate::past::Past;
 use crate::replay::{Memo, Replay};
 use crate::run::{Anchor, BoxedFuture, Drive, Dry, Ended, Plan, RunShared, Turn, closed};
+use crate::sync::atomic::Ordering;
 
-use super::life::{Got, Next, turn};
+use super::life::{Got, Next, callers_decide, turn};
 use super::prepared::{attempt_span, body, definition, next_attempt, recorded, share};
 
 /// An attempt that is not in the log yet.
@@ -132,6 +133,7 @@ pub(super) async fn taken_up(
     died: Option<Box<UnfinishedRecord>>,
 ) -> Result<Next> {
     cell.set(CellState::Queued);
+    callers_decide(engine, cell).await;
     let turn = match turn(engine, cell).await? {
         Got::Turn(turn) => turn,
         // Without its body: its log is not held in memory for that.
@@ -158,6 +160,7 @@ pub(super) async fn in_its_turn(
     let past = Past::of_attempt(engine.store()?, cell.run, attempt_at)?;
     let (shared, body) = recorded(engine, definition, &cell.mailbox, past, attempt_at, Dry::No, anchor)?;
     cell.drive(&shared);
+    shared.is_undecided.store(!cell.is_decided(), Ordering::Relaxed);
     let drive = Drive::new(shared, Arc::clone(&engine.settings), None);
     let ended = match drive.run(body, turn).await {
         Err(error) if error.kind() == ErrorKind::Diverged && definition.policy.new_attempt_on_divergence => {

@@ -2,7 +2,7 @@
 //!
 //! Invariant: a run that waits for a time or for its turn ends the wait for a cancellation and for a shutdown.
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
@@ -131,6 +131,14 @@ async fn goes_on(
     permit: Option<OwnedSemaphorePermit>,
 ) -> Result<Next> {
     cell.set(CellState::Queued);
+    let permit = match engine.undecided_callers(cell).is_empty() {
+        true => permit,
+        false => {
+            drop(permit);
+            callers_decide(engine, cell).await;
+            None
+        }
+    };
     let permit = permit.map(|permit| Turn::held(&engine.turns, permit));
     let turn = match permit {
         // Cancelled or stopped, it needs no body. A signal it finds when it goes on; to wait for another turn, with this one in
@@ -174,6 +182,22 @@ async fn pause(engine: &Inner, cell: &RunCell, due: Duration) -> Result<bool> {
 pub(super) enum Got {
     Turn(Turn),
     Cancelled,
+}
+
+/// Waits until those that wait for the run know what is over for them: one whose time is over lets it go, and then it does not
+/// go on. It holds no turn meanwhile, as they need one.
+pub(super) async fn callers_decide(engine: &Inner, cell: &RunCell) {
+    for caller in engine.undecided_callers(cell) {
+        let mut decided = std::pin::pin!(caller.decided());
+        poll_fn(|cx| {
+            let received = cell.mailbox.look(cx.waker());
+            if received.stop.is_some() || received.cancelled {
+                return Poll::Ready(());
+            }
+            decided.as_mut().poll(cx)
+        })
+        .await;
+    }
 }
 
 pub(super) async fn turn(engine: &Inner, cell: &RunCell) -> Result<Got> {

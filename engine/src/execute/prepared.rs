@@ -42,8 +42,7 @@ pub(crate) fn next_attempt(
     };
     past.memo.observe(at, &Event::TaskStarted(started.clone()));
     let mut plan = Plan::of_recorded(engine, run, definition, &past, &started, at)?;
-    (plan.tries, plan.series_started_at) =
-        if started.cause == Cause::Retried { (past.tries.saturating_add(1), past.series_started_at) } else { (1, now) };
+    (plan.tries, plan.series_started_at) = past.series(&started);
     Ok((plan, started, past))
 }
 

@@ -18,7 +18,7 @@ use crate::payload::Payload;
 
 use super::expected::Answer;
 use super::history::Rest;
-use super::{Called, Handed, Hit, NestedCall, Open, Replay, ReplayError, Scope, TraceIndex, Tries};
+use super::{Called, Handed, Hit, Keeps, NestedCall, Open, Replay, ReplayError, Scope, TraceIndex, Tries};
 
 /// The answer to a start.
 #[derive(Debug, PartialEq)]
@@ -35,6 +35,8 @@ pub struct Started {
     pub at: Timestamp,
     /// Whether the log held it: its effect may have begun.
     pub logged: bool,
+    /// Whether an earlier attempt made the call, and this one goes on from when it did.
+    pub is_kept: bool,
     /// Which run it is, if it is a task.
     pub child: Option<RunId>,
     /// Whether an earlier attempt called that run.
@@ -58,6 +60,19 @@ impl Replay {
         &mut self,
         call: impl Into<Box<TraceStarted>>,
         at_most_once: bool,
+    ) -> Result<Started, Box<TraceStarted>> {
+        self.start_keeping(call, at_most_once, Keeps::Nothing)
+    }
+
+    /// As [`Replay::start`], of a call whose time may have begun in an earlier attempt.
+    ///
+    /// # Errors
+    /// As for [`Replay::start`].
+    pub fn start_keeping(
+        &mut self,
+        call: impl Into<Box<TraceStarted>>,
+        at_most_once: bool,
+        keeps: Keeps,
     ) -> Result<Started, Box<TraceStarted>> {
         let mut call = call.into();
         let logged = if self.expected.is_some() {
@@ -89,6 +104,7 @@ impl Replay {
             input_hash: call.input_hash,
             at: call.at,
             logged: logged.is_some(),
+            is_kept: false,
             child: call.child,
             is_repeated: false,
             recorded: None,
@@ -115,6 +131,9 @@ impl Replay {
                 if let Some(child) = earlier {
                     call.child = Some(child);
                     started.child = Some(child);
+                }
+                if let Some(at) = self.memo.made(Scope::default(), &call, keeps) {
+                    (call.at, started.at, started.is_kept) = (at, at, true);
                 }
                 let kept = (is_kept || is_iterator).then(|| call.clone());
                 started.sequence = Some(self.push(Event::TraceStarted(*call)));
@@ -377,6 +396,11 @@ impl Replay {
         at_most_once: bool,
     ) -> Option<Hit> {
         if self.memo.is_empty() { None } else { self.remembered(scope(), call, at_most_once) }
+    }
+
+    /// When an earlier attempt made a call in an effect that had not ended.
+    pub fn nested_made(&self, scope: impl FnOnce() -> Scope, call: &TraceStarted) -> Option<Timestamp> {
+        if self.memo.is_empty() { None } else { self.memo.made(scope(), call, Keeps::Unended) }
     }
 
     /// What earlier attempts found of a call. If it is used, so is what they called for it.

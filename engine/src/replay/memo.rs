@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, VecDeque};
 use rustc_hash::FxHashMap;
 
 use crate::event::{Cause, Event, Rerun, TraceForm, TraceOutcome, TraceStarted};
-use crate::id::{CodeHash, InputHash, RunId, Sequence};
+use crate::id::{CodeHash, InputHash, RunId, Sequence, Timestamp};
 use crate::payload::Payload;
 
 /// What a call is made in: the body, or an effect. The same in every attempt.
@@ -52,6 +52,28 @@ struct Remembered {
     /// Items that a stream or an iterator handed on before it was interrupted, and how many.
     interrupted: Option<(Found, u64)>,
     child: Option<RunId>,
+    /// When it was made, if it has not come to its end since.
+    made: Option<Made>,
+}
+
+/// When a call was made that has not ended.
+#[derive(Clone, Copy, Debug)]
+struct Made {
+    at: Timestamp,
+    /// The body dropped it: something else was faster, or failed.
+    is_dropped: bool,
+}
+
+/// Which moment of an earlier attempt a call goes on from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Keeps {
+    /// None: it is made now.
+    #[default]
+    Nothing,
+    /// That of the same call, if that had not ended: what had ended begins anew, and so does its time.
+    Unended,
+    /// That of the same call, also if the body dropped it: a term is a term.
+    First,
 }
 
 impl Remembered {
@@ -189,6 +211,8 @@ impl Memo {
         if started.child.is_some() {
             remembered.child = started.child;
         }
+        // If it went on from an earlier attempt's moment, that is what it says.
+        remembered.made = Some(Made { at: started.at, is_dropped: false });
         self.open.insert(
             at,
             OpenCall {
@@ -230,6 +254,10 @@ impl Memo {
         }
         let key = (call.kind.clone(), call.occurrence);
         let remembered = self.calls.entry(key).or_default();
+        match &completed.outcome {
+            TraceOutcome::Dropped => remembered.made = remembered.made.map(|made| Made { is_dropped: true, ..made }),
+            _ => remembered.made = None,
+        }
         match &completed.outcome {
             TraceOutcome::Ok(_) => {
                 remembered.success = Some(call.found(completed.trace, at));
@@ -315,6 +343,16 @@ impl Memo {
             Some(found) => Some((found.hit, Some(found.code))),
             None => at_most_once.then_some((Hit::Began, None)),
         }
+    }
+
+    /// When an earlier attempt made a call, if this one goes on from there.
+    pub fn made(&self, scope: Scope, call: &TraceStarted, keeps: Keeps) -> Option<Timestamp> {
+        if keeps == Keeps::Nothing || self.calls.is_empty() {
+            return None;
+        }
+        let kind = (scope, call.name.to_string(), call.input_hash);
+        let made = self.calls.get(&(kind, call.occurrence))?.made?;
+        (keeps == Keeps::First || !made.is_dropped).then_some(made.at)
     }
 
     /// What the effect of a call called, and what that called, with the code it had then.

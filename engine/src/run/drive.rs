@@ -70,6 +70,18 @@ pub(crate) enum Dry {
     Preview,
 }
 
+/// A trace whose time is over, and that was not told so.
+#[derive(Clone, Copy, Debug)]
+struct Over {
+    /// Since when.
+    since: Timestamp,
+    /// The position of its start.
+    start: Sequence,
+    /// Behind which position that is durable.
+    end: Sequence,
+    index: TraceIndex,
+}
+
 /// How an attempt's loop ended.
 pub(crate) enum Ended {
     /// The attempt is over.
@@ -88,6 +100,10 @@ pub(crate) struct Drive {
     on_started: Option<Box<dyn FnOnce() + Send>>,
     /// Starts that are not durable yet, and behind which position they are.
     waiting: VecDeque<(Sequence, TraceIndex)>,
+    /// Those whose time was over when the run came to them, the first to be over first: they end before anything begins.
+    over: VecDeque<Over>,
+    /// The one of them that has ended and is not handed over yet.
+    ending: Option<TraceIndex>,
     /// What effects came to, in the order in which it will be delivered.
     ready: VecDeque<Ready>,
     /// Children that the body dropped, once that is durable.
@@ -144,6 +160,8 @@ impl Drive {
             body: None,
             on_started: None,
             waiting: VecDeque::new(),
+            over: VecDeque::new(),
+            ending: None,
             ready: VecDeque::new(),
             released: VecDeque::new(),
             cursors: FxHashMap::default(),
@@ -230,6 +248,7 @@ impl Drive {
         let _present = self.settings.company.as_ref().map(Company::join);
         self.shared.mailbox.begins();
         let result = self.steps().await;
+        self.shared.decides();
         self.shared.state.lock().is_over = true;
         if result.is_err() && self.dry == Dry::No {
             // What was appended is decided before anyone hears of the error: a failed commit is an error of its own.
@@ -349,7 +368,8 @@ impl Drive {
             }
         }
         let is_live = state.replay.is_open_ended();
-        let is_foreign = |error: &Error| error.kind() == ErrorKind::ForeignAwait;
+        // Of the body's own doing; or its time was over when it was to begin a plain function.
+        let is_foreign = |error: &Error| matches!(error.kind(), ErrorKind::ForeignAwait | ErrorKind::TimedOut);
         if self.dry == Dry::Replay
             && let Some(error) = state.fatal.take_if(|error| is_foreign(error))
         {
@@ -413,22 +433,38 @@ impl Drive {
     /// Appends what is pending, as the end of a step. `false` if it ends the attempt, and somebody may signal the run just
     /// now: of a run of which nothing is stored, nobody can.
     fn append(&mut self) -> Result<bool> {
-        let mut state = self.shared.state.lock();
-        let state = &mut *state;
+        let mut guard = self.shared.state.lock();
+        let state = &mut *guard;
         if self.closed.is_none() && state.replay.ends() && state.appender.submitted() > Sequence(0) {
             return Ok(false);
         }
         let end = state.appender.append(&mut state.replay, true)?;
+        let mut any_known = false;
         for index in std::mem::take(&mut state.new_starts) {
-            let is_pure = state.traces.get(&index).is_some_and(|slot| slot.definition.policy.pure);
-            if is_pure {
+            let slot = state.traces.get(&index);
+            any_known |= slot.is_some_and(|slot| slot.is_known);
+            if slot.is_some_and(|slot| slot.definition.policy.pure) {
                 self.waiting.push_front((Sequence(0), index));
             } else {
                 self.waiting.push_back((end, index));
             }
         }
         self.released.extend(state.released.drain(..).map(|child| (end, child)));
+        if any_known && self.is_live {
+            Self::part_over(&mut self.waiting, &mut self.over, state);
+        }
         Ok(true)
+    }
+
+    /// Takes those out of what is to begin whose time is over.
+    fn part_over(waiting: &mut VecDeque<(Sequence, TraceIndex)>, over: &mut VecDeque<Over>, state: &RunState) {
+        waiting.retain(|(end, index)| {
+            let Some(slot) = state.traces.get(index) else { return true };
+            let Some(since) = slot.over_since() else { return true };
+            over.push_back(Over { since, start: slot.context.sequence, end: *end, index: *index });
+            false
+        });
+        over.make_contiguous().sort_unstable_by_key(|over| (over.since, over.start));
     }
 
     fn imposed(&self, outcome: TaskOutcome, retry_at: Option<Timestamp>) -> TaskCompleted {

@@ -92,6 +92,8 @@ pub fn inline(call: InlineCall, run: &mut dyn FnMut() -> Output) -> Result<Outpu
         state = barrier(&shared, state, definition, started.logged);
     }
     drop(state);
+    // It may take long; what is over ends after it.
+    shared.decides();
     let context = context_of(&shared, definition, sequence, &started);
     context.effect_begins(definition.name);
     let clock = &shared.environment.clock;
@@ -268,6 +270,13 @@ pub(super) fn barrier<'a>(
     }
     if shared.mailbox.is_stopping() {
         state.fatal.get_or_insert(super::drive::closed(shared.run));
+        leave(state);
+    }
+    if let Some(limit) = state.appender.plan.time_limit()
+        && shared.environment.clock.elapsed() >= limit.due
+    {
+        let record = state.appender.plan.out_of_time(limit.retries);
+        state.fatal.get_or_insert(record.to_error());
         leave(state);
     }
     if logged && state.replay.pending_count() == 0 {

@@ -39,7 +39,7 @@ pub(super) fn call(call: TraceCall, outer: Arc<EffectContext>) -> NestedFuture {
         let TraceCall { definition, arguments, file, line, work } = call;
         let effect = match work {
             CallWork::Effect(effect) => effect,
-            CallWork::Sleep(duration) => {
+            CallWork::Sleep { duration, .. } => {
                 // The outer trace's own outcome is what is recorded.
                 let clock = Arc::clone(&outer.shared.environment.clock);
                 effect::waiting(&outer, clock.sleep_until(clock.elapsed().saturating_add(duration))).await;
@@ -139,7 +139,7 @@ fn start(
 fn find(
     outer: &Arc<EffectContext>,
     definition: &'static crate::definition::TraceDefinition,
-    call: TraceStarted,
+    mut call: TraceStarted,
 ) -> Result<Found> {
     let shared = &outer.shared;
     let mut guard = shared.state.lock();
@@ -179,6 +179,12 @@ fn find(
         },
         _ => None,
     };
+    if recalled.is_none()
+        && definition.policy.deadline.is_some()
+        && let Some(at) = state.replay.nested_made(|| outer.scope(), &call)
+    {
+        call.at = at;
+    }
     if at_most_once {
         state.appender.sync_next();
     }

@@ -15,8 +15,8 @@ use crate::cache::{CallKey, Ledger};
 use crate::definition::TaskDefinition;
 use crate::engine::Inner;
 use crate::entropy::Entropy;
-use crate::error::{Error, Result, payload_error};
-use crate::event::{Parent, TaskCompleted, TaskOutcome, TaskStarted};
+use crate::error::{Error, ErrorKind, Result, payload_error};
+use crate::event::{ErrorRecord, Parent, TaskCompleted, TaskOutcome, TaskStarted};
 use crate::execute::unpanicked;
 use crate::id::{CodeHash, RunId, Sequence, Timestamp};
 use crate::index::{self, CacheRecord, IdRecord, RunRecord, RunState, Standing, UnfinishedRecord, Used};
@@ -57,6 +57,17 @@ pub(crate) struct Plan {
     pub(crate) tries: u32,
     pub(crate) parent: Option<Parent>,
     pub(crate) tags: Vec<(String, String)>,
+}
+
+/// When a run has taken too long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct TimeLimit {
+    /// By elapsed time.
+    pub(crate) due: Duration,
+    /// By the wall clock.
+    pub(crate) wall: Timestamp,
+    /// Whether another attempt may follow.
+    pub(crate) retries: bool,
 }
 
 impl Plan {
@@ -159,6 +170,33 @@ impl Plan {
         let due = after(at, super::effect::wait_before(&policy.retry, self.tries, entropy));
         let in_time = policy.deadline.is_none_or(|deadline| due < after(self.series_started_at, deadline));
         in_time.then_some(due)
+    }
+
+    /// When its attempt, or all its attempts, have taken too long.
+    pub(crate) fn time_limit(&self) -> Option<TimeLimit> {
+        let limit = |started: Timestamp, span: Option<Duration>, retries: bool| {
+            let wall = Timestamp(started.0.saturating_add(i64::try_from(span?.as_micros()).ok()?));
+            let (now, elapsed) = self.made_at;
+            Some(TimeLimit { due: elapsed.saturating_add(super::drive::until(now, wall)), wall, retries })
+        };
+        let policy = &self.definition.policy;
+        let attempt = limit(self.attempt_started_at, policy.timeout, true);
+        let all = limit(self.series_started_at, policy.deadline, false);
+        attempt.into_iter().chain(all).min()
+    }
+
+    /// The error of a run that took too long: an attempt of it (`retries`), or all of them.
+    pub(crate) fn out_of_time(&self, retries: bool) -> ErrorRecord {
+        let policy = &self.definition.policy;
+        let (span, what) = match retries {
+            true => (policy.timeout, "an attempt may take"),
+            false => (policy.deadline, "all its attempts may take"),
+        };
+        let span = span.unwrap_or_default();
+        ErrorRecord::new(
+            ErrorKind::TimedOut,
+            format!("task {} took longer than the {span:?} that {what}", self.definition.name),
+        )
     }
 
     /// Written with an attempt's last event. `uses` is what the run called; `None` if some of it was of other code than

@@ -35,12 +35,14 @@ use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use super::append::Appender;
 use super::context::{self, EffectContext};
 use super::drive::{Dry, Settings};
+use super::effect;
 use super::interpose::Interposer;
 use super::linger::Lingering;
 use super::mailbox::Mailbox;
 use super::plan::Plan;
 use super::rest::Anchor;
 use super::source::{MakeSource, Source};
+use super::trace::micros;
 use super::wait::SignalWait;
 
 /// What an effect or a body comes to: as it is recorded.
@@ -93,6 +95,8 @@ pub(crate) struct RunShared {
     pub(crate) closing: AtomicBool,
     /// If nothing is to be written or started: what the loop is to find out.
     pub(crate) dry: Dry,
+    /// Who is called waits until it is known what of this run's is over.
+    pub(crate) is_undecided: AtomicBool,
     /// If it goes on after it slept: the wall clock as its waits know it, and where the log ended then.
     anchor: Option<(Anchor, AtomicU64)>,
 }
@@ -152,12 +156,29 @@ pub(crate) struct TraceSlot {
     pub(crate) child: Option<RunId>,
     /// Of a sleep: when it ends.
     pub(crate) due: Timestamp,
+    /// It was called before: in another life of the process, or by an earlier attempt.
+    pub(crate) is_known: bool,
 }
 
 impl TraceSlot {
     /// Whether it does something, rather than wait: for a time, a signal, another run.
     pub(crate) fn is_work(&self) -> bool {
         self.child.is_none() && self.signal.is_none() && self.due.0 == i64::MAX
+    }
+
+    /// When its time was over, if it was called before and its time is over by now: then it has nothing left to do but to end.
+    pub(crate) fn over_since(&self) -> Option<Timestamp> {
+        if !self.is_known || !matches!(self.work, Work::Effect(_)) {
+            return None;
+        }
+        let called_at = self.context.called_at;
+        let span = match self.definition.policy.deadline {
+            Some(deadline) => deadline,
+            None if self.due.0 < i64::MAX => Duration::from_micros(u64::try_from(self.due.0 - called_at.0).ok()?),
+            None => return None,
+        };
+        let ends = Timestamp(called_at.0.saturating_add_unsigned(micros(span)));
+        effect::left(&self.context, called_at, span).is_zero().then_some(ends)
     }
 }
 
@@ -224,6 +245,7 @@ impl RunShared {
             }),
             woke_itself: AtomicBool::new(false),
             closing: AtomicBool::new(false),
+            is_undecided: AtomicBool::new(false),
             dry: parts.dry,
             anchor: parts.anchor.map(|anchor| (anchor, AtomicU64::new(u64::MAX))),
         })
@@ -237,6 +259,19 @@ impl RunShared {
         match &self.anchor {
             Some((anchor, log_end)) if at.0 < log_end.load(Ordering::Relaxed) => (anchor.at(elapsed), elapsed),
             _ => (clock.now(), elapsed),
+        }
+    }
+
+    /// What was over has ended: those that this run calls may go on. Without the run's lock.
+    pub(crate) fn decides(&self) {
+        if self.is_undecided.load(Ordering::Relaxed)
+            && self.is_undecided.swap(false, Ordering::Relaxed)
+            && let Some(engine) = self.engine.upgrade()
+        {
+            let cell = engine.runs.lock().get(&self.run).cloned();
+            if let Some(cell) = cell {
+                cell.decides();
+            }
         }
     }
 

@@ -19,7 +19,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::event::{TraceCompleted, TraceForm, TraceOutcome, TraceStarted};
 use crate::id::{CodeHash, RunId, Sequence, Timestamp};
 use crate::payload::{Arguments, Payload, PayloadError};
-use crate::replay::{Handed, HandedOn, Hit, TraceIndex};
+use crate::replay::{Handed, HandedOn, Hit, Keeps, TraceIndex};
 
 use super::child::{self, ChildCall};
 use super::context::{self, Context, EffectContext};
@@ -52,7 +52,12 @@ pub enum CallWork {
     /// A source of items.
     Stream(MakeSource),
     /// It waits so long from when it was called first.
-    Sleep(Duration),
+    Sleep {
+        /// How long.
+        duration: Duration,
+        /// It is how long something else may take: called again because that has to begin again, it begins again, too.
+        is_limit: bool,
+    },
     /// It waits for a signal.
     Signal(wait::SignalWait),
     /// It is a run of its own.
@@ -254,9 +259,15 @@ fn open(
 ) -> Option<(TraceIndex, Arc<EffectContext>)> {
     let at_most_once = definition.policy.at_most_once;
     let input = interpose::input(&shared.environment, &start.input);
+    let keeps = match &work {
+        CallWork::Sleep { is_limit: false, .. } => Keeps::First,
+        CallWork::Sleep { is_limit: true, .. } => Keeps::Unended,
+        _ if definition.policy.deadline.is_some() => Keeps::Unended,
+        _ => Keeps::Nothing,
+    };
     let mut state = shared.state.lock();
     let started = loop {
-        match state.replay.start(start, at_most_once) {
+        match state.replay.start_keeping(start, at_most_once, keeps) {
             Ok(started) => break started,
             Err(again) => {
                 start = again;
@@ -287,9 +298,10 @@ fn open(
     };
     let child = started.child;
     let due = match &work {
-        CallWork::Sleep(duration) => started.at.0.saturating_add_unsigned(micros(*duration)),
+        CallWork::Sleep { duration, .. } => started.at.0.saturating_add_unsigned(micros(*duration)),
         _ => i64::MAX,
     };
+    let is_known = started.logged || started.is_kept;
     let work = if at_most_once && (started.logged || started.hit == Some(Hit::Began)) {
         Work::Effect(Box::pin(std::future::ready(Err(effect::interrupted(definition.name)))))
     } else {
@@ -299,7 +311,7 @@ fn open(
                 Work::Effect(effect::whole(&context, definition, effect))
             }
             CallWork::Stream(make) => Work::Unopened(interpose::source(&context, definition, input, make)),
-            CallWork::Sleep(duration) => Work::Effect(wait::sleep(Arc::clone(&context), duration)),
+            CallWork::Sleep { duration, .. } => Work::Effect(wait::sleep(Arc::clone(&context), duration)),
             CallWork::Signal(signal) => Work::Effect(wait::signal(Arc::clone(&context), signal)),
             CallWork::Child(call) => {
                 let run = started.child.unwrap_or(RunId::from_bytes([0; 16]));
@@ -330,6 +342,7 @@ fn open(
             signal,
             child,
             due: Timestamp(due),
+            is_known,
         },
     );
     Some((started.index, context))

@@ -1,5 +1,5 @@
 //! A live run between two steps: starts effects whose starts are durable, polls those that were woken, and picks the next
-//! thing to deliver.
+//! thing to deliver. What is over ends before anything begins.
 //!
 //! Called by the loop; polls the body only in lenient mode, when a stranger woke it.
 //!
@@ -12,14 +12,13 @@ use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
-use std::time::Duration;
 
 use relive_storage::Operation;
 use relive_storage::planted::{Planted, planted};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{ErrorRecord, Event, TaskOutcome, TraceOutcome};
-use crate::id::{Sequence, Timestamp};
+use crate::id::Sequence;
 use crate::index;
 use crate::replay::TraceIndex;
 
@@ -28,7 +27,7 @@ use super::super::poll::{Polled, Progress, Why, bury, poll_body, poll_effect};
 use super::super::rest::{self, Moment};
 use super::super::shared::{RunState, Work};
 use super::super::wait;
-use super::{AHEAD_BYTES_MAX, Drive, Imposed, closed, release, until};
+use super::{AHEAD_BYTES_MAX, Drive, Imposed, Over, closed, release};
 
 /// Rounds of effects that wake each other before the runtime gets the thread back.
 const ROUNDS_MAX: u32 = 64;
@@ -108,6 +107,7 @@ impl Drive {
         for (_, index) in undelivered.into_iter().rev() {
             self.waiting.push_front((end, index));
         }
+        Self::part_over(&mut self.waiting, &mut self.over, state);
         self.released.extend(state.released.drain(..).map(|child| (end, child)));
         // Who signals a run looks for it in the store first. As long as nothing of it is there, nobody can have; what comes
         // from here on, the mailbox tells.
@@ -116,23 +116,50 @@ impl Drive {
             true => index::inbox(self.shared.store()?.as_ref(), self.shared.run)?,
             false => Vec::new(),
         };
-        let plan = &state.appender.plan;
         let clock = &self.shared.environment.clock;
-        let at = |started: Timestamp, span: Option<Duration>| {
-            let due = Timestamp(started.0.saturating_add(i64::try_from(span?.as_micros()).ok()?));
-            let (now, elapsed) = plan.made_at;
-            Some((elapsed.saturating_add(until(now, due)), due))
-        };
-        let attempt_end = at(plan.attempt_started_at, plan.definition.policy.timeout).map(|due| (due, true));
-        let run_end = at(plan.series_started_at, plan.definition.policy.deadline).map(|due| (due, false));
-        self.alarm = attempt_end.into_iter().chain(run_end).min().map(|((due, wall), retries)| Alarm {
-            future: clock.sleep_until(due),
-            due: Moment::new(wall, due),
-            retries,
+        self.alarm = state.appender.plan.time_limit().map(|limit| Alarm {
+            future: clock.sleep_until(limit.due),
+            due: Moment::new(limit.wall, limit.due),
+            retries: limit.retries,
         });
         state.signals_seen = letters.iter().map(|letter| letter.key.clone()).collect();
         drop(guard);
+        self.came_first(&letters);
         self.signalled(letters, true)
+    }
+
+    /// What came while the process was down counts by when it came: a signal that was sent, a child that ended, before some of
+    /// what is over was.
+    fn came_first(&mut self, letters: &[Letter]) {
+        if self.over.is_empty() {
+            return;
+        }
+        let known: Vec<_> = {
+            let state = self.shared.state.lock();
+            let came = |(at, (end, index)): (usize, &(Sequence, TraceIndex))| {
+                let slot = state.traces.get(index).filter(|slot| slot.is_known)?;
+                let sent = slot.signal.as_ref().and_then(|signal| {
+                    letters.iter().find(|letter| letter.signal.name == signal.name).map(|letter| letter.signal.at)
+                });
+                (sent.is_some() || slot.child.is_some()).then_some((
+                    at,
+                    *end,
+                    *index,
+                    slot.context.sequence,
+                    sent,
+                    slot.child,
+                ))
+            };
+            self.waiting.iter().enumerate().filter_map(came).collect()
+        };
+        let Some(engine) = self.shared.engine.upgrade() else { return };
+        for (at, end, index, start, sent, child) in known.into_iter().rev() {
+            if let Some(since) = sent.or_else(|| engine.child_ended_at(child?)) {
+                self.waiting.remove(at);
+                self.over.push_back(Over { since, start, end, index });
+            }
+        }
+        self.over.make_contiguous().sort_unstable_by_key(|over| (over.since, over.start));
     }
 
     /// Signals go from the inbox into the log.
@@ -210,7 +237,8 @@ impl Drive {
                 && alarm.future.as_mut().poll(cx).is_ready()
             {
                 let retries = alarm.retries;
-                return Poll::Ready(Ok(Waited::failed(self.out_of_time(retries), retries)));
+                let record = self.shared.state.lock().appender.plan.out_of_time(retries);
+                return Poll::Ready(Ok(Waited::failed(record, retries)));
             }
             let mut progressed = received.stranger_count > 0 || !received.signals.is_empty();
             self.signalled(received.signals, false)?;
@@ -227,6 +255,9 @@ impl Drive {
             }
             self.release_durable(seen.durable, stop);
             progressed |= self.poll_effects(&seen, stop);
+            if self.over.is_empty() && self.ending.is_none() && self.released.is_empty() {
+                self.shared.decides();
+            }
             if !self.ready.is_empty()
                 && let Some(waited) = self.deliver_next()
             {
@@ -240,7 +271,7 @@ impl Drive {
                 if self.stays_awake() {
                     continue;
                 }
-                if self.waiting.is_empty() && rest.is_durable {
+                if self.waiting.is_empty() && self.over.is_empty() && rest.is_durable {
                     if stop.is_none()
                         && let Some(rest) = self.rests_until()
                     {
@@ -276,6 +307,7 @@ impl Drive {
             || !self.woken.is_empty()
             || seen.is_hungry
             || self.waiting.front().is_some_and(|(end, _)| *end <= seen.durable)
+            || self.over.front().is_some_and(|over| over.end <= seen.durable)
     }
 
     /// Children that were dropped, durably, are let go.
@@ -293,7 +325,7 @@ impl Drive {
     /// Polls effects that may begin, that may go on, and that were woken. Says whether there were any.
     fn poll_effects(&mut self, seen: &Seen, stop: Option<Stop>) -> bool {
         let mut progressed = false;
-        if stop.is_none() {
+        if stop.is_none() && self.ends_first(seen.durable, &mut progressed) {
             while let Some((end, index)) = self.waiting.front().copied()
                 && (end <= seen.durable || planted(Planted::NoBarrier))
             {
@@ -312,6 +344,31 @@ impl Drive {
             progressed |= self.poll_effect(index, Why::Woken);
         }
         progressed
+    }
+
+    /// Ends the first of those whose time is over; one at a time, as the body may drop others when it is told. Says whether
+    /// there is none left, and none to hand over: then what waits may begin.
+    fn ends_first(&mut self, durable: Sequence, progressed: &mut bool) -> bool {
+        if let Some(index) = self.ending {
+            if self.ready.iter().any(|ready| ready.index == index) {
+                return false;
+            }
+            self.ending = None;
+        }
+        while let Some(over) = self.over.front().copied() {
+            if over.end > durable {
+                return false;
+            }
+            self.over.pop_front();
+            *progressed = true;
+            let before = self.ready.len();
+            self.poll_effect(over.index, Why::MayBegin);
+            if self.ready.len() > before {
+                self.ending = Some(over.index);
+                return false;
+            }
+        }
+        true
     }
 
     /// Hands over the first thing that the body still wants, unless the run is too far ahead of the disk.
@@ -376,21 +433,6 @@ impl Drive {
             self.shared.mailbox.woken(index);
         }
         is_first
-    }
-
-    fn out_of_time(&self, retries: bool) -> ErrorRecord {
-        let state = self.shared.state.lock();
-        let definition = state.appender.plan.definition;
-        let (span, what) = if retries {
-            (definition.policy.timeout, "an attempt may take")
-        } else {
-            (definition.policy.deadline, "all its attempts may take")
-        };
-        let span = span.unwrap_or_default();
-        ErrorRecord::new(
-            ErrorKind::TimedOut,
-            format!("task {} took longer than the {span:?} that {what}", definition.name),
-        )
     }
 
     /// Nothing to do for now: or for ever?
