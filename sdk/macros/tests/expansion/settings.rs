@@ -131,7 +131,9 @@ fn of_a_task() {
     assert_eq!((&call.meta.cache, &call.meta.policy), (&cache, &policy));
     let canonical = (call.meta.canonical)(&call.input, call.meta.cache.ignored);
     assert_eq!(canonical, serde_json::json!({"b": 2}));
-    assert_eq!((&defaults().meta.cache, &defaults().meta.policy), (&CachePolicy::DEFAULT, &TaskPolicy::DEFAULT));
+    // To say "auto" is to say something: an engine whose tasks share nothing by default shares this one's results.
+    let said = CachePolicy { mode: CacheMode::Auto, ..CachePolicy::DEFAULT };
+    assert_eq!((&defaults().meta.cache, &defaults().meta.policy), (&said, &TaskPolicy::DEFAULT));
     assert_eq!(defaults().run(), Ok(1));
     assert_eq!(kept().meta.policy.keep, Some(Keep { age: Some(SECOND), count: None }));
     assert_eq!(counted().meta.policy.keep, Some(Keep { age: None, count: Some(5) }));
