@@ -4,14 +4,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use clap::Args;
-use relive::live::{Client, Command, perform};
+use relive::live::{Client, Command, Given, perform};
 use relive::{CallSite, Event};
 use relive_engine::clock::{Clock as _, SystemClock};
 use relive_engine::entropy::{Entropy as _, SystemEntropy};
 use relive_engine::error::{Error, ErrorKind};
-use relive_engine::fork::{self, Set};
+use relive_engine::fork::{self, Set, Substitute};
 use relive_engine::id::{RunId, Sequence};
 use relive_engine::inspect;
+use relive_engine::payload::Payload;
 use relive_storage::{Durability, MemoryStore, Read, Store as _};
 use serde::Serialize;
 use serde_json::Value;
@@ -24,6 +25,7 @@ use crate::failure::Failure;
 use crate::json;
 use crate::program::Program;
 use crate::replay::{self, CallObject, ReplayedObject};
+use crate::signal;
 use crate::text::escaped;
 
 /// Fork a run: a new one shares its log up to an event, and goes its own way from there
@@ -44,19 +46,17 @@ pub(crate) struct Fork {
     at: Option<u64>,
     /// What a trace returns instead: its number in the log, or its name (`name#2` for the second call); the value is JSON
     #[arg(long, value_name = "TRACE=VALUE", value_parser = set)]
-    set: Option<(String, Value)>,
+    set: Option<(String, String)>,
     /// Only say what the fork would call: nothing is run, nothing is written
     #[arg(long)]
     dry: bool,
 }
 
 /// `fetch=3`: the trace ends at the first `=`.
-fn set(text: &str) -> Result<(String, Value), String> {
+fn set(text: &str) -> Result<(String, String), String> {
     let (trace, value) =
         text.split_once('=').filter(|(trace, _)| !trace.is_empty()).ok_or("it is written TRACE=VALUE")?;
-    let value = serde_json::from_str(value)
-        .map_err(|error| format!("the value is no JSON ({error}): a text needs its quotes, as in name='\"x\"'"))?;
-    Ok((trace.to_owned(), value))
+    Ok((trace.to_owned(), signal::value(value)?))
 }
 
 impl Fork {
@@ -66,7 +66,8 @@ impl Fork {
         if self.dry {
             return self.look(context, &store, run);
         }
-        let command = Command::Fork { run: run.to_string(), at: self.at, set: self.set.clone() };
+        let set = self.set.clone().map(|(trace, value)| (trace, Given::Json(value)));
+        let command = Command::Fork { run: run.to_string(), at: self.at, set };
         if let Some(client) = Client::connect(context.directory) {
             let reply = client.ask(&command)?;
             tell(context, &reply)?;
@@ -89,7 +90,11 @@ impl Fork {
 
     /// Says what the fork would call: it is replayed, in a store in memory.
     fn look(&self, context: &mut Context<'_>, store: &Arc<dyn Read>, run: RunId) -> Result<Status, Failure> {
-        let set = self.set.clone().map(|(trace, value)| Set { trace, value });
+        let set = self.set.as_ref().map(|(trace, value)| {
+            let value = Payload::json(value).map_err(|error| signal::unsupported(error.to_string()))?;
+            Ok::<_, Failure>(Set { trace: trace.clone(), value: Substitute::given(value) })
+        });
+        let set = set.transpose()?;
         let (memory, forked, at) = copied(context, store, run, &fork::Fork { at: self.at.map(Sequence), set })?;
         let memory: Arc<dyn Read> = Arc::new(memory);
         let replayed = Program::open(context, &memory)?.replay(forked, None)?;

@@ -12,6 +12,7 @@ use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
 use relive_storage::{Operation, Precondition, Read, Write};
+use serde::Serialize;
 
 use self::target::Target;
 use crate::codec::{self, Chain};
@@ -24,7 +25,7 @@ use crate::handle::{CellState, Handle, RunCell, Target as HandleTarget};
 use crate::id::{RunId, Sequence};
 use crate::index::{self, Standing};
 use crate::log::{LOG, LogReader};
-use crate::payload::Encoding;
+use crate::payload::{Encoding, Payload, PayloadCodec, PayloadError};
 use crate::run::closed;
 
 /// Where a run is forked, and what is changed.
@@ -43,7 +44,48 @@ pub struct Set {
     /// `name#2` for the second call.
     pub trace: String,
     /// What it returns in the fork. Whether it is of the trace's type is only known when the body reads it.
-    pub value: serde_json::Value,
+    pub value: Substitute,
+}
+
+/// What a trace returns in a fork.
+#[derive(Clone, Debug)]
+pub struct Substitute(Written);
+
+#[derive(Clone, Debug)]
+enum Written {
+    /// In the codec that it came in.
+    Given(Payload),
+    /// In each that the trace's results could be written in.
+    Each([(PayloadCodec, Result<Payload, PayloadError>); 3]),
+}
+
+impl Substitute {
+    /// A value of a program's: written in the codec of the trace's own results.
+    pub fn of<T: Serialize + ?Sized>(value: &T) -> Self {
+        let codecs = [PayloadCodec::MESSAGE_PACK, PayloadCodec::JSON, PayloadCodec::BINCODE];
+        let written =
+            codecs.map(|codec| (codec, Payload::surveyed(&Encoding::IN_MEMORY.with_codec(Some(codec)), value)));
+        Self(Written::Each(written))
+    }
+
+    /// A value that is written already: it stays in its codec.
+    pub fn given(payload: Payload) -> Self {
+        Self(Written::Given(payload))
+    }
+
+    /// The value as it is recorded in the place of a result in this codec.
+    fn recorded(&self, codec: PayloadCodec, encoding: &Encoding) -> Result<Payload, PayloadError> {
+        let payload = match &self.0 {
+            Written::Given(payload) => payload.clone(),
+            Written::Each(written) => match written.iter().find(|(of, _)| *of == codec) {
+                Some((_, payload)) => payload.clone()?,
+                None => {
+                    return Err(PayloadError::new(format!("it would be written in {codec}, which is not known here")));
+                }
+            },
+        };
+        payload.recorded_as(encoding)
+    }
 }
 
 /// A fork, as it is to be written.

@@ -131,6 +131,20 @@ impl Payload {
         Ok(payload)
     }
 
+    /// A value that somebody gives as JSON, kept as it is given: whatever type reads it reads JSON. So nothing of it depends on
+    /// what an engine writes in: a number of any width, an id or an address as text, a map whose keys are numbers.
+    ///
+    /// # Errors
+    /// If it is no JSON, or a number in it is none that a float could hold. JSON has no infinity and no NaN.
+    pub fn json(text: &str) -> Result<Self, PayloadError> {
+        let text = text.trim_matches([' ', '\t', '\n', '\r']);
+        // Its errors tell where, and not in terms of a type.
+        if let Err(error) = serde_json::from_str::<Value>(text) {
+            return Err(PayloadError::new(error.to_string()));
+        }
+        Ok(Self { codec: PayloadCodec::JSON, hook: 0, bytes: text.as_bytes().into() })
+    }
+
     /// Reads a value, by the codec and the hook that wrote it; all bytes must be used.
     ///
     /// # Errors
@@ -209,6 +223,17 @@ impl Payload {
             }
             _ => Ok(self),
         }
+    }
+
+    /// The same payload as an engine records it: sealed, if it is not yet, and no larger than allowed. In its own codec.
+    ///
+    /// # Errors
+    /// If the hook fails, or the payload is larger than the encoding allows.
+    pub fn recorded_as(self, encoding: &Encoding) -> Result<Self, PayloadError> {
+        if encoding.hook().is_none() || self.hook != 0 {
+            encoding.fitting(&self.bytes)?;
+        }
+        self.sealed(encoding)
     }
 
     /// A payload as it is stored.

@@ -161,9 +161,23 @@ impl Engine {
         self.0.signal(run, name, payload).await
     }
 
+    /// As [`Engine::signal`], with a value that somebody gives as JSON, as a webhook does. It is recorded as it is given: whatever
+    /// serde_json reads as the type that is waited for will do.
+    ///
+    /// # Errors
+    /// As there; of kind `Payload` also if it is no JSON. JSON has no infinity and no NaN.
+    pub async fn signal_json(&self, run: RunId, name: &str, json: &str) -> Result<()> {
+        let payload = Payload::json(json).map_err(|error| {
+            Error::new(ErrorKind::Payload, format!("the value of signal {name} is no JSON: {error}"))
+        })?;
+        self.signal_payload(run, name, payload).await
+    }
+
     /// As [`Engine::signal`], with a value that is encoded already.
-    #[cfg(feature = "testing")]
     pub(crate) async fn signal_payload(&self, run: RunId, name: &str, payload: Payload) -> Result<()> {
+        let payload = payload.recorded_as(self.0.encoding()).map_err(|error| {
+            Error::new(ErrorKind::Payload, format!("the value of signal {name} cannot be recorded: {error}"))
+        })?;
         self.0.signal(run, name, payload).await
     }
 

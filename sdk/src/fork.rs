@@ -6,8 +6,9 @@ use std::pin::Pin;
 
 use relive_engine::engine;
 use relive_engine::error::{Error, ErrorKind, Result};
-use relive_engine::fork::{self, Set};
+use relive_engine::fork::{self, Set, Substitute};
 use relive_engine::id::{RunId, Sequence};
+use relive_engine::payload::{Payload, PayloadError};
 use relive_engine::value::Value;
 use serde::Serialize;
 
@@ -25,7 +26,7 @@ pub struct Fork {
     run: RunId,
     fork: fork::Fork,
     /// Why the value that is to be set is none.
-    refused: Option<String>,
+    refused: Option<PayloadError>,
 }
 
 impl std::fmt::Debug for Fork {
@@ -50,12 +51,25 @@ impl Fork {
     }
 
     /// Has a recorded result be another. The trace: the position of its start or its end in the log, its name if the attempt
-    /// calls it once, or `name#2` for the second call. Whether the value is of the trace's type shows when the body reads it.
+    /// calls it once, or `name#2` for the second call. The value is recorded in the codec of that result; whether it is of the
+    /// trace's type shows when the body reads it.
     pub fn set(mut self, trace: impl Into<String>, value: impl Serialize) -> Self {
-        match serde_json::to_value(value) {
-            Ok(value) => self.fork.set = Some(Set { trace: trace.into(), value }),
-            Err(error) => self.refused = Some(error.to_string()),
+        self.fork.set = Some(Set { trace: trace.into(), value: Substitute::of(&value) });
+        self
+    }
+
+    /// As [`Fork::set`], with a value that somebody gives as JSON. It is recorded as it is given: whatever serde_json reads as
+    /// the trace's type will do, in whichever codec the trace writes its results.
+    pub fn set_json(mut self, trace: impl Into<String>, json: &str) -> Self {
+        match Payload::json(json) {
+            Ok(payload) => self = self.set_payload(trace, payload),
+            Err(error) => self.refused = Some(error),
         }
+        self
+    }
+
+    pub(crate) fn set_payload(mut self, trace: impl Into<String>, payload: Payload) -> Self {
+        self.fork.set = Some(Set { trace: trace.into(), value: Substitute::given(payload) });
         self
     }
 
@@ -65,7 +79,7 @@ impl Fork {
     /// Of kind `UnknownRun` or `UnknownTask`; of kind `Unsupported` if there is no such event or trace, or nothing to go on with.
     pub async fn start(self) -> Result<(RunHandle<Value, Error>, Sequence)> {
         if let Some(why) = self.refused {
-            return Err(Error::new(ErrorKind::Payload, format!("the new result cannot be written: {why}")));
+            return Err(Error::new(ErrorKind::Payload, format!("the new result is no JSON: {why}")));
         }
         let (handle, at) = self.engine.fork(self.run, self.fork).await?;
         Ok((RunHandle { handle, engine: self.engine, result: PhantomData }, at))

@@ -22,7 +22,7 @@ pub use client::Client;
 #[cfg(not(unix))]
 pub use nowhere::Client;
 pub use perform::perform;
-pub use protocol::{Command, EvictWhat};
+pub use protocol::{Command, EvictWhat, Given};
 
 #[cfg(not(unix))]
 pub(crate) use nowhere::Listener;

@@ -190,9 +190,9 @@ where
     I: Serialize + DeserializeOwned,
     E: From<Error>,
 {
-    let payload = Payload::encode_with(&Encoding::IN_MEMORY, input);
+    let payload = Payload::readable(&Encoding::IN_MEMORY, input);
     let input = payload.and_then(|payload| Ok((payload, canonical(input)?)));
-    let rewrite = |payload: &Payload, encoding: &Encoding| Payload::encode_with(encoding, &payload.decode::<I>()?);
+    let rewrite = |payload: &Payload, encoding: &Encoding| Payload::readable(encoding, &payload.decode::<I>()?);
     Call {
         definition,
         input,

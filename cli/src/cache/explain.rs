@@ -3,7 +3,7 @@
 //! Invariant: nothing is started. Where no engine is live, the entries of the task are looked at in a copy in memory.
 
 use clap::{ArgGroup, Args};
-use relive::live::{Client, Command, perform};
+use relive::live::{Client, Command, Given, perform};
 use relive_engine::codec;
 use relive_engine::error::{Error, ErrorKind, storage_error};
 use relive_engine::event::Event;
@@ -42,7 +42,10 @@ impl Explain {
     pub(super) fn execute(&self, context: &mut Context<'_>) -> Result<Status, Failure> {
         let store = context.store()?;
         let (task, input) = match (&self.run, &self.task, &self.input) {
-            (_, Some(task), Some(input)) => (task.clone(), signal::value(input)?),
+            (_, Some(task), Some(input)) => {
+                let input = signal::value(input).map_err(signal::unsupported)?;
+                (task.clone(), Given::Json(input))
+            }
             (run, ..) => {
                 let run = context.find(&store, &RunArgument { run: run.clone().unwrap_or_default() })?;
                 let first = inspect::events(store.clone(), run).next().transpose()?;
@@ -50,7 +53,7 @@ impl Explain {
                     let why = format!("the log of run {run} does not say how it began");
                     return Err(Error::new(ErrorKind::Corrupt, why).into());
                 };
-                (started.task.to_string(), serde_json::to_value(started.input.to_value()).map_err(Error::from)?)
+                (started.task.to_string(), Given::Recorded(started.input))
             }
         };
         let command = Command::Explain { task: task.clone(), input };

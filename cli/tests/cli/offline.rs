@@ -1,8 +1,10 @@
 //! What is done to a directory that no engine has open: by the plain command, and by that of a program with the tasks.
 
+use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::Path;
 
-use relive::{RunId, RunState};
+use relive::{RunId, RunState, task, trace};
 use relive_engine::index::{IDS, INBOX, TAGS};
 use relive_engine::inspect;
 use relive_engine::log::LOG;
@@ -128,6 +130,54 @@ fn a_fork_shares_what_came_before_and_leaves_the_run_as_it_was() {
     let whole = program(store.path(), false, &["fork", &run_id, "--at", &last]);
     assert_eq!(whole.status, 0, "{}", whole.stderr);
     assert!(whole.stdout.contains(&format!("up to event {}", log.len() - 2)), "{}", whole.stdout);
+}
+
+/// What JSON and MessagePack do not write alike.
+type Odd = (IpAddr, BTreeMap<u16, bool>, u128);
+
+#[trace]
+async fn odd() -> relive::Result<Odd> {
+    Ok((IpAddr::from([127, 0, 0, 1]), BTreeMap::new(), 0))
+}
+
+#[task]
+async fn reads(of: Odd) -> relive::Result<String> {
+    let (found, told): (Odd, Odd) = (odd().await?, relive::signal("odd").await?);
+    Ok(format!("{of:?} {found:?} {told:?}"))
+}
+
+const GIVEN: &str = r#"["10.0.0.7", {"7": true}, 340282366920938463463374607431768211455]"#;
+
+#[test]
+fn a_value_on_the_command_line_is_read_as_the_type_it_is_for() {
+    let directory = tempfile::tempdir().unwrap();
+    let input: Odd = (IpAddr::from([10, 0, 0, 7]), BTreeMap::from([(7, true)]), u128::MAX);
+    let run = block_on(async {
+        let life = life(directory.path(), &clock(), false).await;
+        let run = life.engine.start(reads(input.clone())).await.unwrap().id();
+        life.engine.shutdown().await.unwrap();
+        run.to_string()
+    });
+    printed(directory.path(), &["signal", &run, "odd", GIVEN]);
+    let resumed = program(directory.path(), false, &["resume", &run]);
+    assert_eq!(resumed.status, 0, "{}", resumed.stderr);
+    let (given, plain) = (format!("{input:?}"), "(127.0.0.1, {}, 0)");
+    assert!(resumed.stdout.contains(&format!("{given} {plain} {given}")), "{}", resumed.stdout);
+
+    let set = program(directory.path(), false, &["fork", &run, "--set", &format!("odd={GIVEN}")]);
+    assert_eq!(set.status, 0, "{}{}", set.stdout, set.stderr);
+    assert!(set.stdout.contains(&format!("{given} {given} {given}")), "{}", set.stdout);
+    let dry = program(directory.path(), false, &["fork", &run, "--set", &format!("odd={GIVEN}"), "--dry"]);
+    assert!(dry.stdout.contains("same until"), "{}{}", dry.stdout, dry.stderr);
+
+    // A run that took a signal need not have made an entry: what matters is that its arguments are read.
+    let explain = |arguments: &[&str]| program(directory.path(), false, &[&["cache", "explain"], arguments].concat());
+    let of_run = explain(&[&run]);
+    let of_text = explain(&["--task", "reads", "--input", &format!("{{\"of\": {GIVEN}}}")]);
+    assert_eq!(of_run.stderr, "");
+    assert_eq!((of_run.status, of_run.stdout), (of_text.status, of_text.stdout), "the same call");
+    let beyond = refused(directory.path(), &["signal", &run, "odd", "inf"]);
+    assert!(beyond.contains("JSON, which has no infinity"), "{beyond}");
 }
 
 #[test]

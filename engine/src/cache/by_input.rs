@@ -1,4 +1,4 @@
-//! Explains a call that nobody made: of a task by its name, with its arguments as JSON.
+//! Explains a call that nobody made: of a task by its name, with its arguments in any codec.
 //!
 //! For the command line, which has no types.
 
@@ -6,14 +6,14 @@ use super::{Cache, Explanation};
 use crate::engine::Request;
 use crate::error::{Error, ErrorKind, Result, payload_error};
 use crate::execute::unpanicked;
-use crate::payload::{Encoding, Payload};
+use crate::payload::Payload;
 
 impl Cache {
     /// As [`Cache::explain`], for the task of this name and a map of its arguments.
     ///
     /// # Errors
     /// Of kind `UnknownTask` if it is not in this program; of kind `Payload` if these are not its arguments.
-    pub fn explain_input(&self, task: &str, input: &serde_json::Value) -> Result<Explanation> {
+    pub fn explain_input(&self, task: &str, input: Payload) -> Result<Explanation> {
         let definition = self.0.registry.task(task).ok_or_else(|| {
             Error::new(
                 ErrorKind::UnknownTask,
@@ -21,17 +21,10 @@ impl Cache {
             )
         })?;
         let unreadable = |error: &_| payload_error(format!("these are not the arguments of task {task}"), error);
-        let codec = definition.policy.codec;
-        // What is not of JSON's types is read from MessagePack, which has them all.
-        let encoding =
-            self.encoding().clone().with_codec(codec.filter(|codec| *codec != crate::payload::PayloadCodec::BINCODE));
-        let payload = Payload::encode_with(&encoding, input)
-            .or_else(|_| Payload::encode_with(&Encoding::DEFAULT, input))
-            .map_err(|error| unreadable(&error))?;
-        let canonical = unpanicked(|| (definition.canonical)(&payload, &[])).map_err(|error| unreadable(&error))?;
+        let canonical = unpanicked(|| (definition.canonical)(&input, &[])).map_err(|error| unreadable(&error))?;
         self.explain(&Request {
             definition,
-            input: payload,
+            input,
             canonical: canonical.into(),
             id: None,
             tags: Vec::new(),

@@ -4,10 +4,11 @@
 
 use std::collections::BTreeMap;
 
-use crate::error::{Error, ErrorKind, Result};
+use super::Substitute;
+use crate::error::Result;
 use crate::event::{Event, TraceForm, TraceOutcome};
 use crate::id::Sequence;
-use crate::payload::{Encoding, Payload, PayloadCodec};
+use crate::payload::Encoding;
 
 /// A trace that somebody named.
 pub(super) struct Target {
@@ -93,19 +94,15 @@ impl Target {
     }
 }
 
-/// Replaces the outcome of a trace, in the codec that it was written in.
-pub(super) fn replace(event: &mut Event, value: &serde_json::Value, encoding: &Encoding) -> Result<()> {
+/// Replaces the outcome of a trace. A value of a program's is written in the codec that the outcome was written in.
+pub(super) fn replace(event: &mut Event, value: &Substitute, encoding: &Encoding) -> Result<()> {
     let Event::TraceCompleted(completed) = event else { return Ok(()) };
     let codec = match &completed.outcome {
         TraceOutcome::Ok(payload) => payload.codec(),
         _ => encoding.codec(),
     };
-    if codec == PayloadCodec::BINCODE {
-        let why =
-            "the trace's result is written in bincode, which is not made of JSON: its type would have to be known";
-        return Err(Error::new(ErrorKind::Unsupported, why));
-    }
-    let payload = Payload::encode_with(&encoding.clone().with_codec(Some(codec)), value)
+    let payload = value
+        .recorded(codec, encoding)
         .map_err(|error| crate::error::payload_error("the new result cannot be written", &error))?;
     completed.outcome = TraceOutcome::Ok(payload);
     // It repeats nothing any more.

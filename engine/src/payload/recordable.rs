@@ -5,8 +5,8 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::survey::survey;
-use super::{Encoding, Payload, PayloadError};
+use super::survey::{Form, survey};
+use super::{Encoding, Payload, PayloadCodec, PayloadError};
 use crate::canonical::canonical;
 
 /// How closely a value is looked at before it is recorded.
@@ -38,18 +38,60 @@ impl Payload {
         encoding: &Encoding,
         check: RoundTrip,
     ) -> Result<Self, PayloadError> {
-        survey(value, encoding.codec())?;
+        let form = survey(value, encoding.codec())?;
         let payload = Self::encode_with(encoding, value)?;
-        if check == RoundTrip::Checked {
-            let read = payload.decode::<T>().map_err(|error| {
-                PayloadError::at(error.field().unwrap_or_default(), format!("it cannot be read back: {}", error.why()))
-            })?;
-            if canonical(value)? != canonical(&read)? {
-                return Err(changed(value, &read));
+        if check == RoundTrip::Checked || form == Form::Depends {
+            match payload.decode::<T>() {
+                Err(error) => return in_json(value, encoding, form).ok_or_else(|| unreadable(&error)),
+                Ok(read) if check == RoundTrip::Checked && canonical(value)? != canonical(&read)? => {
+                    return Err(changed(value, &read));
+                }
+                Ok(_) => {}
             }
         }
         Ok(payload)
     }
+
+    /// Writes a value as [`Payload::encode_with`] does, but in JSON where its type could not read MessagePack.
+    ///
+    /// # Errors
+    /// As there. A type that can read neither is not found out here.
+    pub fn readable<T: Serialize + DeserializeOwned>(encoding: &Encoding, value: &T) -> Result<Self, PayloadError> {
+        let payload = Self::encode_with(encoding, value)?;
+        if encoding.codec() != PayloadCodec::MESSAGE_PACK {
+            return Ok(payload);
+        }
+        // What it refuses is refused elsewhere, with its name.
+        let form = survey(value, encoding.codec()).unwrap_or(Form::Same);
+        if form == Form::Same || payload.decode::<T>().is_ok() {
+            return Ok(payload);
+        }
+        Ok(in_json(value, encoding, form).unwrap_or(payload))
+    }
+
+    /// Writes a value whose reader is not known, if the codec loses nothing of it.
+    ///
+    /// # Errors
+    /// As for [`Payload::encode_with`]; and if the codec lacks something of the value (JSON has no infinity).
+    pub fn surveyed<T: Serialize + ?Sized>(encoding: &Encoding, value: &T) -> Result<Self, PayloadError> {
+        survey(value, encoding.codec())?;
+        Self::encode_with(encoding, value)
+    }
+}
+
+/// The value in JSON, where MessagePack has given it a form that its type cannot read (an address in an untagged enum), and
+/// JSON gives it one that comes back the same.
+fn in_json<T: Serialize + DeserializeOwned>(value: &T, encoding: &Encoding, form: Form) -> Option<Payload> {
+    if form == Form::Same || encoding.codec() != PayloadCodec::MESSAGE_PACK {
+        return None;
+    }
+    let payload = Payload::surveyed(&encoding.clone().with_codec(Some(PayloadCodec::JSON)), value).ok()?;
+    let read = payload.decode::<T>().ok()?;
+    (canonical(value).ok()? == canonical(&read).ok()?).then_some(payload)
+}
+
+fn unreadable(error: &PayloadError) -> PayloadError {
+    PayloadError::at(error.field().unwrap_or_default(), format!("it cannot be read back: {}", error.why()))
 }
 
 /// Says where a value and what was read back of it part.

@@ -5,6 +5,8 @@
 //! Invariant: a value that passes and is written is not read back as another one for want of a codec's means (an
 //! `Option` that holds nothing, a number that JSON lacks, a field that bincode would not miss, too many levels).
 
+use std::cell::Cell;
+
 use serde::ser::{self, Serialize};
 
 use super::{PayloadCodec, PayloadError};
@@ -16,9 +18,21 @@ const DEPTH_MAX: u8 = 120;
 ///
 /// # Errors
 /// If the codec would lose something of it, or the value's own `Serialize` fails.
-pub(super) fn survey<T: Serialize + ?Sized>(value: &T, codec: PayloadCodec) -> Result<(), PayloadError> {
-    let start = Survey { codec, left: DEPTH_MAX };
-    value.serialize(start).map(|_| ()).map_err(|Refused(why)| PayloadError::new(why))
+pub(super) fn survey<T: Serialize + ?Sized>(value: &T, codec: PayloadCodec) -> Result<Form, PayloadError> {
+    let depends = Cell::new(false);
+    let start = Survey { codec, left: DEPTH_MAX, depends: &depends };
+    value.serialize(start).map_err(|Refused(why)| PayloadError::new(why))?;
+    Ok(if depends.get() { Form::Depends } else { Form::Same })
+}
+
+/// Whether the codec decides how parts of a value are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// All codecs are given the same.
+    Same,
+    /// A type in it has one form for people and one for programs, as an address: where serde reads by looking ahead
+    /// (`untagged`, `flatten`, `tag`), it takes any codec for one for people, and does not find the other form.
+    Depends,
 }
 
 /// How a value looks in MessagePack and JSON.
@@ -46,13 +60,15 @@ impl ser::Error for Refused {
 }
 
 #[derive(Clone, Copy)]
-struct Survey {
+struct Survey<'a> {
     codec: PayloadCodec,
+    /// Set once a type asks which form is wanted.
+    depends: &'a Cell<bool>,
     /// How many levels may follow.
     left: u8,
 }
 
-impl Survey {
+impl Survey<'_> {
     fn within<T: Serialize + ?Sized>(self, value: &T) -> Result<Looks, Refused> {
         value.serialize(self.deeper()?)
     }
@@ -88,7 +104,7 @@ macro_rules! nested {
     )*};
 }
 
-impl ser::Serializer for Survey {
+impl ser::Serializer for Survey<'_> {
     type Ok = Looks;
     type Error = Refused;
     type SerializeSeq = Self;
@@ -182,13 +198,14 @@ impl ser::Serializer for Survey {
     }
 
     fn is_human_readable(&self) -> bool {
+        self.depends.set(true);
         self.codec == PayloadCodec::JSON
     }
 }
 
 macro_rules! elements {
     ($($trait:ident::$method:ident),*) => {$(
-        impl ser::$trait for Survey {
+        impl ser::$trait for Survey<'_> {
             type Ok = Looks;
             type Error = Refused;
 
@@ -211,7 +228,7 @@ elements!(
 
 macro_rules! fields {
     ($($trait:ident),*) => {$(
-        impl ser::$trait for Survey {
+        impl ser::$trait for Survey<'_> {
             type Ok = Looks;
             type Error = Refused;
 
@@ -237,7 +254,7 @@ macro_rules! fields {
 }
 fields!(SerializeStruct, SerializeStructVariant);
 
-impl ser::SerializeMap for Survey {
+impl ser::SerializeMap for Survey<'_> {
     type Ok = Looks;
     type Error = Refused;
 

@@ -1,6 +1,7 @@
 //! What payloads promise: by codec, by hook, by what they refuse.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -318,6 +319,55 @@ fn what_a_codec_would_lose_without_a_word_is_refused_in_every_build() {
     assert!(Payload::recordable(&sparse(None), &Encoding::DEFAULT, RoundTrip::Checked).is_ok());
     let bincode = written_in(PayloadCodec::BINCODE);
     assert!(Payload::recordable(&sparse(Some(1)), &bincode, RoundTrip::Checked).is_ok());
+}
+
+#[test]
+fn what_is_given_as_json_is_read_as_whatever_type_reads_it() {
+    type Odd = (IpAddr, BTreeMap<u16, bool>, u128, i128, Option<f64>);
+    let text = r#" ["10.0.0.7", {"7": true}, 340282366920938463463374607431768211455,
+        -170141183460469231731687303715884105728, 1e308]"#;
+    let payload = Payload::json(text).unwrap();
+    let odd = (IpAddr::from([10, 0, 0, 7]), BTreeMap::from([(7, true)]), u128::MAX, i128::MIN, Some(1e308));
+    assert_eq!(payload.decode::<Odd>().unwrap(), odd);
+    assert_eq!((payload.codec(), payload.bytes()), (PayloadCodec::JSON, text.trim().as_bytes()));
+    assert!(payload.to_value().to_string().starts_with(r#"["10.0.0.7",{"7":true},"#));
+    for none in ["", "inf", "NaN", "1e999", "[1", "1 2", "'a'"] {
+        assert!(Payload::json(none).is_err(), "{none}");
+    }
+    let sealed = payload.clone().recorded_as(&Encoding::DEFAULT.with_hook(flipping())).unwrap();
+    assert_eq!((sealed.hook().is_some(), sealed.decode::<Odd>().unwrap()), (true, odd));
+    assert_eq!(payload.clone().recorded_as(&Encoding::DEFAULT).unwrap(), payload);
+    let refusal = payload.recorded_as(&Encoding::DEFAULT.with_bytes_max(8)).unwrap_err().to_string();
+    assert!(refusal.contains("more than the 8 that are recorded"), "{refusal}");
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+enum Host {
+    Address(IpAddr),
+    Name(String),
+}
+
+#[test]
+fn what_messagepack_gives_a_form_that_its_type_cannot_read_is_recorded_in_json() {
+    let host = Host::Address([10, 0, 0, 7].into());
+    for check in [RoundTrip::Checked, RoundTrip::Surveyed] {
+        let payload = Payload::recordable(&vec![host.clone()], &Encoding::DEFAULT, check).unwrap();
+        assert_eq!((payload.codec(), payload.bytes()), (PayloadCodec::JSON, br#"["10.0.0.7"]"#.as_slice()));
+        assert_eq!(payload.decode::<Vec<Host>>().unwrap(), vec![host.clone()]);
+        // What it can read is written as before: names, and addresses where their type is known.
+        for codec in CODECS.into_iter().take(2) {
+            let name = Payload::recordable(&Host::Name("db".into()), &written_in(codec), check).unwrap();
+            assert_eq!(name.codec(), codec);
+        }
+        let plain = Payload::recordable(&IpAddr::from([10, 0, 0, 7]), &Encoding::DEFAULT, check).unwrap();
+        assert_eq!(plain.codec(), PayloadCodec::MESSAGE_PACK);
+        // JSON has no infinity, so that neither will do.
+        let neither = (host.clone(), f64::INFINITY);
+        assert!(refused(&neither, PayloadCodec::MESSAGE_PACK, check).contains("cannot be read back"));
+    }
+    assert_eq!(Payload::readable(&Encoding::DEFAULT, &host).unwrap().decode::<Host>().unwrap(), host);
+    assert_eq!(Payload::readable(&Encoding::DEFAULT, &7u8).unwrap().codec(), PayloadCodec::MESSAGE_PACK);
 }
 
 #[test]

@@ -27,7 +27,7 @@ pub async fn perform(engine: &Engine, command: Command) -> Result<Value> {
             Ok(json!({ "run": run, "cancelled": cancelled }))
         }
         Command::Signal { run, signal, value } => {
-            engine.signal(run_id(&run)?, &signal, value).await?;
+            engine.signal_payload(run_id(&run)?, &signal, value.payload()?).await?;
             Ok(json!({ "run": run, "signal": signal }))
         }
         Command::Resume { run, rerun, edited, preview } => {
@@ -50,13 +50,13 @@ pub async fn perform(engine: &Engine, command: Command) -> Result<Value> {
                 fork = fork.at(Sequence(at));
             }
             if let Some((trace, value)) = set {
-                fork = fork.set(trace, value);
+                fork = fork.set_payload(trace, value.payload()?);
             }
             let (handle, at) = fork.start().await?;
             Ok(json!({ "run": handle.id().to_string(), "of": run, "at": at.0 }))
         }
         Command::Explain { task, input } => {
-            let explanation = engine.inner().cache().explain_input(&task, &input)?;
+            let explanation = engine.inner().cache().explain_input(&task, input.payload()?)?;
             let would = match &explanation {
                 crate::Explanation::Hit { .. } => "hit",
                 crate::Explanation::Joined { .. } => "joined",

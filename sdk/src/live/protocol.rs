@@ -6,6 +6,7 @@
 //! Invariant: a line is at most [`LINE_BYTES_MAX`] long.
 
 use relive_engine::error::{Error, ErrorKind, Result};
+use relive_engine::payload::Payload;
 use serde::{Deserialize, Serialize};
 
 /// Longest line: 64 MiB, twice the largest payload, as JSON takes more room.
@@ -33,7 +34,7 @@ pub enum Command {
         /// The signal's name.
         signal: String,
         /// Its value.
-        value: serde_json::Value,
+        value: Given,
     },
     /// To begin a new attempt of a run.
     Resume {
@@ -53,14 +54,14 @@ pub enum Command {
         /// The last event that is shared.
         at: Option<u64>,
         /// A trace, and what it returned instead.
-        set: Option<(String, serde_json::Value)>,
+        set: Option<(String, Given)>,
     },
     /// To say why a call would miss the cache.
     Explain {
         /// Its task.
         task: String,
         /// Its arguments, as a map.
-        input: serde_json::Value,
+        input: Given,
     },
     /// To throw entries out of the cache.
     Evict {
@@ -80,6 +81,28 @@ pub enum Command {
         /// Only to count.
         dry: bool,
     },
+}
+
+/// A value, as it was given: no codec reads it on the way, so none can change it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Given {
+    /// JSON, as text.
+    Json(String),
+    /// As a log holds it.
+    Recorded(Payload),
+}
+
+impl Given {
+    /// # Errors
+    /// Of kind `Payload` if it is no JSON.
+    pub(super) fn payload(self) -> Result<Payload> {
+        match self {
+            Self::Json(text) => Payload::json(&text)
+                .map_err(|error| Error::new(ErrorKind::Payload, format!("the value is no JSON: {error}"))),
+            Self::Recorded(payload) => Ok(payload),
+        }
+    }
 }
 
 /// Which entries of the cache.

@@ -1,7 +1,11 @@
 //! Forks: what is shared is not run again, what is changed is seen by the body, and nobody else ever sees it.
 
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
 use relive::{Engine, ErrorKind, Event, RunId, RunStatus, Sequence, task, trace};
 use relive_storage::MemoryStore;
+use serde::{Deserialize, Serialize};
 
 use super::support::{Probe, events, guard, log_rows, open};
 
@@ -137,5 +141,117 @@ async fn a_value_of_another_type_is_found_out_when_the_body_reads_it() -> relive
     assert_eq!(unknown.kind(), ErrorKind::UnknownRun);
     let nothing = engine.fork(run).await.expect_err("nothing is said");
     assert!(nothing.to_string().contains("say at which event"), "{nothing}");
+    engine.shutdown().await
+}
+
+/// What JSON and MessagePack do not write alike: an address, a map whose keys are numbers, a number without end, a wide one.
+type Odd = (IpAddr, BTreeMap<u16, bool>, Option<f64>, u128);
+
+macro_rules! odd_traces {
+    ($($name:ident in $codec:literal),*) => {$(
+        #[trace(codec = $codec)]
+        async fn $name() -> relive::Result<Odd> {
+            Ok((IpAddr::from([127, 0, 0, 1]), BTreeMap::new(), Some(1.5), 0))
+        }
+    )*};
+}
+odd_traces!(odd_in_messagepack in "messagepack", odd_in_json in "json", odd_in_bincode in "bincode");
+
+#[task(name = "forks.odd", cache = "off")]
+async fn odd() -> relive::Result<String> {
+    let all = [odd_in_messagepack().await?, odd_in_json().await?, odd_in_bincode().await?];
+    Ok(all.map(|odd| format!("{odd:?}")).join(" "))
+}
+
+#[task(name = "forks.asks", cache = "off")]
+async fn asks() -> relive::Result<String> {
+    Ok(format!("{:?}", relive::signal::<Odd>("odd").await?))
+}
+
+const PLAIN: &str = "(127.0.0.1, {}, Some(1.5), 0)";
+const GIVEN: &str = r#"["10.0.0.7", {"7": true}, 1e300, 340282366920938463463374607431768211455]"#;
+
+fn given(float: f64) -> Odd {
+    (IpAddr::from([10, 0, 0, 7]), BTreeMap::from([(7, true)]), Some(float), u128::MAX)
+}
+
+#[tokio::test]
+async fn a_value_of_any_type_is_set_in_whichever_codec_the_trace_writes() -> relive::Result<()> {
+    let (store, probe) = (MemoryStore::new(), opened());
+    let engine = open(&store, &probe).await;
+    let handle = engine.start(odd()).await?;
+    let run = handle.id();
+    assert_eq!(guard(handle).await?, [PLAIN; 3].join(" "));
+    for (at, name) in ["odd_in_messagepack", "odd_in_json", "odd_in_bincode"].into_iter().enumerate() {
+        let expected = |odd: Odd| {
+            let mut all = [PLAIN.to_owned(), PLAIN.to_owned(), PLAIN.to_owned()];
+            all[at] = format!("{odd:?}");
+            relive::Value::Text(all.join(" "))
+        };
+        let forked = guard(engine.fork(run).set(name, given(2.5)).await?).await?;
+        assert_eq!(forked, expected(given(2.5)), "{name}");
+        let forked = guard(engine.fork(run).set_json(name, GIVEN).await?).await?;
+        assert_eq!(forked, expected(given(1e300)), "{name}");
+        let endless = engine.fork(run).set(name, given(f64::INFINITY)).await;
+        match endless {
+            Ok(fork) => assert_eq!(guard(fork).await?, expected(given(f64::INFINITY)), "{name}"),
+            Err(error) => {
+                assert!(name == "odd_in_json" && error.to_string().contains("no infinity"), "{name}: {error}")
+            }
+        }
+        let no_json = engine.fork(run).set_json(name, "inf").await.expect_err("JSON has none");
+        assert_eq!(no_json.kind(), ErrorKind::Payload, "{no_json}");
+    }
+    engine.shutdown().await
+}
+
+#[tokio::test]
+async fn a_signal_of_any_type_is_given_as_json() -> relive::Result<()> {
+    let (store, probe) = (MemoryStore::new(), opened());
+    let engine = open(&store, &probe).await;
+    let (early, late) = (engine.start(asks()).await?, engine.start(asks()).await?);
+    assert_ne!(early.id(), late.id());
+    engine.signal_json(early.id(), "odd", GIVEN).await?;
+    assert_eq!(guard(early).await?, format!("{:?}", given(1e300)));
+    engine.signal(late.id(), "odd", given(f64::INFINITY)).await?;
+    assert_eq!(guard(late).await?, format!("{:?}", given(f64::INFINITY)));
+    engine.shutdown().await
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+enum Host {
+    Address(IpAddr),
+    Name(String),
+}
+
+#[trace(name = "forks.host")]
+async fn host(of: Host) -> relive::Result<Host> {
+    Ok(of)
+}
+
+#[task(name = "forks.hosts")]
+async fn hosts(of: Vec<Host>) -> relive::Result<Vec<Host>> {
+    let mut hosts = Vec::new();
+    for one in of {
+        hosts.push(host(one).await?);
+    }
+    Ok(hosts)
+}
+
+#[tokio::test]
+async fn an_address_in_an_untagged_enum_is_recorded_replayed_and_cached() -> relive::Result<()> {
+    let (store, probe) = (MemoryStore::new(), opened());
+    let engine = open(&store, &probe).await;
+    let of = vec![Host::Address([10, 0, 0, 7].into()), Host::Name("db".to_owned())];
+    let handle = engine.start(hosts(of.clone())).await?;
+    let run = handle.id();
+    assert_eq!(guard(handle).await?, of);
+    assert!(matches!(engine.replay(run).await?, Some(relive::TaskOutcome::Ok(_))));
+    let again = engine.start(hosts(of.clone())).await?;
+    assert_eq!((again.id(), guard(again).await?), (run, of.clone()), "answered from the cache");
+    let other = engine.start(hosts(of[..1].to_vec())).await?;
+    assert_ne!(other.id(), run);
+    assert_eq!(guard(other).await?, of[..1]);
     engine.shutdown().await
 }
