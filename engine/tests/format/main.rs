@@ -252,6 +252,24 @@ fn the_record_in_the_document_is_the_one_that_is_written() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn the_document_says_one_version_wherever_it_says_one() {
+    let (document, version) = (include_str!("../../../docs/format.md"), codec::FORMAT_VERSION);
+    for place in [
+        format!("This is **format version {version}**"),
+        format!("here `N` is {version}."),
+        format!("| 2 | format version: {version}"),
+        format!("format version {version}\n"),
+    ] {
+        assert!(document.contains(&place), "nowhere: {place}");
+    }
+    let section = |title: &str| {
+        let whole = document.split("\n## ").find(|section| section.starts_with(title)).expect("the document has it");
+        whole.lines().filter_map(|line| line.strip_prefix("| ")?.split(' ').next()?.parse().ok()).collect::<Vec<u8>>()
+    };
+    assert_eq!(section("10. Versions"), (1..=version).collect::<Vec<_>>(), "each version has an entry, in order");
+}
+
 /// Bytes as a record's body, without a length.
 struct Raw(Vec<u8>);
 
