@@ -215,6 +215,7 @@ impl Inner {
             runs.insert(run, Arc::clone(&cell));
             self.held(&cell)
         };
+        self.heed_failure(&cell);
         if self.is_joinable(record) && self.sleepers.is_joined(&record.call_key, run) {
             self.joinable_if_free(record.call_key, Running::taken_up(&cell));
         }

@@ -5,11 +5,11 @@
 //! instead, in place.
 //!
 //! Invariants: nobody is told before the commit returned; the batches of one run become durable in their order; after a
-//! failed commit everyone of its group and everyone after gets the error.
+//! failed commit everyone of its group and everyone after gets the error, and the engine is told, who tells all the others.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use relive_storage::planted::{Planted, planted};
@@ -17,6 +17,7 @@ use relive_storage::{Durability, KeyRange, Keyspace, Outcome, Store, Write};
 use tokio::sync::oneshot;
 
 use crate::clock::{Clock, SystemClock};
+use crate::engine::Inner;
 use crate::error::{Error, ErrorKind, Result, storage_error};
 use crate::event::Event;
 use crate::id::{RunId, Sequence};
@@ -76,12 +77,15 @@ pub(crate) struct RunWaiter {
     /// `None` once it is told.
     mailbox: Option<Arc<Mailbox>>,
     batch: u64,
+    /// The run is over with it.
+    is_last: bool,
 }
 
 impl RunWaiter {
     fn tell(mut self, write: Write, result: std::result::Result<Outcome, &String>) {
         let Some(mailbox) = self.mailbox.take() else { return };
         match result {
+            Ok(Outcome::Applied) if self.is_last => mailbox.ended(self.batch, write.operations),
             Ok(Outcome::Applied) => mailbox.durable(self.batch, write.operations),
             Ok(Outcome::Refused { .. }) => mailbox.refused(),
             Err(why) => mailbox.failed(why),
@@ -107,10 +111,18 @@ enum Message {
 #[derive(Clone)]
 pub(crate) struct Committer {
     way: Way,
-    failure: Arc<Mutex<Option<String>>>,
+    failure: Arc<Failure>,
     metrics: Arc<Metrics>,
     /// The thread has it; gone with that.
     store: Weak<dyn Store>,
+}
+
+/// The first commit that failed.
+#[derive(Default)]
+struct Failure {
+    why: Mutex<Option<String>>,
+    /// Who tells those that wait for something else than a commit.
+    engine: OnceLock<Weak<Inner>>,
 }
 
 /// How a write gets committed.
@@ -213,7 +225,18 @@ impl Committer {
 
     /// Why nothing is written any more, if so.
     pub(crate) fn failure(&self) -> Option<Error> {
-        self.failure.lock().as_deref().map(failed)
+        self.failure.why.lock().as_deref().map(failed)
+    }
+
+    /// The same, without the words around it.
+    pub(crate) fn failure_reason(&self) -> Option<String> {
+        self.failure.why.lock().clone()
+    }
+
+    /// Has an engine told of the first failure, on the thread that commits. It asks itself for one that was before this.
+    pub(crate) fn tell(&self, engine: Weak<Inner>) {
+        // Set once: a committer has one engine.
+        let _ = self.failure.engine.set(engine);
     }
 }
 
@@ -231,8 +254,9 @@ pub(crate) fn failed(why: &str) -> Error {
 }
 
 impl Waiter {
-    pub(crate) fn run(mailbox: Arc<Mailbox>, batch: u64) -> Self {
-        Self::Run(RunWaiter { mailbox: Some(mailbox), batch })
+    /// `is_last`: the run is over with this batch.
+    pub(crate) fn run(mailbox: Arc<Mailbox>, batch: u64, is_last: bool) -> Self {
+        Self::Run(RunWaiter { mailbox: Some(mailbox), batch, is_last })
     }
 
     /// `write` is what it was: a run gets its memory back.
@@ -253,7 +277,7 @@ pub(crate) struct Commits {
     store: Arc<dyn Store>,
     durability: Durability,
     on_durable: Option<OnDurable>,
-    failure: Arc<Mutex<Option<String>>>,
+    failure: Arc<Failure>,
     /// The system's, whatever the engine's: it times what commits take, and the thread's own waiting.
     clock: SystemClock,
     metrics: Arc<Metrics>,
@@ -327,8 +351,9 @@ impl Commits {
             return self.commit_behind(writes, waiting, durability);
         }
         // Taken out of its lock at once: a failure stays.
-        let earlier = self.failure.lock().clone();
+        let earlier = self.failure.why.lock().clone();
         let began = self.clock.elapsed();
+        let is_first = earlier.is_none();
         let result = match earlier {
             Some(why) => Err(why),
             None => {
@@ -359,14 +384,26 @@ impl Commits {
                 }
             }
             Err(why) => {
-                tracing::error!(%why, "a commit failed; nothing is written until the engine is opened again");
-                if !planted(Planted::NotPoisoned) {
-                    self.failure.lock().get_or_insert_with(|| why.clone());
+                if is_first {
+                    self.fails(&why);
                 }
                 for ((waiter, _), write) in waiting.drain(..).zip(writes.drain(..)) {
                     waiter.tell(write, Err(&why));
                 }
             }
+        }
+    }
+
+    /// The first failure: kept, and told to all that wait for anything at all.
+    fn fails(&self, why: &str) {
+        tracing::error!(%why, "a commit failed; nothing is written until the engine is opened again");
+        if planted(Planted::NotPoisoned) {
+            return;
+        }
+        *self.failure.why.lock() = Some(why.to_owned());
+        // It is kept before the engine looks who is there: whoever comes after that look finds it.
+        if let Some(engine) = self.failure.engine.get().and_then(Weak::upgrade) {
+            engine.commit_failed(why);
         }
     }
 

@@ -203,6 +203,7 @@ impl Engine {
         let parts =
             Parts { store, registry, settings, redaction, metrics, cache, runtime, thread, writes: true, in_order };
         let inner = Inner::new(parts, options);
+        inner.settings.committer.tell(Arc::downgrade(&inner));
         let engine = Self(Arc::new(Owner(Arc::clone(&inner))));
         crate::recover::take_up(&inner, in_order).await?;
         inner.marks_end.fetch_or(inner.takes_up, Ordering::Relaxed);
@@ -548,6 +549,24 @@ impl Inner {
         // Nobody drives them: whoever waits for them is told here.
         for cell in asleep {
             cell.set(CellState::Stopped(Arc::new(closed(cell.run))));
+        }
+    }
+
+    /// The first commit that failed: told to every run and to all that wait for one, whatever for.
+    pub(crate) fn commit_failed(&self, why: &str) {
+        // Nobody is woken to write what cannot be written.
+        self.sleepers.close();
+        self.retaining.closed.notify_one();
+        let cells: Vec<_> = self.runs.lock().values().cloned().collect();
+        for cell in cells {
+            cell.commit_failed(why);
+        }
+    }
+
+    /// For a cell that was just entered among the runs: it may have come after all others were told that a commit failed.
+    pub(crate) fn heed_failure(&self, cell: &RunCell) {
+        if let Some(why) = self.settings.committer.failure_reason() {
+            cell.commit_failed(&why);
         }
     }
 

@@ -67,6 +67,7 @@ pub(crate) fn spawn(
     if let Beginning::Fresh(_) = &beginning {
         inner.environment.metrics.runs_started.increment(1);
     }
+    inner.heed_failure(&cell);
     let span = spans::run(cell.run, &cell.task);
     let conclusion = Conclusion { engine, cell, key, alive: Some(alive) };
     let whole = async move {
@@ -182,9 +183,10 @@ impl Conclusion {
                     matches!(cell.state(), CellState::Starting)
                         && (error.kind() == ErrorKind::IdTaken || !engine.is_unfinished(cell.run))
                 };
-                let stopped =
-                    error.kind() == ErrorKind::Closed || engine.settings.committer.failure().is_some() || never_began();
-                if stopped {
+                if engine.settings.committer.failure().is_some() {
+                    // It stays known: whoever asks for it hears why it stands still.
+                    cell.set(CellState::Stopped(Arc::new(error)));
+                } else if error.kind() == ErrorKind::Closed || never_began() {
                     engine.forget(cell, *key);
                     cell.set(CellState::Stopped(Arc::new(error)));
                 } else {

@@ -13,6 +13,7 @@ use rustc_hash::FxHashMap;
 use tokio::sync::watch;
 
 use crate::cache::CallKey;
+use crate::commit::failed;
 use crate::engine::Inner;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::TaskOutcome;
@@ -30,7 +31,8 @@ pub enum RunStatus {
     Queued,
     /// It is under way, or only waits: for a time, a signal, another run.
     Running,
-    /// It cannot go on, and waits for somebody to do something about it. Its log is untouched.
+    /// It cannot go on, and waits for somebody to do something about it: also if a commit of any run failed, after which the
+    /// engine is to be opened again. Its log is untouched.
     Waiting {
         /// Why.
         reason: String,
@@ -153,9 +155,21 @@ impl RunCell {
 
     pub(crate) fn set(&self, state: CellState) {
         self.state.send_modify(|before| {
+            // Who was told that the engine stopped is told nothing else, but an outcome that is durable.
+            if matches!(before, CellState::Stopped(_)) && !matches!(state, CellState::Done(_)) {
+                return;
+            }
             self.metrics.run_state(Some(before), Some(&state));
             *before = state;
         });
+    }
+
+    /// A commit failed, of whatever run: tells the run's loop, and whoever waits for the run, also while the loop is in code
+    /// of the user's that does not return.
+    pub(crate) fn commit_failed(&self, why: &str) {
+        if self.mailbox.all_failed(why) && !matches!(self.state(), CellState::Waiting(_) | CellState::Done(_)) {
+            self.set(CellState::Stopped(Arc::new(failed(why))));
+        }
     }
 
     pub(crate) fn state(&self) -> CellState {

@@ -141,6 +141,7 @@ fn enter(inner: &Arc<Inner>, run: RunId, record: UnfinishedRecord) -> Result<Opt
     }
     *cell.holders.lock() = holders;
     inner.runs.lock().insert(run, Arc::clone(&cell));
+    inner.heed_failure(&cell);
     let definition = inner.registry.task(&record.task);
     let joinable =
         definition.is_some_and(|definition| inner.cache.is_for(definition)) && record.call_key != crate::fork::NO_CALL;

@@ -17,7 +17,7 @@ use crate::index::UnfinishedRecord;
 use crate::log::LogWriter;
 use crate::past::Past;
 use crate::replay::{Memo, Replay};
-use crate::run::{Anchor, BoxedFuture, Drive, Dry, Ended, Plan, RunShared, Turn, closed};
+use crate::run::{Anchor, BoxedFuture, Drive, Dry, Ended, Plan, RunShared, Turn};
 use crate::sync::atomic::Ordering;
 
 use super::life::{Got, Next, callers_decide, turn};
@@ -183,8 +183,8 @@ pub(super) async fn attempt(
     let mut ended = std::pin::pin!(engine.environment.lingering.none(cell.run));
     poll_fn(|cx| {
         // A thread that never ends must not keep a shutdown waiting.
-        if cell.mailbox.look(cx.waker()).stop.is_some() {
-            return Poll::Ready(Err(closed(cell.run)));
+        if let Some(error) = cell.mailbox.look(cx.waker()).halt(cell.run) {
+            return Poll::Ready(Err(error));
         }
         ended.as_mut().poll(cx).map(Ok)
     })

@@ -1,6 +1,7 @@
 //! A run in this life of the process: attempt after attempt, the waits and sleeps between them, and its turns.
 //!
-//! Invariant: a run that waits for a time or for its turn ends the wait for a cancellation and for a shutdown.
+//! Invariant: a run that waits for a time or for its turn ends the wait for a cancellation, for a shutdown, and when a commit
+//! failed.
 
 use std::future::{Future, poll_fn};
 use std::sync::Arc;
@@ -164,8 +165,8 @@ async fn pause(engine: &Inner, cell: &RunCell, due: Duration) -> Result<bool> {
     let mut alarm = clock.sleep_until(due);
     poll_fn(|cx| {
         let received = cell.mailbox.look(cx.waker());
-        if received.stop.is_some() {
-            return Poll::Ready(Err(closed(cell.run)));
+        if let Some(error) = received.halt(cell.run) {
+            return Poll::Ready(Err(error));
         }
         if received.cancelled {
             return Poll::Ready(Ok(true));
@@ -191,7 +192,7 @@ pub(super) async fn callers_decide(engine: &Inner, cell: &RunCell) {
         let mut decided = std::pin::pin!(caller.decided());
         poll_fn(|cx| {
             let received = cell.mailbox.look(cx.waker());
-            if received.stop.is_some() || received.cancelled {
+            if received.halt(cell.run).is_some() || received.cancelled {
                 return Poll::Ready(());
             }
             decided.as_mut().poll(cx)
@@ -204,8 +205,8 @@ pub(super) async fn turn(engine: &Inner, cell: &RunCell) -> Result<Got> {
     let mut permit = std::pin::pin!(Arc::clone(&engine.turns).acquire_owned());
     poll_fn(|cx| {
         let received = cell.mailbox.look(cx.waker());
-        if received.stop.is_some() {
-            return Poll::Ready(Err(closed(cell.run)));
+        if let Some(error) = received.halt(cell.run) {
+            return Poll::Ready(Err(error));
         }
         if received.cancelled {
             return Poll::Ready(Ok(Got::Cancelled));

@@ -79,7 +79,7 @@ impl Writer {
             write: row(&key(self.run, batch)),
             bytes: 1,
             events: vec![acknowledged(self.run, batch)],
-            waiter: Waiter::run(Arc::clone(&self.mailbox), batch),
+            waiter: Waiter::run(Arc::clone(&self.mailbox), batch, false),
             sync: false,
         });
     }

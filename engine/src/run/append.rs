@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use relive_storage::{Operation, Write};
 
-use crate::commit::{Acknowledged, Submission, Waiter, failed};
+use crate::commit::{Acknowledged, Submission, Waiter};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::Event;
 use crate::id::Epoch;
@@ -183,9 +183,9 @@ impl Appender {
 
     fn submit(&mut self, used: Option<&[Called]>, settled: bool) -> Result<()> {
         let run = self.plan.run;
-        let uses = match self.held.last() {
-            Some(Event::TaskCompleted(_)) => self.uses(used),
-            _ => None,
+        let (uses, is_last) = match self.held.last() {
+            Some(Event::TaskCompleted(completed)) => (self.uses(used), completed.retry_at.is_none()),
+            _ => (None, false),
         };
         let Some(writer) = &mut self.writer else {
             return Err(Error::new(ErrorKind::Corrupt, format!("run {run}: appended before its log was read")));
@@ -217,7 +217,7 @@ impl Appender {
         if !write.preconditions.is_empty() {
             self.refusable = Some(end);
         }
-        let waiter = Waiter::run(Arc::clone(&self.mailbox), end.0);
+        let waiter = Waiter::run(Arc::clone(&self.mailbox), end.0, is_last);
         let sync = std::mem::take(&mut self.sync);
         self.settings.committer.submit(Submission { write, bytes, events: acknowledged, waiter, sync });
         Ok(())
@@ -236,14 +236,7 @@ impl Appender {
     /// If a commit failed, or was refused.
     pub(crate) fn note(&mut self, durable: u64, failure: Option<&BatchFailure>) -> Result<()> {
         if let Some(failure) = failure {
-            return Err(match failure {
-                BatchFailure::Failed(why) => failed(why),
-                BatchFailure::Unwritten => super::drive::closed(self.plan.run),
-                BatchFailure::Refused => Error::new(
-                    ErrorKind::IdTaken,
-                    format!("run {}: another run was started under its id at the same time", self.plan.run),
-                ),
-            });
+            return Err(failure.error(self.plan.run));
         }
         self.durable = self.durable.max(Sequence(durable));
         self.refusable = self.refusable.filter(|end| *end > self.durable);

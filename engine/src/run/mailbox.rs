@@ -9,9 +9,14 @@ use std::task::Waker;
 use relive_storage::Operation;
 use relive_storage::planted::{Planted, planted};
 
+use crate::commit::failed;
+use crate::error::{Error, ErrorKind};
 use crate::event::SignalReceived;
+use crate::id::RunId;
 use crate::replay::TraceIndex;
 use crate::sync::{Condvar, Mutex};
+
+use super::drive::closed;
 
 /// Why a run is to end without its body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -31,6 +36,20 @@ pub(crate) enum BatchFailure {
     Failed(String),
     /// The engine was closed before.
     Unwritten,
+}
+
+impl BatchFailure {
+    /// What it is to whoever waits for the run.
+    pub(crate) fn error(&self, run: RunId) -> Error {
+        match self {
+            Self::Failed(why) => failed(why),
+            Self::Unwritten => closed(run),
+            Self::Refused => {
+                let why = format!("run {run}: another run was started under its id at the same time");
+                Error::new(ErrorKind::IdTaken, why)
+            }
+        }
+    }
 }
 
 /// A signal that is durable in the inbox, and not yet in the log.
@@ -56,6 +75,8 @@ struct Letters {
     cancelled: bool,
     stop: Option<Stop>,
     failure: Option<BatchFailure>,
+    /// The run's end is durable: what becomes of the disk is nothing to it any more.
+    ended: bool,
     /// The attempt is over: nothing more becomes durable.
     over: bool,
     /// Memory of a batch that is durable, for the next one.
@@ -74,6 +95,16 @@ pub(crate) struct Received {
     pub(crate) failure: Option<BatchFailure>,
     /// Memory of a batch that is durable, for the next one.
     pub(crate) spare: Vec<Operation>,
+}
+
+impl Received {
+    /// Why the run is not to go on in this life of the process, if so.
+    pub(crate) fn halt(&self, run: RunId) -> Option<Error> {
+        match &self.failure {
+            Some(failure) => Some(failure.error(run)),
+            None => self.stop.map(|_| closed(run)),
+        }
+    }
 }
 
 /// Letters to one run.
@@ -114,12 +145,30 @@ impl Mailbox {
         passed.into_iter().for_each(|(_, waker)| waker.wake());
     }
 
+    /// The run's end is durable, and all before it.
+    pub(crate) fn ended(&self, end: u64, spare: Vec<Operation>) {
+        self.letters.lock().ended = true;
+        self.durable(end, spare);
+    }
+
     pub(crate) fn refused(&self) {
         self.post(|letters| letters.failure = Some(BatchFailure::Refused));
     }
 
     pub(crate) fn failed(&self, why: &str) {
         self.post(|letters| letters.failure = Some(BatchFailure::Failed(why.to_owned())));
+    }
+
+    /// A commit failed that need not be of this run. `false` if the run's end is durable, so that this is nothing to it.
+    pub(crate) fn all_failed(&self, why: &str) -> bool {
+        let mut is_told = false;
+        self.post(|letters| {
+            is_told = !letters.ended;
+            if is_told {
+                letters.failure.get_or_insert_with(|| BatchFailure::Failed(why.to_owned()));
+            }
+        });
+        is_told
     }
 
     /// The engine was closed before a batch was written.
@@ -172,10 +221,10 @@ impl Mailbox {
         self.letters.lock().cancelled
     }
 
-    /// Whether somebody wants something of the run.
+    /// Whether somebody wants something of the run, or it is to hear that a commit failed.
     pub(crate) fn is_called(&self) -> bool {
         let letters = self.letters.lock();
-        letters.cancelled || letters.stop.is_some() || !letters.signals.is_empty()
+        letters.cancelled || letters.stop.is_some() || !letters.signals.is_empty() || letters.failure.is_some()
     }
 
     pub(crate) fn stop(&self, stop: Stop) {
@@ -187,6 +236,7 @@ impl Mailbox {
         let mut letters = self.letters.lock();
         letters.cancelled = false;
         letters.failure = None;
+        letters.ended = false;
     }
 
     /// An attempt's loop begins.
@@ -242,9 +292,13 @@ impl Mailbox {
         }
     }
 
-    /// Whether all events before this position are durable; has `waker` woken when they are.
+    /// Whether all events before this position are durable, and more may follow; has `waker` woken when they are. Never after
+    /// a failure: then the run ends, and whoever asks with it.
     pub(crate) fn is_durable(&self, end: u64, waker: &Waker) -> bool {
         let mut letters = self.letters.lock();
+        if letters.failure.is_some() {
+            return false;
+        }
         if letters.durable >= end {
             return true;
         }

@@ -28,6 +28,7 @@ mod dropped;
 mod errors;
 mod exported;
 mod failing_store;
+mod failing_waiters;
 mod foreign;
 mod forks;
 mod groups;
