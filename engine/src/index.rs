@@ -175,7 +175,8 @@ pub struct CacheUse {
     pub used_at: Timestamp,
 }
 
-/// Under `cache` in `meta`: the size of all entries. There only from a shutdown in order to the first change.
+/// Under `cache` in `meta`: the size of all entries, as they were counted. There only from a shutdown in order until the store is
+/// opened again, and only if there were few enough to count (65,536).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CacheSize {
     /// The sum of [`CacheUse::bytes`].

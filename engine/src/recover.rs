@@ -44,7 +44,8 @@ pub(crate) async fn next_epoch(
         Some(value) => Precondition::Equals { keyspace: index::META, key: key.clone(), value },
         None => Precondition::Absent { keyspace: index::META, key: key.clone() },
     };
-    let mut write = Write { preconditions: vec![unchanged], operations: vec![index::put(index::META, key, &epoch)?] };
+    let operations = vec![index::put(index::META, key, &epoch)?, crate::cache::evict::unstore_size()];
+    let mut write = Write { preconditions: vec![unchanged], operations };
     if let Some((absent, put)) = drawn {
         write.preconditions.push(absent);
         write.operations.push(put);

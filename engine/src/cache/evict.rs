@@ -20,6 +20,7 @@ use crate::index::{self, CacheUse};
 use crate::sync::atomic::Ordering;
 
 use super::key::EntryKey;
+use super::ledger::SIZE_KEY;
 use super::lookup::{expiry, removal};
 
 /// Entries that one scan can find to throw out: 16,384, some 2 MiB. If more have to go, another scan follows.
@@ -27,6 +28,10 @@ const CANDIDATES_MAX: usize = 16_384;
 
 /// Entries that are thrown out in one go, so that runs' own commits get between.
 const CHUNK: usize = 512;
+
+/// Entries that a shutdown counts, so that the next life need not: 65,536, read in some 50 ms. With more, the next life counts
+/// in the background, once the cache grows.
+const COUNTED_MAX: usize = 65_536;
 
 /// Does work on the cache where it may block, when nobody else tends it. A shutdown waits for it.
 pub(crate) async fn tending<T: Send + 'static>(
@@ -89,28 +94,79 @@ impl Inner {
 
     /// Writes down what was used lately, and the cache's size, so that the next life need not count; and that this life
     /// ended in order. Called at a shutdown, when no run is under way any more.
-    pub(crate) async fn settle(&self) {
-        if let Some(write) = self.last_write() {
-            // If it fails, the committer says so itself; the next life counts.
+    pub(crate) async fn settle(self: &Arc<Self>) {
+        let inner = Arc::clone(self);
+        // Reads, so it may block. If it fails, the next life counts, and if a commit does, the committer says so itself.
+        let _ = tokio::task::spawn_blocking(move || settle_size(&inner)).await;
+        if let Some(write) = self.end() {
             let _ = self.settings.committer.commit(write).await;
         }
     }
 
-    /// The same without waiting for it: the last thing before the committer is closed.
+    /// The same without waiting for it: the last thing before the committer is closed. How large the cache is, the next life
+    /// counts.
     pub(crate) fn settle_soon(&self) {
-        if let Some(write) = self.last_write() {
+        let used = self.writes_of(self.cache.take_used()).unwrap_or_default();
+        for write in used.into_iter().chain(self.end()) {
             self.settings.committer.leave(write);
         }
     }
 
-    /// `None` if it cannot be put together: then the next life counts.
-    fn last_write(&self) -> Option<Write> {
-        let mut operations = self.cache.take_used().ok()?;
-        operations.extend(self.cache.store_size().ok()?);
-        if self.marks_end.load(Ordering::Relaxed) {
-            operations.push(crate::park::closed(self.settings.epoch).ok()?);
+    /// That this life ended in order, if it is to say so.
+    fn end(&self) -> Option<Write> {
+        let marks_end = self.marks_end.load(Ordering::Relaxed);
+        let end = marks_end.then(|| crate::park::closed(self.settings.epoch).ok()).flatten()?;
+        Some(Write { preconditions: Vec::new(), operations: vec![end] })
+    }
+}
+
+/// Writes down what was used lately, and how large the cache is, if that is counted soon.
+fn settle_size(inner: &Inner) -> Result<()> {
+    // Before the wait for all that was given to the committer: what changes from here on is found out.
+    let (change_count, known) = inner.cache.size();
+    write_used(inner)?;
+    let bytes = match known {
+        Some(bytes) => bytes,
+        None => match counted(inner)? {
+            Some(bytes) => bytes,
+            None => return Ok(()),
+        },
+    };
+    inner.cache.store_size(bytes, change_count, |put| {
+        inner.submit(Write { preconditions: Vec::new(), operations: vec![put] });
+    })
+}
+
+/// Writes down what was used lately; when this returns, all is written that was given to the committer before.
+fn write_used(inner: &Inner) -> Result<()> {
+    let mut writes = inner.writes_of(inner.cache.take_used())?;
+    // Changes nothing: `meta` says nothing of the size while the store is open.
+    writes.push(Write { preconditions: Vec::new(), operations: vec![unstore_size()] });
+    commit(inner, writes).map(drop)
+}
+
+/// The change after which `meta` says nothing of the cache's size: made when a store is opened, so that it says nothing wrong
+/// however that life of the process ends.
+pub(crate) fn unstore_size() -> Operation {
+    Operation::Delete { keyspace: index::META, key: SIZE_KEY.to_vec() }
+}
+
+/// The size of all entries; `None` if there are more than [`COUNTED_MAX`].
+fn counted(inner: &Inner) -> Result<Option<u64>> {
+    let (store, mut range) = (inner.store()?, KeyRange::all());
+    let (mut bytes, mut count) = (0, 0);
+    loop {
+        let page = store.scan(index::CACHE_USE, &range, Order::Ascending, PageLimit::default());
+        let page = page.map_err(storage_error)?;
+        for row in &page.rows {
+            bytes = u64::saturating_add(bytes, opened(row)?.1.bytes);
         }
-        Some(Write { preconditions: Vec::new(), operations })
+        count += page.rows.len();
+        match page.rows.last() {
+            _ if count > COUNTED_MAX => return Ok(None),
+            Some(last) if page.more => range.start = after(&last.key),
+            _ => return Ok(Some(bytes)),
+        }
     }
 }
 
@@ -153,7 +209,7 @@ pub(super) fn remove_all(inner: &Arc<Inner>, prefix: &[u8]) -> Result<u64> {
     // Nothing is left for the second, unless rows were lost.
     for keyspace in [index::CACHE_USE, index::CACHE] {
         each_page(inner, keyspace, prefix, |rows| {
-            let mut operations: Vec<Operation> = inner.cache.unstore_size().into_iter().collect();
+            let mut operations = Vec::new();
             let now = inner.environment.clock.now();
             let mut bytes = 0;
             for row in &rows {
@@ -167,6 +223,7 @@ pub(super) fn remove_all(inner: &Arc<Inner>, prefix: &[u8]) -> Result<u64> {
                     inner.cache.evicted(key, now);
                 }
             }
+            inner.cache.change(|| ());
             commit(inner, vec![Write { preconditions: Vec::new(), operations }])?;
             inner.cache.removed(bytes);
             count += rows.len() as u64;
@@ -180,8 +237,7 @@ pub(super) fn remove_all(inner: &Arc<Inner>, prefix: &[u8]) -> Result<u64> {
 /// followed by a scan.
 fn within_size(inner: &Arc<Inner>) -> Result<u64> {
     let max = inner.cache.bytes_max;
-    let operations = inner.cache.take_used()?;
-    commit(inner, vec![Write { preconditions: Vec::new(), operations }])?;
+    write_used(inner)?;
     let mut count = 0;
     loop {
         let (mut bytes, candidates) = oldest(inner)?;
@@ -248,12 +304,11 @@ fn oldest(inner: &Arc<Inner>) -> Result<(u64, BinaryHeap<Victim>)> {
 /// Removes entries, but not one that was used or replaced since it was read. Says how many.
 fn remove(inner: &Arc<Inner>, victims: Vec<Victim>) -> Result<u64> {
     let now = inner.environment.clock.now();
-    let mut size_row = inner.cache.unstore_size();
+    inner.cache.change(|| ());
     let writes = victims.iter().map(|victim| {
         let key = victim.key.as_bytes().to_vec();
         let unchanged = Precondition::Equals { keyspace: index::CACHE_USE, key, value: victim.value.clone() };
-        let operations = size_row.take().into_iter().chain(removal(&victim.key)).collect();
-        Write { preconditions: vec![unchanged], operations }
+        Write { preconditions: vec![unchanged], operations: removal(&victim.key).into() }
     });
     let outcomes = commit(inner, writes.collect())?;
     let mut count = 0;

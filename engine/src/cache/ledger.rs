@@ -2,6 +2,9 @@
 //!
 //! Told by `lookup` of hits and by `plan` of new entries; `evict` acts on it.
 //!
+//! While the engine is open the size is an estimate, as what is told here is not known to be applied, nor what it replaces:
+//! it is good enough to say when to count. What `meta` says of the size is a count, made when nothing changes any more.
+//!
 //! Invariant: memory does not grow with the number of entries: at most [`USED_MAX`] of what was used lately and
 //! [`EVICTED_MAX`] of what was thrown out, about 1 MiB together.
 
@@ -35,6 +38,9 @@ const WRITE_USES_EVERY: Duration = Duration::from_secs(10);
 /// Under which key the size stands in `meta`.
 pub(crate) const SIZE_KEY: &[u8] = b"cache";
 
+/// Entries that answered calls, and when they last did.
+pub(crate) type Used = FxHashMap<EntryKey, CacheUse>;
+
 /// What is known of the cache in memory.
 pub(crate) struct Ledger {
     pub(crate) hasher: InputHasher,
@@ -57,12 +63,12 @@ struct State {
     bytes: Option<u64>,
     /// What was added while the size was being counted, or before.
     added: u64,
-    /// Whether `meta` says how large the cache is: not for long, once it changes.
-    is_size_stored: bool,
-    used: FxHashMap<EntryKey, CacheUse>,
+    /// The size as `meta` said it when the store was opened.
+    stored: Option<u64>,
+    /// Counts what may have changed the size.
+    change_count: u64,
+    used: Used,
     uses_written_at: Duration,
-    /// Whether hits gave the committer something that nobody waited for.
-    are_uses_under_way: bool,
     evicted: VecDeque<(EntryKey, Timestamp)>,
     /// Runs whose results are no longer wanted, since the call was refreshed after they had begun.
     superseded: FxHashSet<RunId>,
@@ -71,8 +77,8 @@ struct State {
 impl Ledger {
     /// `stored` is what `meta` says of the size.
     pub(crate) fn new(hasher: InputHasher, bytes_max: u64, default: CacheDefault, stored: Option<CacheSize>) -> Self {
-        let state =
-            State { bytes: stored.map(|size| size.bytes), is_size_stored: stored.is_some(), ..State::default() };
+        let bytes = stored.map(|size| size.bytes);
+        let state = State { bytes, stored: bytes, ..State::default() };
         Self {
             hasher,
             bytes_max,
@@ -115,45 +121,30 @@ impl Ledger {
         }
         let at = record.created_at;
         let usage = CacheUse { bytes, created_at: at, used_at: at };
-        let mut operations = vec![put, index::put(index::CACHE_USE, key.as_bytes().to_vec(), &usage)?];
+        let operations = vec![put, index::put(index::CACHE_USE, key.as_bytes().to_vec(), &usage)?];
         let mut state = self.state.lock();
+        state.change_count += 1;
         state.added += bytes;
         state.used.remove(&key);
-        operations.extend(state.unstore_size());
         Ok(operations)
     }
 
-    /// Notes that an entry answered a call. Returns the changes that write down what was used lately, if it is time to.
-    pub(crate) fn used(&self, key: EntryKey, usage: CacheUse, elapsed: Duration) -> Result<Vec<Operation>> {
+    /// Notes that an entry answered a call. Returns what was used lately, if it is time to write that down.
+    pub(crate) fn used(&self, key: EntryKey, usage: CacheUse, elapsed: Duration) -> Used {
         let mut state = self.state.lock();
         if state.used.len() < USED_MAX || state.used.contains_key(&key) {
             state.used.insert(key, usage);
         }
         if elapsed.saturating_sub(state.uses_written_at) < WRITE_USES_EVERY {
-            return Ok(Vec::new());
+            return Used::default();
         }
         state.uses_written_at = elapsed;
-        state.are_uses_under_way = true;
-        let used = std::mem::take(&mut state.used);
-        drop(state);
-        writes(used)
+        std::mem::take(&mut state.used)
     }
 
-    /// The changes that write down what was used lately. None, if the rows say so already.
-    ///
-    /// When they are committed, what hits gave the committer before is, too: therefore there are some also if nothing was
-    /// used since.
-    pub(crate) fn take_used(&self) -> Result<Vec<Operation>> {
-        let mut state = self.state.lock();
-        let used = std::mem::take(&mut state.used);
-        if used.is_empty() && !std::mem::take(&mut state.are_uses_under_way) {
-            return Ok(Vec::new());
-        }
-        state.is_size_stored = false;
-        drop(state);
-        let mut operations = writes(used)?;
-        operations.push(Operation::Delete { keyspace: index::META, key: SIZE_KEY.to_vec() });
-        Ok(operations)
+    /// What was used lately, to be written down.
+    pub(crate) fn take_used(&self) -> Used {
+        std::mem::take(&mut self.state.lock().used)
     }
 
     /// When an entry was last used, if that is not written down yet.
@@ -181,20 +172,34 @@ impl Ledger {
     /// Entries are gone.
     pub(crate) fn removed(&self, bytes: u64) {
         let mut state = self.state.lock();
-        state.bytes = state.bytes.map(|all| all.saturating_sub(bytes));
+        let counted = state.bytes.unwrap_or(0).min(bytes);
+        state.bytes = state.bytes.map(|all| all - counted);
+        // It was made since the last count.
+        state.added = state.added.saturating_sub(bytes - counted);
     }
 
-    /// Whatever `meta` says of the size is about to be wrong.
-    pub(crate) fn unstore_size(&self) -> Option<Operation> {
-        self.state.lock().unstore_size()
-    }
-
-    /// The change that writes down the size, if it is known.
-    pub(crate) fn store_size(&self) -> Result<Option<Operation>> {
+    /// Entries are about to go. What goes with `submit` goes to the committer at once, so that no size that was counted before
+    /// is written down after it.
+    pub(crate) fn change(&self, submit: impl FnOnce()) {
         let mut state = self.state.lock();
-        let Some(bytes) = state.bytes else { return Ok(None) };
-        state.is_size_stored = true;
-        index::put(index::META, SIZE_KEY.to_vec(), &CacheSize { bytes: bytes.saturating_add(state.added) }).map(Some)
+        state.change_count += 1;
+        submit();
+    }
+
+    /// How often the size may have changed by now; and what it is, if it never did and is known.
+    pub(crate) fn size(&self) -> (u64, Option<u64>) {
+        let state = self.state.lock();
+        (state.change_count, state.stored.filter(|_| state.change_count == 0))
+    }
+
+    /// Gives the change to the committer that writes down the size, unless the cache may have changed since it was counted.
+    pub(crate) fn store_size(&self, bytes: u64, change_count: u64, submit: impl FnOnce(Operation)) -> Result<()> {
+        let put = index::put(index::META, SIZE_KEY.to_vec(), &CacheSize { bytes })?;
+        let state = self.state.lock();
+        if state.change_count == change_count {
+            submit(put);
+        }
+        Ok(())
     }
 
     /// Remembers that an entry was thrown out, for `explain`.
@@ -223,20 +228,9 @@ impl Ledger {
     }
 }
 
-impl State {
-    fn unstore_size(&mut self) -> Option<Operation> {
-        std::mem::take(&mut self.is_size_stored)
-            .then(|| Operation::Delete { keyspace: index::META, key: SIZE_KEY.to_vec() })
-    }
-}
-
 fn put_bytes(put: &Operation) -> u64 {
     match put {
         Operation::Put { key, value, .. } => (key.len() + value.len()) as u64,
         Operation::Delete { .. } | Operation::DeleteRange { .. } => 0,
     }
-}
-
-fn writes(used: FxHashMap<EntryKey, CacheUse>) -> Result<Vec<Operation>> {
-    used.into_iter().map(|(key, usage)| index::put(index::CACHE_USE, key.as_bytes().to_vec(), &usage)).collect()
 }

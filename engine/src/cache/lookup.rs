@@ -6,10 +6,8 @@
 
 use bytes::Bytes;
 use relive_storage::planted::{Planted, planted};
-use relive_storage::{Operation, Write};
-use tokio::sync::oneshot;
+use relive_storage::{Operation, Precondition, Write};
 
-use crate::commit::{Submission, Waiter};
 use crate::definition::TaskDefinition;
 use crate::engine::{Inner, Request};
 use crate::error::{Result, payload_error, storage_error};
@@ -19,6 +17,7 @@ use crate::index::{self, CacheRecord, CacheUse};
 
 use super::explain::Reason;
 use super::key::{CallKey, EntryKey};
+use super::ledger::Used;
 
 /// What is looked for: the names of a call.
 pub(crate) struct Sought {
@@ -54,19 +53,42 @@ impl Inner {
         let against = self.objections(request, sought, &record, now);
         if against.is_empty() {
             let usage = CacheUse { bytes, created_at: record.created_at, used_at: now };
-            let written = self.cache.used(sought.entry, usage, self.environment.clock.elapsed())?;
-            self.submit(written);
+            let used = self.cache.used(sought.entry, usage, self.environment.clock.elapsed());
+            for write in self.writes_of(used)? {
+                self.submit(write);
+            }
             return Ok(Some(record));
         }
         if against.iter().any(|reason| matches!(reason, Reason::Expired { .. })) {
             // Before the run that replaces it, as writes are applied in order.
-            let mut operations: Vec<_> = self.cache.unstore_size().into_iter().collect();
-            operations.extend(removal(&sought.entry));
             self.cache.removed(bytes);
             self.cache.evicted(sought.entry, now);
-            self.submit(operations);
+            let write = Write { preconditions: Vec::new(), operations: removal(&sought.entry).into() };
+            self.cache.change(|| self.submit(write));
         }
         Ok(None)
+    }
+
+    /// The writes that note when entries were used: each only if its row is what it was by then, so that none is left of an
+    /// entry that goes or is replaced meanwhile.
+    pub(crate) fn writes_of(&self, used: Used) -> Result<Vec<Write>> {
+        if used.is_empty() {
+            return Ok(Vec::new());
+        }
+        let store = self.store()?;
+        let mut writes = Vec::with_capacity(used.len());
+        for (key, usage) in used {
+            let key = key.as_bytes().to_vec();
+            let Some(value) = store.get(index::CACHE_USE, &key).map_err(storage_error)? else { continue };
+            let is_of = |before: CacheUse| (before.bytes, before.created_at) == (usage.bytes, usage.created_at);
+            if !index::open(index::CACHE_USE, &key, &value).is_ok_and(is_of) {
+                continue;
+            }
+            let put = index::put(index::CACHE_USE, key.clone(), &usage)?;
+            let unchanged = Precondition::Equals { keyspace: index::CACHE_USE, key, value };
+            writes.push(Write { preconditions: vec![unchanged], operations: vec![put] });
+        }
+        Ok(writes)
     }
 
     /// The entry under a key, and its size.
@@ -133,14 +155,8 @@ impl Inner {
     }
 
     /// Gives changes to the committer, and waits for nothing. What becomes of them matters to nobody who calls.
-    pub(crate) fn submit(&self, operations: Vec<Operation>) {
-        if operations.is_empty() {
-            return;
-        }
-        let (sender, _) = oneshot::channel();
-        let write = Write { preconditions: Vec::new(), operations };
-        let waiter = Waiter::Once(sender);
-        self.settings.committer.submit(Submission { write, bytes: 0, events: Vec::new(), waiter, sync: false });
+    pub(crate) fn submit(&self, write: Write) {
+        self.settings.committer.leave(write);
     }
 }
 

@@ -10,6 +10,7 @@ mod attempts_memo;
 mod between;
 mod cache;
 mod cache_children;
+mod cache_counted;
 mod cache_explain;
 mod cache_kit;
 mod cache_modes;
