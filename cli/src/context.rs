@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use relive_engine::error::{Error, ErrorKind};
 use relive_engine::id::RunId;
-use relive_engine::schema::{SCHEMA, storage_error};
+use relive_engine::schema::{SCHEMA, opening_error};
 use relive_storage::{Read, RocksReader};
 
 use crate::args::RunArgument;
@@ -46,7 +46,7 @@ impl Context<'_> {
     /// The store, to be read: also while an engine has it open.
     pub(crate) fn store(&self) -> Result<Arc<dyn Read>, Failure> {
         let reader = RocksReader::open(self.directory, SCHEMA.format).map_err(|error| {
-            let error = storage_error(error);
+            let error = opening_error(error, || RocksReader::open(self.directory, u32::MAX));
             match error.kind() {
                 ErrorKind::NotAStore => {
                     Error::new(ErrorKind::NotAStore, format!("{error} (--dir or RELIVE_DIR say which directory)"))

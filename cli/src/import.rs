@@ -9,8 +9,8 @@ use std::path::PathBuf;
 use clap::Args;
 use relive_engine::error::{Error, ErrorKind};
 use relive_engine::export::{self, Imported};
-use relive_engine::schema::{SCHEMA, storage_error};
-use relive_storage::RocksStore;
+use relive_engine::schema::{SCHEMA, opening_error};
+use relive_storage::{RocksReader, RocksStore};
 use serde::Serialize;
 
 use crate::context::{Context, Status};
@@ -56,7 +56,8 @@ impl Import {
         let mut file = BufReader::with_capacity(1 << 16, file);
         let named = |error: Error| Error::new(error.kind(), format!("{place}: {error}"));
         let checked = export::check(&mut file).map_err(named)?;
-        let store = RocksStore::open(context.directory, &SCHEMA).map_err(storage_error)?;
+        let store = RocksStore::open(context.directory, &SCHEMA)
+            .map_err(|error| opening_error(error, || RocksReader::open(context.directory, u32::MAX)))?;
         let imported = checked.into_store(&store).map_err(named)?;
         if context.json {
             json::line(context.out, &line(imported))?;

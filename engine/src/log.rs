@@ -245,7 +245,8 @@ impl LogReader {
     pub fn starting_at(store: Arc<dyn Read>, run: RunId, at: Sequence) -> Result<Self> {
         let range = KeyRange { start: key(run, Sequence(0)), end: Some(key(run, Sequence(at.0.saturating_add(1)))) };
         let limit = PageLimit { row_count: 1, ..PageLimit::default() };
-        let page = store.scan(LOG, &range, Order::Descending, limit).map_err(storage_error)?;
+        let page = store.scan(LOG, &range, Order::Descending, limit);
+        let page = page.map_err(|error| of_log(run, &format!("at event {at}"), error))?;
         let first = page.rows.first().and_then(|row| position(&row.key)).ok_or_else(|| {
             Error::new(ErrorKind::Corrupt, format!("run {run} at event {at}: no record of the log holds it"))
         })?;
@@ -329,9 +330,7 @@ impl LogReader {
 
     /// The store's own error, and whose log it kept from being read.
     fn failed(&self, error: relive_storage::Error) -> Error {
-        let error = storage_error(error);
-        let message = format!("run {} from event {} on: {error}", self.run, self.next);
-        Error::new(error.kind(), message)
+        of_log(self.run, &format!("from event {} on", self.next), error)
     }
 
     fn corrupt(&self, why: &str) -> Error {
@@ -361,6 +360,12 @@ pub fn event_at(store: Arc<dyn Read>, run: RunId, at: Sequence) -> Result<Event>
     event.ok_or_else(|| Error::new(ErrorKind::Corrupt, format!("run {run} at event {at}: the log does not hold it")))
 }
 
+/// The store's own error, and which log it kept from being read, and where.
+fn of_log(run: RunId, at: &str, error: relive_storage::Error) -> Error {
+    let error = storage_error(error);
+    Error::new(error.kind(), format!("run {run}, {at}: {error}"))
+}
+
 /// The last event of a log, or `None` if the run is not there.
 ///
 /// # Errors
@@ -368,7 +373,8 @@ pub fn event_at(store: Arc<dyn Read>, run: RunId, at: Sequence) -> Result<Event>
 pub fn last_event(store: &dyn Read, run: RunId) -> Result<Option<(Sequence, Event)>> {
     let limit = PageLimit { row_count: 1, ..PageLimit::default() };
     let range = KeyRange::prefix(run.as_bytes());
-    let page = store.scan(LOG, &range, Order::Descending, limit).map_err(storage_error)?;
+    let page = store.scan(LOG, &range, Order::Descending, limit);
+    let page = page.map_err(|error| of_log(run, "last record", error))?;
     let Some(row) = page.rows.into_iter().next() else { return Ok(None) };
     let (mut batch, ..) = codec::open_batch(&row.key, &row.value)
         .map_err(|error| Error::new(error.kind(), format!("run {run}, last record: {error}")))?;

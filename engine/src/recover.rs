@@ -23,7 +23,7 @@ use crate::index::{self, UnfinishedRecord};
 use crate::log::LogReader;
 
 /// Where the epoch stands in `meta`.
-const EPOCH_KEY: &[u8] = b"epoch";
+pub(crate) const EPOCH_KEY: &[u8] = b"epoch";
 
 /// Counts this opening of the store, durably, together with the store's redaction key if that was drawn just now. Says
 /// also whether the life before ended in order.

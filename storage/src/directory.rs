@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use parking_lot::Mutex;
 
+use crate::advice::advice;
 use crate::held::{HeldDirectory, Identity, is_at};
 use crate::planted::{Planted, planted};
 use crate::{Error, ErrorKind};
@@ -258,7 +259,7 @@ pub(crate) fn access(path: &Path, what: &str, error: io::Error) -> Error {
     };
     let advice = match kind {
         ErrorKind::Permission => "use a directory that this user may create, read and write",
-        _ => "look at the disk and its free space",
+        _ => advice(&error.to_string()),
     };
     Error::new(kind, format!("{what} ({error}): {advice}")).at(path).caused_by(error)
 }
@@ -371,17 +372,28 @@ fn read_marker(path: &Path) -> Result<Option<u32>, Error> {
         Err(error) if error.kind() == IoKind::NotFound => return Ok(None),
         Err(error) => return Err(access(&marker, "cannot be opened", error)),
     }
-    std::str::from_utf8(&line)
-        .ok()
-        .and_then(|line| line.strip_prefix(MARKER_PREFIX)?.strip_suffix('\n')?.parse().ok())
-        .map(Some)
-        .ok_or_else(|| {
+    let said = std::str::from_utf8(&line).ok();
+    let format = said.and_then(|line| line.strip_prefix(MARKER_PREFIX)?.strip_suffix('\n')?.parse().ok());
+    match format {
+        // There is no format 0, and each has one way to be written.
+        Some(format) if format > 0 && said == Some(&marker_line(format)) => Ok(Some(format)),
+        _ if path.join(DATABASE).join("CURRENT").exists() => {
+            let why = format!(
+                "it is damaged: there is a store, and this does not say which format it has. Restore the file from a copy, or \
+                 write `{MARKER_PREFIX}N` into it, where N is the format of the Relive that wrote the store"
+            );
+            Err(Error::new(ErrorKind::Corrupt, why).at(&marker))
+        }
+        _ => {
             let expected = format!("{MARKER_PREFIX}N");
-            not_a_store(
-                path,
-                &format!("{MARKER} does not say {expected:?}: use another directory, or restore the file"),
-            )
-        })
+            let why = format!("{MARKER} does not say {expected:?}: use another directory, or restore the file");
+            Err(not_a_store(path, &why))
+        }
+    }
+}
+
+fn marker_line(format: u32) -> String {
+    format!("{MARKER_PREFIX}{format}\n")
 }
 
 /// Writes the marker. That it has its name survives power loss once the directory is synced.
@@ -389,7 +401,7 @@ fn write_marker(path: &Path, format: u32) -> Result<(), Error> {
     let new = path.join(MARKER_NEW);
     File::create(&new)
         .and_then(|mut file| {
-            writeln!(file, "{MARKER_PREFIX}{format}")?;
+            file.write_all(marker_line(format).as_bytes())?;
             file.sync_all()
         })
         .and_then(|()| fs::rename(&new, path.join(MARKER)))
@@ -408,6 +420,26 @@ mod tests {
         }
         for failed in [IoKind::StorageFull, IoKind::QuotaExceeded, IoKind::Other] {
             assert_eq!(kind(failed), ErrorKind::Io);
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn each_refusal_of_the_system_has_an_advice_of_its_own() {
+        // As Linux numbers them.
+        for (number, name, expected) in [
+            (23, "ENFILE", "fs.file-max"),
+            (24, "EMFILE", "ulimit -n"),
+            (27, "EFBIG", "ulimit -f"),
+            (28, "ENOSPC", "df -i"),
+            (122, "EDQUOT", "quota"),
+            (5, "EIO", "system's log"),
+            (12, "ENOMEM", "memory"),
+            (110, "ETIMEDOUT", "free space"),
+        ] {
+            let error = access(Path::new("/store"), "cannot be written", io::Error::from_raw_os_error(number));
+            assert_eq!(error.kind(), ErrorKind::Io, "{name}");
+            assert!(error.to_string().contains(expected), "{name}: {error}");
         }
     }
 

@@ -38,6 +38,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+#[cfg(feature = "rocks")]
+mod advice;
 #[cfg(feature = "testing")]
 pub mod conformance;
 #[cfg(feature = "rocks")]

@@ -145,7 +145,7 @@ fn frame(bytes: &[u8]) -> Result<Frame, Broken> {
 }
 
 /// RocksDB's masking of a checksum (`util/crc32c.h`): so that a checksum over bytes with checksums in them stays good.
-fn mask(crc: u32) -> u32 {
+pub(super) fn mask(crc: u32) -> u32 {
     crc.rotate_right(15).wrapping_add(0xa282_ead8)
 }
 

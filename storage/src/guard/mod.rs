@@ -8,6 +8,7 @@
 //!
 //! Invariant: whatever was acknowledged as durable while the mark could be written is either there or named as missing.
 
+mod blobs;
 mod frames;
 mod high_water;
 mod manifest;
@@ -20,6 +21,7 @@ use crate::directory::access;
 use crate::held::{is_linked, times};
 use crate::planted::{Planted, planted};
 use crate::{Durability, Error, ErrorKind};
+pub(crate) use blobs::damaged as damaged_blob;
 use frames::{Cause, Walk};
 use high_water::{HighWater, Mark};
 use manifest::Manifest;

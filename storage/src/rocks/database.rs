@@ -13,7 +13,9 @@ use rocksdb::{
     WriteOptions,
 };
 
+use super::room;
 use super::sorted::Sorted;
+use super::told::told;
 use crate::directory::access;
 use crate::held::HeldDirectory;
 use crate::{
@@ -39,6 +41,8 @@ const LEVEL_ZERO_TABLES_SLOW: i32 = 36;
 const LEVEL_ZERO_TABLES_MAX: i32 = 48;
 /// Blocks, indexes and filters of all keyspaces together: caps what reading takes of memory.
 const CACHE_BYTES: usize = 64 << 20;
+/// The keyspace that each database of RocksDB's has; nothing is in it.
+const DEFAULT: &str = "default";
 /// Of a memtable's size, for the filter on its keys.
 const MEMTABLE_BLOOM_RATIO: f64 = 0.02;
 /// Has a memtable look for a key's place near the last one written, and only then from its top. The option takes a prefix,
@@ -64,6 +68,7 @@ impl Database {
     /// Opens the database for writing, and creates what is not there: all of it, or a keyspace.
     pub(super) fn open(directory: &HeldDirectory, keyspaces: &[KeyspaceOptions]) -> Result<Self, Error> {
         let path = directory.by();
+        room::check().map_err(|error| error.at(directory.shown()))?;
         let create = is_absent(path)?;
         let mut options = database_options(directory)?;
         // Of a bounded number of open files, RocksDB opens 16 at most beforehand; and for every keyspace it starts this many
@@ -71,7 +76,7 @@ impl Database {
         options.set_max_file_opening_threads(1);
         options.create_if_missing(create);
         options.create_missing_column_families(true);
-        let names = if create { Vec::new() } else { keyspace_names(directory)? };
+        let names = if create { vec![DEFAULT.to_owned()] } else { keyspace_names(directory)? };
         // RocksDB opens for writing only if every column family is opened, also one of an older version.
         let foreign = names.iter().filter(|name| keyspaces.iter().all(|known| known.keyspace.name() != name.as_str()));
         let cache = Cache::new_lru_cache(CACHE_BYTES);
@@ -81,7 +86,7 @@ impl Database {
         let families = keyspaces
             .iter()
             .map(|known| ColumnFamilyDescriptor::new(known.keyspace.name(), options_of(known.usage)))
-            .chain(foreign.map(|name| ColumnFamilyDescriptor::new(name.as_str(), Options::default())));
+            .chain(foreign.map(|name| ColumnFamilyDescriptor::new(name.as_str(), other_options(&cache))));
         let db = DB::open_cf_descriptors(&options, path, families).map_err(|error| failed(directory, &error))?;
         Ok(Self::new(db, directory))
     }
@@ -91,6 +96,7 @@ impl Database {
     /// Not as RocksDB's secondary: that goes back, without a word, to the last state whose tables it finds.
     pub(super) fn open_to_read(directory: &HeldDirectory) -> Result<Self, Error> {
         let path = directory.by();
+        room::check().map_err(|error| error.at(directory.shown()))?;
         let mut options = database_options(directory)?;
         // Files must be kept open: the owner deletes them under us.
         options.set_max_open_files(-1);
@@ -98,7 +104,10 @@ impl Database {
         options.set_max_file_opening_threads(opening_threads(path)?);
         // The usage is not known here. Blob files and compression are read whatever the options say, and a prefix
         // extractor is needed for filters only.
-        let db = DB::open_cf_for_read_only(&options, path, names, false).map_err(|error| failed(directory, &error))?;
+        let cache = Cache::new_lru_cache(CACHE_BYTES);
+        let families = names.iter().map(|name| ColumnFamilyDescriptor::new(name.as_str(), other_options(&cache)));
+        let db = DB::open_cf_descriptors_read_only(&options, path, families, false);
+        let db = db.map_err(|error| failed(directory, &error))?;
         Ok(Self::new(db, directory))
     }
 
@@ -290,12 +299,9 @@ fn is_within_prefix(range: &KeyRange) -> bool {
 }
 
 fn failed(directory: &HeldDirectory, error: &rocksdb::Error) -> Error {
-    let (kind, advice) = match error.kind() {
-        rocksdb::ErrorKind::Corruption => (ErrorKind::Corrupt, "restore the store from a copy"),
-        _ => (ErrorKind::Io, "look at the disk and its free space, and open the store again"),
-    };
+    let is_damage = error.kind() == rocksdb::ErrorKind::Corruption;
     let said = directory.told(error.as_ref());
-    Error::new(kind, format!("RocksDB: {said}: {advice}")).at(directory.shown()).caused_by(said)
+    told(&said, is_damage, directory.shown(), directory.by()).caused_by(said)
 }
 
 /// What RocksDB's bindings have no method for. The MANIFEST holds the database's id; another copy of it in a file of its
@@ -341,6 +347,16 @@ fn said(directory: &HeldDirectory, level: LogLevel, message: &str) {
         // The list of settings comes as information, whatever level is asked for.
         LogLevel::Debug | LogLevel::Info | LogLevel::Header => {}
     }
+}
+
+/// A keyspace of which nothing is known but its name. It shares the cache: one that RocksDB makes by itself is reserved at once,
+/// and the process is aborted where its address space is too small for that.
+fn other_options(cache: &Cache) -> Options {
+    let mut table = BlockBasedOptions::default();
+    table.set_block_cache(cache);
+    let mut options = Options::default();
+    options.set_block_based_table_factory(&table);
+    options
 }
 
 fn keyspace_options(mut options: Options, usage: Usage, cache: &Cache) -> Options {

@@ -9,7 +9,9 @@
 
 mod database;
 mod reader;
+mod room;
 mod sorted;
+mod told;
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -23,6 +23,7 @@ mod children_circles;
 mod children_end;
 mod crashes;
 mod cuts;
+mod damaged_store;
 mod deploys;
 mod divergence;
 mod dropped;
