@@ -1,6 +1,7 @@
 //! Which signal a wait takes: a sender is refused for the wait that its signal would come to, and for no other; one that fits
 //! no wait is set aside, on record, and the wait goes on.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use relive::{Engine, Error, ErrorKind, RunId, TaskOutcome, TraceOutcome, task, trace};
@@ -9,7 +10,7 @@ use relive_storage::MemoryStore;
 use super::crashes::{Life, cut_at_every_commit, first_life, only_run};
 use super::retries::{completed, flaky_body, retried, seconds};
 use super::signals::{outcome, received, waits};
-use super::support::{Probe, guard};
+use super::support::{Probe, builder, guard, open};
 
 #[trace(name = "fit.held")]
 async fn held(label: String) -> relive::Result<usize> {
@@ -160,6 +161,25 @@ async fn a_run_whose_log_is_not_read_yet_refuses_no_signal() {
 }
 
 #[tokio::test]
+async fn a_run_that_nobody_took_up_refuses_no_signal() {
+    let (store, life) = first_life().await;
+    let handle = life.engine.start(steps()).await.expect("starts");
+    let run = handle.id();
+    waits(&life.engine, run).await;
+    let left = store.copy();
+    let engine = builder(&Probe::default()).takes_up(false).open_store(Arc::new(left.clone())).await.expect("opens");
+    guard(engine.signal(run, "step", "early")).await.expect("which wait it comes to is not known");
+    guard(engine.signal(run, "step", 3u32)).await.expect("is taken");
+    guard(engine.signal(run, "step", "blue")).await.expect("is taken");
+    guard(engine.shutdown()).await.expect("closes");
+    let engine = open(&left, &Probe::default()).await;
+    assert_eq!(outcome::<(u32, String)>(&engine, run).await.expect("ends"), (3, "blue".to_owned()));
+    assert_eq!(set_aside(&engine, run).len(), 1);
+    assert_eq!(received(&engine, run).len(), 3);
+    replays(&engine, run).await;
+}
+
+#[tokio::test]
 async fn an_early_signal_of_the_wrong_type_is_set_aside_and_the_paid_run_goes_on() {
     let (store, life) = first_life().await;
     let handle = life.engine.start(paid()).await.expect("starts");
@@ -304,7 +324,7 @@ async fn a_signal_whose_reading_panics_is_set_aside() {
 }
 
 #[tokio::test]
-async fn a_fork_and_a_copy_know_what_was_set_aside() {
+async fn a_later_life_knows_what_was_set_aside() {
     let (store, life) = first_life().await;
     let handle = life.engine.start(paid()).await.expect("starts");
     let run = handle.id();
@@ -314,7 +334,7 @@ async fn a_fork_and_a_copy_know_what_was_set_aside() {
     life.probe.open("paid");
     assert_eq!(guard(handle).await.expect("ends"), 9);
     let copied: MemoryStore = store.copy();
-    let engine = super::support::open(&copied, &Probe::default()).await;
+    let engine = open(&copied, &Probe::default()).await;
     assert_eq!(guard(engine.handle::<u32, Error>(run).expect("known")).await.expect("recorded"), 9);
     replays(&engine, run).await;
 }

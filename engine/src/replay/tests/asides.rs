@@ -193,6 +193,35 @@ fn a_signal_that_the_log_handed_over_is_taken() {
     assert_eq!(replay.signal("s"), Some(&payload(2)));
 }
 
+/// Whether it is fed before the wait is called, or after, and where the wait ends.
+#[test]
+fn a_signal_that_the_log_set_aside_is_taken() {
+    let begins = || vec![task_started(), Event::TraceStarted(signal_wait("s"))];
+    let signals = || vec![signalled("s", 1), signalled("s", 2), signalled("s", 3)];
+    let open = vec![begins(), signals(), vec![retried(1, 1)]];
+    let at_once = vec![[begins(), signals(), vec![retried(1, 1)]].concat()];
+    for log in [open.clone(), at_once] {
+        let mut replay = history(log);
+        poll(&mut replay);
+        start(&mut replay, signal_wait("s"));
+        replay.awaits_signal(Sequence(1), "s");
+        replay.polled(None).unwrap();
+        assert_eq!(replay.next(), Ok(Decision::Wait));
+        assert_eq!(replay.signal("s"), Some(&payload(2)));
+        assert_eq!(replay.signals("s").count(), 2);
+        // Live, another.
+        replay.aside(retried(1, 2));
+        assert_eq!(replay.signal("s"), Some(&payload(3)));
+    }
+    let mut replay = history([open, vec![vec![completed(1, 2)]]].concat());
+    poll(&mut replay);
+    start(&mut replay, signal_wait("s"));
+    replay.awaits_signal(Sequence(1), "s");
+    replay.polled(None).unwrap();
+    poll(&mut replay);
+    assert_eq!(replay.signal("s"), Some(&payload(3)), "one was set aside, one was handed over");
+}
+
 #[test]
 fn which_signal_a_wait_is_for_can_be_read_in_every_codec() {
     use crate::payload::{Encoding, PayloadCodec};

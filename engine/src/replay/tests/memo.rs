@@ -258,6 +258,20 @@ fn signals_that_nobody_took_are_there_in_the_next_attempt() {
 }
 
 #[test]
+fn a_signal_that_was_set_aside_is_not_there_in_the_next_attempt() {
+    let mut log = vec![task_started(), Event::TraceStarted(signal_wait("s")), signalled("s", 1), signalled("s", 2)];
+    log.extend([retried(1, 1), signalled("s", 3), completed(1, 2), attempt_failed()]);
+    let (replay, _) = second_attempt(log);
+    assert_eq!(replay.signal("s"), Some(&payload(3)));
+
+    // Nor if its wait did not end.
+    let log =
+        [task_started(), Event::TraceStarted(signal_wait("s")), signalled("s", 1), retried(1, 1), attempt_failed()];
+    let (replay, _) = second_attempt(log.to_vec());
+    assert_eq!(replay.signal("s"), None);
+}
+
+#[test]
 fn a_signal_is_not_taken_by_a_wait_that_was_dropped_or_repeats_another() {
     let log = [task_started(), Event::TraceStarted(signal_wait("s")), signalled("s", 1), dropped(1), attempt_failed()];
     let (replay, _) = second_attempt(log.to_vec());
