@@ -113,8 +113,10 @@ async fn a_store_that_was_renamed_takes_no_more_and_the_one_at_its_path_is_left_
     says(&error, &[&path.display().to_string(), &away.display().to_string(), "open it"]);
     assert!(loads(&engine).await.is_err(), "nothing is taken any more");
     loads(&other).await?;
+    ping(&away).expect("commands reach it where it is now")?;
     // It wakes its own socket, and leaves the other's where it is.
     says(&shutdown(engine).await.expect_err("not all is well"), &[&path.display().to_string()]);
+    assert!(!away.join("engine.sock").exists(), "its own is gone");
     ping(&path).expect("the other's socket is there")?;
     shutdown(other).await?;
     assert_eq!(runs(&path).await, LOADS as usize + 1);
@@ -150,6 +152,46 @@ async fn a_shutdown_is_not_well_where_the_directory_is_gone_although_nothing_was
             Some(away) => fs::rename(&path, away)?,
         }
         says(&shutdown(engine).await.expect_err("not all is well"), &[&path.display().to_string(), name]);
+    }
+    Ok(())
+}
+
+/// The socket of a path that is too long for one has a name that follows from that path, elsewhere.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_socket_that_is_not_in_the_directory_is_left_to_the_engine_that_has_the_path() -> relive::Result<()> {
+    for is_dropped in [false, true] {
+        let root = root();
+        let path = root.path().join("long".repeat(30));
+        let engine = Engine::open(&path).await?;
+        ping(&path).expect("it has a socket")?;
+        fs::rename(&path, root.path().join("away"))?;
+        let other = Engine::open(&path).await?;
+        if is_dropped {
+            ends(tokio::task::spawn_blocking(|| drop(engine))).await.expect("no panic");
+        } else {
+            assert!(shutdown(engine).await.is_err());
+        }
+        ping(&path).expect("the other's socket is there")?;
+        shutdown(other).await?;
+        assert!(ping(&path).is_none());
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_engine_whose_lock_or_files_are_taken_away_acknowledges_nothing() -> relive::Result<()> {
+    let lock_replaced =
+        |path: &Path| fs::write(path.join("new"), "").and_then(|()| fs::rename(path.join("new"), path.join("LOCK")));
+    let files_removed = |path: &Path| fs::read_dir(path.join("db"))?.try_for_each(|file| fs::remove_file(file?.path()));
+    type Happens<'a> = &'a dyn Fn(&Path) -> std::io::Result<()>;
+    for (happens, word) in [(&lock_replaced as Happens<'_>, "LOCK"), (&files_removed, "removed")] {
+        let root = root();
+        let path = root.path().join("data");
+        let engine = Engine::open(&path).await?;
+        engine.run(load(0)).await?;
+        happens(&path)?;
+        says(&engine.run(load(1)).await.expect_err("it is noticed"), &[&path.display().to_string(), word]);
+        assert!(shutdown(engine).await.is_err());
     }
     Ok(())
 }
