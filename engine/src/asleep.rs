@@ -25,7 +25,7 @@ use crate::clock::Clock;
 use crate::engine::Inner;
 use crate::error::{Error, ErrorKind, Result, storage_error};
 use crate::execute::{self, Beginning};
-use crate::handle::{CellState, Held, RunCell};
+use crate::handle::{CellState, Held, Obstacle, RunCell};
 use crate::id::{RunId, Timestamp};
 use crate::index::{self, Standing, UnfinishedRecord};
 use crate::reserve::Running;
@@ -50,7 +50,7 @@ impl UnfinishedRecord {
         match self.standing {
             Standing::Asleep { until, .. } => Some(until),
             Standing::UnderWay => self.retry_at,
-            Standing::Parked => None,
+            Standing::Parked | Standing::Blocked(_) => None,
         }
     }
 
@@ -68,7 +68,7 @@ impl UnfinishedRecord {
 }
 
 impl Inner {
-    fn unfinished_row(&self, run: RunId) -> Result<Option<(UnfinishedRecord, Vec<u8>)>> {
+    pub(crate) fn unfinished_row(&self, run: RunId) -> Result<Option<(UnfinishedRecord, Vec<u8>)>> {
         let key = index::run_key(run);
         let Some(bytes) = self.store()?.get(index::UNFINISHED, &key).map_err(storage_error)? else { return Ok(None) };
         Ok(Some((index::open(index::UNFINISHED, &key, &bytes)?, bytes)))
@@ -143,7 +143,7 @@ impl Inner {
             && match record.standing {
                 Standing::Asleep { .. } => true,
                 Standing::UnderWay => record.retry_at.is_some() && is_enabled,
-                Standing::Parked => false,
+                Standing::Parked | Standing::Blocked(_) => false,
             }
     }
 
@@ -154,7 +154,12 @@ impl Inner {
     }
 
     /// Changes a run's row; gives it, or `None` if it was another one meanwhile.
-    async fn replace_row(&self, run: RunId, before: Vec<u8>, record: &UnfinishedRecord) -> Result<Option<Vec<u8>>> {
+    pub(crate) async fn replace_row(
+        &self,
+        run: RunId,
+        before: Vec<u8>,
+        record: &UnfinishedRecord,
+    ) -> Result<Option<Vec<u8>>> {
         let key = index::run_key(run);
         let put = index::put(index::UNFINISHED, key.clone(), record)?;
         let row = match &put {
@@ -327,7 +332,8 @@ pub(crate) async fn watch(inner: Weak<Inner>, clock: Arc<dyn Clock>, turns: Arc<
                 tracing::error!(%run, %error, "a run that sleeps cannot be woken: its row cannot be read");
                 let cell = inner.runs.lock().get(&run).cloned();
                 if let Some(cell) = cell {
-                    cell.set(CellState::Waiting(Arc::new(error)));
+                    let since = inner.environment.clock.now();
+                    cell.set(CellState::Blocked(Obstacle::of(error, Some(since))));
                 }
             }
         }

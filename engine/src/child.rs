@@ -111,7 +111,7 @@ impl Inner {
     fn is_stale(&self, run: RunId, caller: Parent) -> Result<bool> {
         let store = self.store()?;
         if let Some(cell) = self.runs.lock().get(&run).cloned() {
-            return Ok(matches!(cell.state(), CellState::Waiting(_))
+            return Ok(matches!(cell.state(), CellState::Blocked(_))
                 && (!self.takes_up || crate::park::imported(store.as_ref(), run)?));
         }
         let Some(record) = crate::inspect::run(store.as_ref(), run)? else { return Ok(false) };

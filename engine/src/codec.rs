@@ -21,7 +21,7 @@ use crate::payload::{InBounds, PAYLOAD_BYTES_LIMIT, PayloadError, exact, explain
 const MAGIC: [u8; 2] = *b"RL";
 
 /// Version of the envelope and of what is in it. Readers refuse a higher one. What older versions wrote is read as it is: 2
-/// adds a variant to where an unfinished run stands, 3 one to why there is an attempt, and all others have their bytes.
+/// adds a variant to where an unfinished run stands, 3 another one, and one to why there is an attempt; all others have their bytes.
 pub const FORMAT_VERSION: u8 = 3;
 
 /// bincode 2, variable integers, little endian.

@@ -176,7 +176,7 @@ impl Engine {
         let cache = crate::cache::ledger(store.as_ref(), &options)?;
         let duty = crate::retain::Duty::of(&registry, &options)?;
         let acknowledges = options.on_durable.is_some();
-        let metrics = Arc::new(Metrics::new(registry.traces().map(|trace| trace.name)));
+        let metrics = Arc::new(Metrics::new(&registry));
         let on_durable = options.on_durable.take();
         let commits = Commits::new(Arc::clone(&store), options.durability, on_durable, Arc::clone(&metrics));
         let (committer, thread) = if options.commits_in_place {
@@ -219,7 +219,7 @@ impl Engine {
         &self.inner().environment.encoding
     }
 
-    fn inner(&self) -> &Arc<Inner> {
+    pub(crate) fn inner(&self) -> &Arc<Inner> {
         &self.0.0
     }
 
@@ -252,27 +252,25 @@ impl Engine {
                 // A resume at the same time forgets what the run was told before.
                 let _runs = inner.runs.lock();
                 cell.mailbox.cancel();
-                matches!(cell.state(), CellState::Waiting(_))
+                matches!(cell.state(), CellState::Blocked(_))
             };
             if !waits {
                 inner.tend(cell.cell())?;
                 match cell.ended().await {
                     Ok(outcome) if *outcome == TaskOutcome::Cancelled => return Ok(Cancellation::Cancelled),
                     Ok(_) => return Ok(Cancellation::AlreadyEnded),
-                    Err(_) if matches!(cell.state(), CellState::Waiting(_)) => {}
+                    Err(_) if matches!(cell.state(), CellState::Blocked(_)) => {}
                     Err(error) => return Err(error),
                 }
             }
             let completed = match inner.cancel_unfinished(run).await {
                 Ok(completed) => completed,
                 // A resume was faster: its attempt is cancelled.
-                Err(_) if !matches!(cell.state(), CellState::Waiting(_)) => continue,
+                Err(_) if !matches!(cell.state(), CellState::Blocked(_)) => continue,
                 Err(error) => return Err(error),
             };
-            inner.runs.lock().remove(&run);
-            inner.unjoinable(run);
             let cancelled = completed.outcome == TaskOutcome::Cancelled;
-            cell.set(CellState::Done(Arc::new(completed.outcome)));
+            inner.over(&cell, completed);
             return Ok(if cancelled { Cancellation::Cancelled } else { Cancellation::AlreadyEnded });
         }
     }
@@ -478,7 +476,7 @@ impl Inner {
             Error::new(ErrorKind::Unsupported, "runs are replayed inside a tokio runtime: effects would be tasks there")
         })?;
         let cache = crate::cache::ledger(store.as_ref(), &options)?;
-        let metrics = Arc::new(Metrics::new(registry.traces().map(|trace| trace.name)));
+        let metrics = Arc::new(Metrics::new(&registry));
         // A store without a key holds nothing that was hashed with one: any will do.
         let (redaction, _) = redaction_key(store.as_ref(), options.entropy.as_ref())?;
         let committer = Committer::closed(Arc::clone(&metrics));
@@ -525,6 +523,14 @@ impl Inner {
     /// Whether what is written still gets to the disk: it was not shut down, and no commit has failed.
     fn is_writing(&self) -> bool {
         self.store.read().is_some() && self.settings.committer.failure().is_none()
+    }
+
+    /// A run that no loop drives has ended.
+    pub(crate) fn over(&self, cell: &RunCell, completed: TaskCompleted) {
+        crate::observe::events::ended(cell.run, &cell.task, &completed);
+        self.runs.lock().remove(&cell.run);
+        self.unjoinable(cell.run);
+        cell.set(CellState::Done(Arc::new(completed.outcome)));
     }
 
     /// Waits on this thread until the committer's has ended. `false` if that panicked.

@@ -22,10 +22,10 @@ use crate::cache::CallKey;
 use crate::engine::Inner;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Cause, ErrorRecord, Parent, TaskCompleted, TaskStarted};
-use crate::handle::{CellState, RunCell};
+use crate::handle::{CellState, Obstacle, RunCell};
 use crate::id::{Sequence, Timestamp};
-use crate::index::UnfinishedRecord;
-use crate::observe::spans;
+use crate::index::{BlockReason, Blocked, UnfinishedRecord};
+use crate::observe::{events, spans};
 use crate::run::{BoxedFuture, Output, Plan};
 
 use self::life::life;
@@ -43,6 +43,8 @@ pub(crate) enum Beginning {
         retry_at: Option<Timestamp>,
         /// If that life did not end in order: what the run has to count.
         died: Option<Box<UnfinishedRecord>>,
+        /// Why it could not go on then, if that was so.
+        blocked: Option<Box<Blocked>>,
     },
     /// It slept, in this life of the process.
     Woken {
@@ -65,15 +67,27 @@ pub(crate) fn spawn(
 ) {
     let (engine, cell) = (Arc::clone(inner), Arc::clone(cell));
     if let Beginning::Fresh(_) = &beginning {
-        inner.environment.metrics.runs_started.increment(1);
+        cell.count_start();
     }
     inner.heed_failure(&cell);
-    let span = spans::run(cell.run, &cell.task);
-    let conclusion = Conclusion { engine, cell, key, alive: Some(alive) };
+    let span = spans::run(cell.run, &cell.task, || cell.holders.lock().calls.values().next().copied());
+    let before = match &beginning {
+        Beginning::TakenUp { blocked, .. } => blocked.clone(),
+        _ => None,
+    };
+    let mut conclusion = Conclusion { engine, cell, key, since: None, alive: Some(alive) };
     let whole = async move {
         let result = life(&conclusion.engine, &conclusion.cell, beginning, key).await;
-        if let Ok(Some(completed)) = &result {
-            spans::ended(&Span::current(), &completed.outcome);
+        match &result {
+            Ok(Some(completed)) => spans::ended(&Span::current(), &completed.outcome),
+            Ok(None) => {}
+            Err(error) => {
+                if !conclusion.is_stopped_by(error) {
+                    // On record before anybody is told, who may look.
+                    conclusion.since =
+                        Box::pin(conclusion.engine.put_blocked(conclusion.cell.run, error, before)).await;
+                }
+            }
         }
         conclusion.is(result);
     };
@@ -153,6 +167,8 @@ struct Conclusion {
     engine: Arc<Inner>,
     cell: Arc<RunCell>,
     key: Option<CallKey>,
+    /// Since when it cannot go on, as that is on record.
+    since: Option<Timestamp>,
     /// Dropped last: who waits for all runs finds everything told.
     alive: Option<mpsc::Sender<()>>,
 }
@@ -170,33 +186,45 @@ impl Conclusion {
         if self.alive.is_none() {
             return;
         }
-        let Self { engine, cell, key, .. } = self;
         match result {
             Ok(completed) => {
+                events::ended(self.cell.run, &self.cell.task, &completed);
                 // Out of the maps first: who is woken by the outcome and calls again finds the cache.
-                engine.forget(cell, *key);
-                cell.set(CellState::Done(Arc::new(completed.outcome)));
+                self.engine.forget(&self.cell, self.key);
+                self.cell.set(CellState::Done(Arc::new(completed.outcome)));
             }
+            // It stays known: whoever asks for it hears why it stands still.
+            Err(error) if self.engine.settings.committer.failure().is_some() => {
+                self.cell.set(CellState::Stopped(Arc::new(error)));
+            }
+            Err(error) if self.is_stopped_by(&error) => {
+                self.engine.forget(&self.cell, self.key);
+                self.cell.set(CellState::Stopped(Arc::new(error)));
+            }
+            // A run whose log stands is blocked, and is joined, so that no second one repeats its effects.
             Err(error) => {
-                // A run whose log stands waits, and is joined, so that no second one repeats its effects.
-                let never_began = || {
-                    matches!(cell.state(), CellState::Starting)
-                        && (error.kind() == ErrorKind::IdTaken || !engine.is_unfinished(cell.run))
-                };
-                if engine.settings.committer.failure().is_some() {
-                    // It stays known: whoever asks for it hears why it stands still.
-                    cell.set(CellState::Stopped(Arc::new(error)));
-                } else if error.kind() == ErrorKind::Closed || never_began() {
-                    engine.forget(cell, *key);
-                    cell.set(CellState::Stopped(Arc::new(error)));
-                } else {
-                    tracing::error!(run = %cell.run, task = %cell.task, %error, "the run cannot go on and waits");
-                    cell.set(CellState::Waiting(Arc::new(error)));
-                }
+                let since = self.since.unwrap_or_else(|| self.engine.environment.clock.now());
+                let reason = BlockReason::of(error.kind());
+                block(&self.cell, Obstacle { error, reason, since: Some(since) });
             }
         }
         self.alive = None;
     }
+
+    /// Whether the run is over for this engine with this error: that is closed or broken, or the run never began.
+    fn is_stopped_by(&self, error: &Error) -> bool {
+        let never_began = || {
+            matches!(self.cell.state(), CellState::Starting)
+                && (error.kind() == ErrorKind::IdTaken || !self.engine.is_unfinished(self.cell.run))
+        };
+        error.kind() == ErrorKind::Closed || self.engine.settings.committer.failure().is_some() || never_began()
+    }
+}
+
+/// Tells a run's cell, and whoever watches the program, that the run cannot go on until somebody acts.
+pub(crate) fn block(cell: &RunCell, obstacle: Obstacle) {
+    events::blocked(cell, &obstacle);
+    cell.set(CellState::Blocked(Arc::new(obstacle)));
 }
 
 impl Drop for Conclusion {

@@ -329,7 +329,7 @@ impl Inner {
             alive
         };
         let held = self.held(&cell);
-        let beginning = Beginning::TakenUp { attempt_at, retry_at, died: None };
+        let beginning = Beginning::TakenUp { attempt_at, retry_at, died: None, blocked: None };
         execute::spawn(self, &cell, beginning, None, alive);
         Ok((Handle { run: own, target: HandleTarget::Live(held) }, at))
     }

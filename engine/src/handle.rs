@@ -17,8 +17,9 @@ use crate::commit::failed;
 use crate::engine::Inner;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::TaskOutcome;
-use crate::id::RunId;
-use crate::observe::Metrics;
+use crate::id::{RunId, Timestamp};
+use crate::index::BlockReason;
+use crate::observe::{Metrics, TaskNumbers};
 use crate::run::{Mailbox, RunShared};
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -31,11 +32,19 @@ pub enum RunStatus {
     Queued,
     /// It is under way, or only waits: for a time, a signal, another run.
     Running,
-    /// It cannot go on, and waits for somebody to do something about it: also if a commit of any run failed, after which the
-    /// engine is to be opened again. Its log is untouched.
-    Waiting {
+    /// It cannot go on until somebody does something about it. Its log is untouched.
+    Blocked {
+        /// What kind of reason.
+        reason: BlockReason,
+        /// The error, for an operator.
+        message: String,
+        /// Since when, if that is known: not of a run that was imported, or parked by a version that did not record it.
+        since: Option<Timestamp>,
+    },
+    /// The engine stopped before it ended, or a commit of any run failed. It goes on when its store is opened again.
+    Stopped {
         /// Why.
-        reason: String,
+        message: String,
     },
     /// Its task returned `Ok`.
     Completed,
@@ -50,7 +59,8 @@ impl std::fmt::Display for RunStatus {
         f.pad(match self {
             Self::Queued => "queued",
             Self::Running => "running",
-            Self::Waiting { .. } => "waiting",
+            Self::Blocked { .. } => "blocked",
+            Self::Stopped { .. } => "stopped",
             Self::Completed => "completed",
             Self::Failed => "failed",
             Self::Cancelled => "cancelled",
@@ -67,11 +77,27 @@ pub(crate) enum CellState {
     Running,
     /// It was put to sleep: nobody drives it until it is due.
     Asleep,
-    /// It cannot go on; the error is for whoever awaits it.
-    Waiting(Arc<Error>),
+    /// It cannot go on until somebody acts; the error is for whoever awaits it.
+    Blocked(Arc<Obstacle>),
     /// The engine stopped before it ended.
     Stopped(Arc<Error>),
     Done(Arc<TaskOutcome>),
+}
+
+/// What keeps a run from going on.
+#[derive(Debug)]
+pub(crate) struct Obstacle {
+    pub(crate) error: Error,
+    pub(crate) reason: BlockReason,
+    pub(crate) since: Option<Timestamp>,
+}
+
+impl Obstacle {
+    /// The reason is the error's own.
+    pub(crate) fn of(error: Error, since: Option<Timestamp>) -> Arc<Self> {
+        let reason = BlockReason::of(error.kind());
+        Arc::new(Self { error, reason, since })
+    }
 }
 
 /// What a run's task and its handles share.
@@ -94,7 +120,8 @@ pub(crate) struct RunCell {
     /// Not, while it is taken up and has yet to find out which of its waits are over: those that it calls wait for that.
     is_decided: AtomicBool,
     state: watch::Sender<CellState>,
-    metrics: Arc<Metrics>,
+    /// What is counted of its task's runs.
+    numbers: Arc<TaskNumbers>,
 }
 
 /// Who waits for a run.
@@ -110,7 +137,8 @@ pub(crate) struct Holders {
 
 impl RunCell {
     pub(crate) fn new(run: RunId, task: &str, state: CellState, metrics: &Arc<Metrics>) -> Arc<Self> {
-        metrics.run_state(None, Some(&state));
+        let numbers = metrics.task(task);
+        numbers.run_state(None, Some(&state));
         let (state, _) = watch::channel(state);
         let mailbox = Arc::new(Mailbox::default());
         Arc::new(Self {
@@ -125,15 +153,20 @@ impl RunCell {
             held_count: AtomicUsize::new(0),
             is_decided: AtomicBool::new(true),
             state,
-            metrics: Arc::clone(metrics),
+            numbers,
         })
+    }
+
+    /// It is started new.
+    pub(crate) fn count_start(&self) {
+        self.numbers.started.increment(1);
     }
 
     /// Notes who waits for it: a call and its run, or somebody outside. `false` if it is about to be cancelled: then it has
     /// to be looked for again once it has ended.
     pub(crate) fn hold(&self, call: Option<(RunId, RunId)>) -> bool {
         let mut holders = self.holders.lock();
-        if self.mailbox.is_cancelled() && !matches!(self.state(), CellState::Waiting(_)) {
+        if self.mailbox.is_cancelled() && !matches!(self.state(), CellState::Blocked(_)) {
             return false;
         }
         match call {
@@ -159,7 +192,7 @@ impl RunCell {
             if matches!(before, CellState::Stopped(_)) && !matches!(state, CellState::Done(_)) {
                 return;
             }
-            self.metrics.run_state(Some(before), Some(&state));
+            self.numbers.run_state(Some(before), Some(&state));
             *before = state;
         });
     }
@@ -167,7 +200,7 @@ impl RunCell {
     /// A commit failed, of whatever run: tells the run's loop, and whoever waits for the run, also while the loop is in code
     /// of the user's that does not return.
     pub(crate) fn commit_failed(&self, why: &str) {
-        if self.mailbox.all_failed(why) && !matches!(self.state(), CellState::Waiting(_) | CellState::Done(_)) {
+        if self.mailbox.all_failed(why) && !matches!(self.state(), CellState::Blocked(_) | CellState::Done(_)) {
             self.set(CellState::Stopped(Arc::new(failed(why))));
         }
     }
@@ -254,10 +287,11 @@ impl RunCell {
     pub(crate) async fn ended(&self) -> Result<Arc<TaskOutcome>> {
         let mut receiver = self.state.subscribe();
         let over =
-            |state: &CellState| matches!(state, CellState::Done(_) | CellState::Stopped(_) | CellState::Waiting(_));
+            |state: &CellState| matches!(state, CellState::Done(_) | CellState::Stopped(_) | CellState::Blocked(_));
         match receiver.wait_for(over).await.map(|state| state.clone()) {
             Ok(CellState::Done(outcome)) => Ok(outcome),
-            Ok(CellState::Stopped(error) | CellState::Waiting(error)) => Err(error.duplicate()),
+            Ok(CellState::Stopped(error)) => Err(error.duplicate()),
+            Ok(CellState::Blocked(obstacle)) => Err(obstacle.error.duplicate()),
             _ => Err(Error::new(ErrorKind::Closed, format!("run {}: its engine is gone", self.run))),
         }
     }
@@ -265,7 +299,7 @@ impl RunCell {
 
 impl Drop for RunCell {
     fn drop(&mut self) {
-        self.metrics.run_state(Some(&self.state.borrow()), None);
+        self.numbers.run_state(Some(&self.state.borrow()), None);
     }
 }
 
@@ -356,9 +390,12 @@ impl Handle {
             Target::Live(cell) => match cell.state() {
                 CellState::Starting | CellState::Running | CellState::Asleep => RunStatus::Running,
                 CellState::Queued => RunStatus::Queued,
-                CellState::Waiting(error) | CellState::Stopped(error) => {
-                    RunStatus::Waiting { reason: error.to_string() }
-                }
+                CellState::Blocked(obstacle) => RunStatus::Blocked {
+                    reason: obstacle.reason,
+                    message: obstacle.error.to_string(),
+                    since: obstacle.since,
+                },
+                CellState::Stopped(error) => RunStatus::Stopped { message: error.to_string() },
                 CellState::Done(outcome) => of(&outcome),
             },
         }

@@ -96,11 +96,12 @@ pub struct UnfinishedRecord {
 }
 
 /// What a restart does with an unfinished run. The order is part of the format on disk: the first two were a `bool`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Standing {
     /// Takes it up.
     UnderWay,
-    /// Nothing, until somebody resumes it: it took the process down too often.
+    /// Nothing, until somebody resumes it: it was imported, or forked where no engine runs; if it has counted deaths of the
+    /// process, it took that down too often, before there was [`Standing::Blocked`].
     Parked,
     /// Nothing, until it is due: it only waits for a time.
     Asleep {
@@ -110,12 +111,124 @@ pub enum Standing {
         /// When the first of its waits is over.
         until: Timestamp,
     },
+    /// Nothing, if it is parked; else it is tried again, as the program may be another one that it fits.
+    Blocked(Blocked),
+}
+
+/// Why a run could not go on, as an engine found it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Blocked {
+    /// What kind of reason.
+    pub reason: BlockReason,
+    /// The error, for an operator; at most [`BLOCKED_MESSAGE_BYTES_MAX`] long.
+    pub message: String,
+    /// When it was found first. Finding the same again does not change it.
+    pub since: Timestamp,
+}
+
+/// Longest message of [`Blocked`]: 4 KiB, as the row is read whole at every open; a divergence takes some hundred bytes.
+pub const BLOCKED_MESSAGE_BYTES_MAX: usize = 4 << 10;
+
+/// Why a run does not go on until somebody acts. The order is part of the format on disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum BlockReason {
+    /// The task's code does not fit its log. Bring back code that does, resume it under the new one, or cancel it.
+    Diverged,
+    /// It took the process down too often. Look at what it does; then resume or cancel it.
+    Parked,
+    /// Nobody has said that it is to go on here: it was imported or forked unfinished, or its engine takes no runs up.
+    Held,
+    /// The program has no such task. Open the store with one that has.
+    UnknownTask,
+    /// A recorded value cannot be read as its type. Bring back a type that can read it, or cancel the run.
+    Unreadable,
+    /// Its log is damaged, or of a newer version. Restore it from a copy, or use a newer program.
+    Damaged,
+    /// The message says it.
+    Other,
+}
+
+impl BlockReason {
+    /// Every reason, in the order of their numbers.
+    pub const ALL: [Self; 7] =
+        [Self::Diverged, Self::Parked, Self::Held, Self::UnknownTask, Self::Unreadable, Self::Damaged, Self::Other];
+
+    /// Its name, in `kebab-case`: what the command line and fields of events call it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Diverged => "diverged",
+            Self::Parked => "parked",
+            Self::Held => "held",
+            Self::UnknownTask => "unknown-task",
+            Self::Unreadable => "unreadable",
+            Self::Damaged => "damaged",
+            Self::Other => "other",
+        }
+    }
+
+    /// The reason that an error is.
+    pub(crate) fn of(kind: ErrorKind) -> Self {
+        match kind {
+            ErrorKind::Diverged => Self::Diverged,
+            ErrorKind::Parked => Self::Parked,
+            ErrorKind::UnknownTask => Self::UnknownTask,
+            ErrorKind::Payload => Self::Unreadable,
+            ErrorKind::Corrupt | ErrorKind::NewerFormat => Self::Damaged,
+            _ => Self::Other,
+        }
+    }
+}
+
+impl std::fmt::Display for BlockReason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl Blocked {
+    /// The record of an error that keeps a run from going on.
+    pub(crate) fn of(error: &Error, reason: BlockReason, since: Timestamp) -> Self {
+        let mut message = error.to_string();
+        if message.len() > BLOCKED_MESSAGE_BYTES_MAX {
+            let end = message.floor_char_boundary(BLOCKED_MESSAGE_BYTES_MAX - '…'.len_utf8());
+            message.truncate(end);
+            message.push('…');
+        }
+        Self { reason, message, since }
+    }
 }
 
 impl UnfinishedRecord {
-    /// Whether it is not taken up until somebody resumes it, as it took the process down too often.
+    /// Whether it is not taken up until somebody resumes it: it took the process down too often, or was imported.
     pub fn is_parked(&self) -> bool {
-        self.standing == Standing::Parked
+        matches!(self.block_reason(), Some(BlockReason::Parked | BlockReason::Held))
+    }
+
+    /// Why it does not go on until somebody acts, if that is so.
+    pub fn block_reason(&self) -> Option<BlockReason> {
+        match &self.standing {
+            Standing::Blocked(blocked) => Some(blocked.reason),
+            Standing::Parked if self.crashes == 0 => Some(BlockReason::Held),
+            Standing::Parked => Some(BlockReason::Parked),
+            Standing::UnderWay | Standing::Asleep { .. } => None,
+        }
+    }
+
+    /// Since when, if that is on record: not of what was imported, or parked by a version before 3.
+    pub fn blocked_since(&self) -> Option<Timestamp> {
+        match &self.standing {
+            Standing::Blocked(blocked) => Some(blocked.since),
+            _ => None,
+        }
+    }
+
+    /// The error, for an operator, if it is on record.
+    pub fn block_message(&self) -> Option<&str> {
+        match &self.standing {
+            Standing::Blocked(blocked) => Some(&blocked.message),
+            _ => None,
+        }
     }
 }
 

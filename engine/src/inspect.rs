@@ -37,7 +37,7 @@ pub struct LoggedEvent {
 /// Runs, the newest first, a page at a time. After an error it ends.
 pub struct Runs {
     store: Result<Arc<dyn Read>, Option<Error>>,
-    /// Where the runs are found: all, or those of a tag.
+    /// Where the runs are found: all, those that have not ended, or those of a tag.
     keyspace: Keyspace,
     range: Option<KeyRange>,
     rows: std::vec::IntoIter<Row>,
@@ -52,6 +52,11 @@ pub fn runs(store: Arc<dyn Read>) -> Runs {
 pub fn runs_tagged(store: Arc<dyn Read>, name: &str, value: &str) -> Runs {
     let range = Some(KeyRange::prefix(&index::tag_key(name, value, None)));
     Runs { store: Ok(store), keyspace: index::TAGS, range, rows: Vec::new().into_iter() }
+}
+
+/// The runs of a store that have not ended: what it costs depends on how many these are.
+pub fn runs_unfinished(store: Arc<dyn Read>) -> Runs {
+    Runs { store: Ok(store), keyspace: index::UNFINISHED, range: Some(KeyRange::all()), rows: Vec::new().into_iter() }
 }
 
 impl From<Error> for Runs {
@@ -84,16 +89,17 @@ impl Runs {
 }
 
 impl Runs {
-    /// The run that a tag's key ends with.
-    fn tagged(&self, row: &Row) -> Result<StoredRun> {
+    /// The run that a key ends with.
+    fn named(&self, row: &Row) -> Result<StoredRun> {
         let id = row.key.len().checked_sub(16).and_then(|at| row.key.get(at..)).unwrap_or_default();
-        let run = index::run_of(index::TAGS, id)?;
+        let run = index::run_of(self.keyspace, id)?;
         let record = match &self.store {
             Ok(store) => self::run(store.as_ref(), run)?,
             Err(_) => None,
         };
         let record = record.ok_or_else(|| {
-            Error::new(ErrorKind::Corrupt, format!("a tag names run {run}, which is not in this store"))
+            let by = if self.keyspace == index::TAGS { "a tag" } else { "the list of unfinished runs" };
+            Error::new(ErrorKind::Corrupt, format!("{by} names run {run}, which is not in this store"))
         })?;
         Ok(StoredRun { run, record })
     }
@@ -110,7 +116,7 @@ impl Iterator for Runs {
         if self.keyspace == index::RUNS {
             return Some(stored(&row));
         }
-        Some(self.tagged(&row))
+        Some(self.named(&row))
     }
 }
 

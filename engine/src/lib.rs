@@ -1,6 +1,7 @@
 //! The engine of Relive: decides.
 
 mod asleep;
+mod blocked;
 pub mod cache;
 pub mod canonical;
 mod child;
@@ -28,6 +29,7 @@ pub mod inspect;
 mod interleavings;
 mod known;
 pub mod log;
+mod many;
 mod observe;
 pub mod options;
 pub mod panic;

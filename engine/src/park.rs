@@ -18,7 +18,7 @@ use crate::engine::Inner;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, TraceStarted};
 use crate::id::{Epoch, RunId, Sequence, Timestamp};
-use crate::index::{self, RunState, Standing, UnfinishedRecord};
+use crate::index::{self, BlockReason, Blocked, RunState, Standing, UnfinishedRecord};
 use crate::log::{LogReader, event_at, last_event};
 use crate::replay::{SIGNAL, SLEEP};
 
@@ -37,6 +37,9 @@ pub(crate) fn ended_in_order(store: &dyn Read, last: Epoch) -> Result<bool> {
 
 /// Why a run is not taken up, if it is parked.
 pub(crate) fn parked(store: Arc<dyn Read>, run: RunId, record: &UnfinishedRecord) -> Option<Error> {
+    if let Some(message) = record.block_message().filter(|_| record.is_parked()) {
+        return Some(Error::new(ErrorKind::Parked, message.to_owned()));
+    }
     // A log that cannot be read is one run's trouble: the others go on.
     record
         .is_parked()
@@ -56,14 +59,18 @@ pub(crate) async fn count(engine: &Inner, run: RunId, mut record: UnfinishedReco
     record.crashes = if got_on { 1 } else { record.crashes.saturating_add(1) };
     record.crashed_at = at;
     let is_parked = record.crashes >= engine.crashes_max;
-    record.standing = if is_parked { Standing::Parked } else { Standing::UnderWay };
+    let parked = is_parked.then(|| error(run, &record, &event));
+    record.standing = match &parked {
+        Some(error) => Standing::Blocked(Blocked::of(error, BlockReason::Parked, engine.environment.clock.now())),
+        None => Standing::UnderWay,
+    };
     // Whether it only waits is in its log, which is not read for a first count that has no consequence.
     if (!got_on || is_parked) && only_waits(engine, run, record.attempt_at)? {
         return Ok(None);
     }
     let put = index::put(index::UNFINISHED, index::run_key(run), &record)?;
     engine.settings.committer.commit(Write { preconditions: Vec::new(), operations: vec![put] }).await?;
-    Ok(is_parked.then(|| error(run, &record, &event)))
+    Ok(parked)
 }
 
 fn error(run: RunId, record: &UnfinishedRecord, event: &Event) -> Error {

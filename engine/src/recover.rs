@@ -17,10 +17,14 @@ use crate::engine::Inner;
 use crate::error::{Error, ErrorKind, Result, storage_error};
 use crate::event::{Event, TaskStarted};
 use crate::execute::{self, Beginning};
-use crate::handle::{CellState, RunCell};
-use crate::id::{Epoch, RunId};
-use crate::index::{self, UnfinishedRecord};
+use crate::handle::{CellState, Obstacle, RunCell};
+use crate::id::{Epoch, RunId, Timestamp};
+use crate::index::{self, BlockReason, Blocked, Standing, UnfinishedRecord};
 use crate::log::LogReader;
+use crate::observe::events::{self, Found};
+
+/// How many rows are written in one commit: 1,000 of some 300 bytes and a message, so that none is large.
+const ROWS_PER_COMMIT: usize = 1_000;
 
 /// Where the epoch stands in `meta`.
 pub(crate) const EPOCH_KEY: &[u8] = b"epoch";
@@ -73,11 +77,12 @@ pub(crate) fn counted_up_to(store: &dyn Read, epoch: Epoch) -> Result<Vec<Operat
     Ok(operations)
 }
 
-/// Spawns every unfinished run whose task is linked in; the others wait, with the reason. Unless the life before ended in
-/// order, each that goes on counts that.
+/// Spawns every unfinished run whose task is linked in; the others are blocked, with the reason, which is put on record.
+/// Unless the life before ended in order, each that goes on counts that. What was blocked by its code is tried again, as
+/// that may be another now.
 pub(crate) async fn take_up(inner: &Arc<Inner>, in_order: bool) -> Result<()> {
     let mut range = KeyRange::all();
-    let mut entered = Vec::new();
+    let (mut entered, mut newly_blocked, mut found) = (Vec::new(), Vec::new(), Found::default());
     let mut calls = CallsOfBefore::default();
     loop {
         let page = inner
@@ -98,40 +103,73 @@ pub(crate) async fn take_up(inner: &Arc<Inner>, in_order: bool) -> Result<()> {
             inner.settings.committer.commit(calls_of_today).await?;
         }
         for (run, record) in records {
-            entered.extend(enter(inner, run, record)?);
+            match enter(inner, run, record)? {
+                Entered::ToGoOn(taken_up) => entered.push(taken_up),
+                Entered::Asleep => found.asleep += 1,
+                Entered::Blocked(reason, new) => {
+                    if new.is_none() {
+                        *found.blocked.entry(reason).or_default() += 1;
+                    }
+                    newly_blocked.extend(new);
+                }
+            }
         }
         match page.rows.last() {
             Some(last) if page.more => range.start = after(&last.key),
             _ => break,
         }
     }
+    // Before anything goes on: nobody else writes these rows yet.
+    for operations in newly_blocked.chunks(ROWS_PER_COMMIT) {
+        let write = Write { preconditions: Vec::new(), operations: operations.to_vec() };
+        inner.settings.committer.commit(write).await?;
+    }
+    found.taken_up = entered.len() as u64;
+    events::opened(inner.settings.epoch, in_order, &found);
     let Some(alive) = inner.alive.lock().clone() else { return Ok(()) };
-    for Entered { cell, record, key } in entered {
+    for TakenUp { cell, mut record, key } in entered {
+        events::taken_up(&cell);
         let (attempt_at, retry_at) = (record.attempt_at, record.retry_at);
-        let died = (!in_order).then_some(record);
+        // While it was blocked it was not driven: that the process died says nothing of it.
+        let blocked = match std::mem::replace(&mut record.standing, Standing::UnderWay) {
+            Standing::Blocked(blocked) => Some(Box::new(blocked)),
+            standing => {
+                record.standing = standing;
+                None
+            }
+        };
+        let died = (!in_order && blocked.is_none()).then_some(record);
         if planted(Planted::TakenUpTwice) {
-            let again = Beginning::TakenUp { attempt_at, retry_at, died: died.clone() };
+            let again = Beginning::TakenUp { attempt_at, retry_at, died: died.clone(), blocked: blocked.clone() };
             execute::spawn(inner, &cell, again, key, alive.clone());
         }
-        execute::spawn(inner, &cell, Beginning::TakenUp { attempt_at, retry_at, died }, key, alive.clone());
+        execute::spawn(inner, &cell, Beginning::TakenUp { attempt_at, retry_at, died, blocked }, key, alive.clone());
     }
     Ok(())
 }
 
+/// What becomes of an unfinished run when a store is opened.
+enum Entered {
+    ToGoOn(TakenUp),
+    Asleep,
+    /// It cannot go on, for this reason. If that was found just now: the change that puts it on record.
+    Blocked(BlockReason, Option<Operation>),
+}
+
 /// A run that is to go on.
-struct Entered {
+struct TakenUp {
     cell: Arc<RunCell>,
     record: Box<UnfinishedRecord>,
     key: Option<CallKey>,
 }
 
-/// Enters an unfinished run among those that are known. `None` if it sleeps or waits.
-fn enter(inner: &Arc<Inner>, run: RunId, record: UnfinishedRecord) -> Result<Option<Entered>> {
+/// Enters an unfinished run among those that are known.
+fn enter(inner: &Arc<Inner>, run: RunId, record: UnfinishedRecord) -> Result<Entered> {
     let is_asleep = inner.stays_asleep(&record);
     if is_asleep && record.parent.is_none() {
         // Its row is all that is needed until it is due.
         inner.sleeps_on(run, &record);
-        return Ok(None);
+        return Ok(Entered::Asleep);
     }
     let cell = RunCell::new(run, &record.task, CellState::Queued, &inner.environment.metrics);
     let holders = inner.recorded_holders(run, record.parent)?;
@@ -154,34 +192,45 @@ fn enter(inner: &Arc<Inner>, run: RunId, record: UnfinishedRecord) -> Result<Opt
         // Its cell knows who waits for it.
         cell.sleeps();
         inner.sleeps_on(run, &record);
-        return Ok(None);
+        return Ok(Entered::Asleep);
+    }
+    // Those that are on record are told of by their number.
+    let stays = |error: Error, reason: BlockReason, since: Option<Timestamp>| {
+        let obstacle = Obstacle { error, reason, since };
+        events::still_blocked(&cell, &obstacle);
+        cell.set(CellState::Blocked(Arc::new(obstacle)));
+        Ok(Entered::Blocked(reason, None))
+    };
+    let (now, since) = (inner.environment.clock.now(), record.blocked_since());
+    if let Some(error) = crate::park::parked(inner.store()?, run, &record) {
+        return stays(error, record.block_reason().unwrap_or(BlockReason::Parked), since);
     }
     if definition.is_none() {
-        wait(&cell, execute::unknown_task(&cell));
-        return Ok(None);
+        let (error, reason) = (execute::unknown_task(&cell), BlockReason::UnknownTask);
+        if record.block_reason() == Some(reason) {
+            return stays(error, reason, since);
+        }
+        // An engine that was opened for one thing, as the command line's, need not have the tasks.
+        if !inner.takes_up {
+            return stays(error, reason, Some(now));
+        }
+        let record = UnfinishedRecord { standing: Standing::Blocked(Blocked::of(&error, reason, now)), ..record };
+        let put = index::put(index::UNFINISHED, index::run_key(run), &record)?;
+        execute::block(&cell, Obstacle { error, reason, since: Some(now) });
+        return Ok(Entered::Blocked(reason, Some(put)));
     }
     if !inner.takes_up {
-        wait(&cell, held(run, &record));
-        return Ok(None);
-    }
-    if let Some(error) = crate::park::parked(inner.store()?, run, &record) {
-        wait(&cell, error);
-        return Ok(None);
+        return stays(held(run, &record), BlockReason::Held, Some(now));
     }
     if record.retry_at.is_none() {
         cell.is_to_decide();
     }
-    Ok(Some(Entered { cell, record: Box::new(record), key }))
+    Ok(Entered::ToGoOn(TakenUp { cell, record: Box::new(record), key }))
 }
 
 fn held(run: RunId, record: &UnfinishedRecord) -> Error {
     let why = format!("run {run} of task {} waits: this engine takes up no runs unless they are resumed", record.task);
     Error::new(ErrorKind::Unsupported, why)
-}
-
-fn wait(cell: &RunCell, error: Error) {
-    tracing::warn!(run = %cell.run, task = %cell.task, %error, "a run waits");
-    cell.set(CellState::Waiting(Arc::new(error)));
 }
 
 /// How a run began.

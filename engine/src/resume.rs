@@ -26,6 +26,14 @@ use crate::post::Sending;
 use crate::reserve::Running;
 use crate::run::{self, Letter, closed};
 
+/// How a run that no loop is driving is cancelled.
+pub(crate) enum Cancelling {
+    /// By this write.
+    New(Write, TaskCompleted),
+    /// Not at all: it had ended.
+    Ended(TaskCompleted),
+}
+
 impl Inner {
     /// A run that an attempt may follow, as it is stored.
     ///
@@ -40,7 +48,7 @@ impl Inner {
             return Err(Error::new(ErrorKind::Ended, why));
         }
         match self.known(run)? {
-            Some(cell) if !matches!(cell.state(), CellState::Waiting(_)) => Err(under_way(run)),
+            Some(cell) if !matches!(cell.state(), CellState::Blocked(_)) => Err(under_way(run)),
             _ => Ok(record),
         }
     }
@@ -74,7 +82,7 @@ impl Inner {
             let mut runs = self.runs.lock();
             let cell = match runs.get(&run) {
                 Some(cell) => {
-                    if !matches!(cell.state(), CellState::Waiting(_)) {
+                    if !matches!(cell.state(), CellState::Blocked(_)) {
                         return Err(under_way(run));
                     }
                     // Under the lock: a cancel comes before it, and finds the run waiting, or after it, and stays.
@@ -109,11 +117,11 @@ impl Inner {
         execute::spawn(self, &cell, Beginning::Attempt(cause, caller), key, alive);
         match cell.started().await {
             Ok(()) => {
-                if let CellState::Waiting(error) = cell.state()
+                if let CellState::Blocked(obstacle) = cell.state()
                     && inspect::run(self.store()?.as_ref(), run)?.is_none_or(|now| now.attempts == record.attempts)
                 {
-                    // The attempt never began: the run waits as before.
-                    return Err(error.duplicate());
+                    // The attempt never began: the run is blocked as before.
+                    return Err(obstacle.error.duplicate());
                 }
                 if caller.is_none() {
                     self.root(&cell).await?;
@@ -125,10 +133,8 @@ impl Inner {
         }
     }
 
-    /// Ends a run that no loop is driving, as cancelled.
-    pub(crate) async fn cancel_unfinished(self: &Arc<Self>, run: RunId) -> Result<TaskCompleted> {
-        // Nobody signals it until it has ended; what was signalled goes into its log.
-        let _closed = self.post.close(run).await;
+    /// What ends a run that no loop is driving, as cancelled, with what was signalled. Nobody may signal it meanwhile.
+    pub(crate) fn cancelling(&self, run: RunId) -> Result<Cancelling> {
         let mut reader = LogReader::new(self.store()?, run);
         let mut last = None;
         while let Some(batch) = reader.next_batch()? {
@@ -137,7 +143,7 @@ impl Inner {
         if let Some(Event::TaskCompleted(completed)) = last
             && completed.retry_at.is_none()
         {
-            return Ok(completed);
+            return Ok(Cancelling::Ended(completed));
         }
         let started = crate::recover::first_event(self.store()?, run)?;
         let (at, first) = (self.environment.clock.now(), reader.position());
@@ -158,7 +164,18 @@ impl Inner {
         operations.push(Operation::Delete { keyspace: index::UNFINISHED, key: index::run_key(run) });
         // Somebody else may be cancelling it, too: who appends first has cancelled it.
         let absent = Precondition::Absent { keyspace: LOG, key: crate::log::key(run, first) };
-        match self.settings.committer.commit(Write { preconditions: vec![absent], operations }).await? {
+        Ok(Cancelling::New(Write { preconditions: vec![absent], operations }, completed))
+    }
+
+    /// Ends a run that no loop is driving, as cancelled.
+    pub(crate) async fn cancel_unfinished(self: &Arc<Self>, run: RunId) -> Result<TaskCompleted> {
+        // Nobody signals it until it has ended; what was signalled goes into its log.
+        let _closed = self.post.close(run).await;
+        let (write, completed) = match self.cancelling(run)? {
+            Cancelling::New(write, completed) => (write, completed),
+            Cancelling::Ended(completed) => return Ok(completed),
+        };
+        match self.settings.committer.commit(write).await? {
             Outcome::Applied => {
                 self.release_children(run);
                 Ok(completed)

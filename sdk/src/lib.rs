@@ -81,7 +81,7 @@ pub use relive_engine::event::{
 pub use relive_engine::export;
 pub use relive_engine::handle::{Cancellation, RunStatus};
 pub use relive_engine::id::{CodeHash, Epoch, InputHash, RunId, Sequence, Timestamp};
-pub use relive_engine::index::{RunRecord, RunState, Used};
+pub use relive_engine::index::{BlockReason, RunRecord, RunState, Used};
 pub use relive_engine::inspect::{Events, LoggedEvent, Runs, StoredRun};
 pub use relive_engine::payload::unordered::{self, Unordered, unordered};
 pub use relive_engine::payload::{Payload, PayloadCodec, PayloadError, PayloadHook};

@@ -131,6 +131,7 @@ pub(super) async fn taken_up(
     cell: &Arc<RunCell>,
     attempt_at: Sequence,
     died: Option<Box<UnfinishedRecord>>,
+    was_blocked: bool,
 ) -> Result<Next> {
     cell.set(CellState::Queued);
     callers_decide(engine, cell).await;
@@ -144,6 +145,9 @@ pub(super) async fn taken_up(
         && let Some(error) = crate::park::count(engine, cell.run, *record).await?
     {
         return Err(error);
+    }
+    if was_blocked {
+        engine.unblock(cell.run).await?;
     }
     in_its_turn(engine, cell, attempt_at, None, turn).await
 }

@@ -17,6 +17,7 @@ use crate::error::Result;
 use crate::event::{Cause, TaskCompleted};
 use crate::handle::{CellState, RunCell};
 use crate::log::LogWriter;
+use crate::observe::events;
 use crate::replay::Memo;
 use crate::run::{Ended, Rest, Turn, closed, elapsed_of, until};
 
@@ -42,11 +43,16 @@ pub(super) async fn life(
             }
         }
         // Reckoned by the wall clock, as it was decided in another life.
-        Beginning::TakenUp { retry_at: Some(due), .. } => {
+        Beginning::TakenUp { retry_at: Some(due), blocked, .. } => {
+            if blocked.is_some() {
+                Box::pin(engine.unblock(cell.run)).await?;
+            }
             let left = until(engine.environment.clock.now(), due);
             Box::pin(between(engine, cell, left, key)).await?
         }
-        Beginning::TakenUp { attempt_at, died, .. } => Box::pin(taken_up(engine, cell, attempt_at, died)).await?,
+        Beginning::TakenUp { attempt_at, died, blocked, .. } => {
+            Box::pin(taken_up(engine, cell, attempt_at, died, blocked.is_some())).await?
+        }
         Beginning::Woken { due, permit } => Box::pin(woken(engine, cell, due, permit, key)).await?,
         Beginning::Attempt(cause, caller) => Box::pin(attempt(engine, cell, cause, caller, None)).await?.into(),
     };
@@ -54,7 +60,10 @@ pub(super) async fn life(
         ended = match ended {
             Next::Ended(completed) => match completed.retry_at {
                 // Decided in this life: whatever the wall clock says by now.
-                Some(due) => Box::pin(between(engine, cell, until(completed.at, due), key)).await?,
+                Some(due) => {
+                    events::ended(cell.run, &cell.task, &completed);
+                    Box::pin(between(engine, cell, until(completed.at, due), key)).await?
+                }
                 None => return Ok(Some(completed)),
             },
             Next::Rests(rest) => match Box::pin(engine.fall_asleep(cell, key, rest)).await? {

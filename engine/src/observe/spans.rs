@@ -5,10 +5,13 @@
 //!
 //! | span | fields |
 //! |---|---|
-//! | `relive.run` | `run`, `task`, `id` (the caller's), `state` (once it has ended) |
+//! | `relive.run` | `run`, `task`, `parent` (the run whose body called it), `id` (the caller's), `state` (once it has ended) |
 //! | `relive.attempt` | `run`, `attempt`, `cause`, `state` |
 //! | `relive.trace` | `run`, `trace` (the position of its start in the log; not of one that an effect called and that ended before), `name`, `occurrence`, `replayed`, `outcome`, `tries` |
 //! | `relive.try` | `try` (counts from 1), `outcome` |
+//!
+//! A run's span is a root: runs that start each other would else be nested without end, and none be closed before the last. It
+//! follows from the span that it was started in.
 //!
 //! Invariant: a trace's `replayed` is true exactly if its outcome was not found by an effect of this attempt in this process.
 
@@ -24,9 +27,20 @@ use crate::event::{Cause, TaskOutcome, TraceOutcome};
 use crate::id::{RunId, Sequence};
 use crate::run::{BoxedFuture, Output};
 
-/// A run's part of its life in this process.
-pub(crate) fn run(run: RunId, task: &str) -> Span {
-    tracing::info_span!(target: "relive", "relive.run", %run, task, id = Empty, state = Empty)
+/// A run's part of its life in this process. `parent`: the run whose body called it.
+pub(crate) fn run(run: RunId, task: &str, parent: impl FnOnce() -> Option<RunId>) -> Span {
+    let span = tracing::info_span!(
+        target: "relive", parent: None, "relive.run",
+        %run, task, parent = Empty, id = Empty, state = Empty
+    );
+    if !span.is_disabled() {
+        if let Some(parent) = parent() {
+            span.record("parent", tracing::field::display(parent));
+        }
+        // Nothing, if it is started in no span.
+        span.follows_from(Span::current());
+    }
+    span
 }
 
 /// An attempt: the body runs in it.

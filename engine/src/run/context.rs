@@ -21,9 +21,9 @@ use crate::clock::Clock;
 use crate::definition::TraceDefinition;
 use crate::entropy::Entropy;
 use crate::error::{Error, ErrorKind, Result};
-use crate::event::TraceOutcome;
+use crate::event::{ErrorRecord, TraceOutcome};
 use crate::id::{InputHash, RunId, Sequence, Timestamp};
-use crate::observe::spans;
+use crate::observe::{TraceNumbers, events, spans};
 use crate::payload::{Encoding, PayloadCodec};
 use crate::replay::Scope;
 use crate::sync::{Mutex, thread_local};
@@ -43,6 +43,7 @@ pub(crate) enum Context {
 /// What an effect can ask for.
 pub(crate) struct EffectContext {
     pub(crate) shared: Arc<RunShared>,
+    definition: &'static TraceDefinition,
     pub(crate) name: Cow<'static, str>,
     pub(crate) input_hash: InputHash,
     pub(crate) occurrence: u32,
@@ -94,6 +95,7 @@ impl EffectContext {
     ) -> Arc<Self> {
         Arc::new(Self {
             shared: Arc::clone(shared),
+            definition,
             name: definition.name.into(),
             input_hash: of.input_hash,
             occurrence: of.occurrence,
@@ -155,9 +157,9 @@ impl EffectContext {
     }
 
     /// Its effect begins, in this life of the process.
-    pub(crate) fn effect_begins(&self, name: &'static str) {
+    pub(crate) fn effect_begins(&self) {
         spans::executes(self.span.get());
-        self.shared.environment.metrics.trace_started(name);
+        self.counts(|numbers| numbers.started.increment(1));
     }
 
     /// Its effect has ended, or was dropped; told once. `micros` is `None` if it just waited.
@@ -166,7 +168,18 @@ impl EffectContext {
             return;
         }
         spans::completed(self.span.get(), outcome, tries);
-        self.shared.environment.metrics.trace_completed(outcome, micros.map(Duration::from_micros));
+        self.counts(|numbers| numbers.completed(outcome, micros.map(Duration::from_micros)));
+    }
+
+    /// A try has failed, and another follows at this moment, after this wait. With the run's lock free.
+    pub(crate) fn is_tried_again(&self, due: (Timestamp, Duration), error: &ErrorRecord) {
+        self.counts(|numbers| numbers.retries.increment(1));
+        let task = self.shared.state.lock().appender.plan.definition.name;
+        events::retried(self.shared.run, task, &self.name, self.tries.load(Ordering::Relaxed), due, error);
+    }
+
+    fn counts(&self, count: impl FnOnce(&TraceNumbers)) {
+        self.shared.environment.metrics.of_trace(self.definition, count);
     }
 
     /// It was answered from the log.

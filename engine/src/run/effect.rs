@@ -133,8 +133,8 @@ async fn tries(context: Arc<EffectContext>, definition: &'static TraceDefinition
         if deadline.is_some_and(|deadline| due_elapsed >= deadline) {
             return Err(out_of_time(definition.name, policy.deadline, Some(record)));
         }
-        context.shared.environment.metrics.trace_retries.increment(1);
         let due = Timestamp(clock.now().0.saturating_add_unsigned(micros(wait)));
+        context.is_tried_again((due, wait), &record);
         let retried = TraceRetried {
             trace: context.sequence,
             tries: count,

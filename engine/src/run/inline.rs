@@ -95,7 +95,7 @@ pub fn inline(call: InlineCall, run: &mut dyn FnMut() -> Output) -> Result<Outpu
     // It may take long; what is over ends after it.
     shared.decides();
     let context = context_of(&shared, definition, sequence, &started);
-    context.effect_begins(definition.name);
+    context.effect_begins();
     let clock = &shared.environment.clock;
     let (started_at, since) = (clock.now(), clock.elapsed());
     let ran = interpose::inline(&context, definition, input, run, |run| self::run(&context, definition, run));
@@ -353,12 +353,13 @@ pub(super) fn run(
             Err(record) if tries <= definition.policy.retry.retries && !record.terminal => record,
             output => return Ok((output, tries)),
         };
-        shared.environment.metrics.trace_retries.increment(1);
+        let due = clock.now();
+        context.is_tried_again((due, std::time::Duration::ZERO), &record);
         let retried = TraceRetried {
             trace: context.sequence,
             tries,
             error: record,
-            due: clock.now(),
+            due,
             started_at,
             duration_micros: micros(clock.elapsed().saturating_sub(since)),
         };

@@ -294,7 +294,7 @@ impl Open {
         let context = context_of(&shared, self.definition, self.sequence, &self.started);
         let Some(make) = self.make.take() else { return };
         let make = interpose::source(&context, self.definition, self.input.take(), make);
-        context.effect_begins(self.definition.name);
+        context.effect_begins();
         let handed_on = std::mem::take(&mut self.handed_on);
         let resumes = self.definition.policy.resumes;
         let name = self.definition.name;

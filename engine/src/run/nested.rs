@@ -89,7 +89,7 @@ pub(super) fn call(call: TraceCall, outer: Arc<EffectContext>) -> NestedFuture {
         if !definition.policy.pure {
             effect::durable(&outer, end).await;
         }
-        context.effect_begins(definition.name);
+        context.effect_begins();
         let clock = Arc::clone(&outer.shared.environment.clock);
         let (started_at, since) = (clock.now(), clock.elapsed());
         let effect = match interpose::effect(&context, definition, input, effect) {
@@ -279,7 +279,7 @@ pub(super) fn call_inline(
     if !definition.policy.pure && !outer.shared.block_until(end) {
         return Err(super::drive::closed(outer.shared.run));
     }
-    context.effect_begins(definition.name);
+    context.effect_begins();
     let clock = &outer.shared.environment.clock;
     let (started_at, since) = (clock.now(), clock.elapsed());
     let (output, tries) =

@@ -204,7 +204,7 @@ fn poll_slot(
     };
     drop(state);
     if begins {
-        context.effect_begins(definition.name);
+        context.effect_begins();
     }
     // From here on a wake counts for the next poll.
     waker.posted.store(false, Ordering::Release);

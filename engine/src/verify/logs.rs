@@ -149,7 +149,7 @@ impl Log {
             (Some(is), Some(mut should)) => {
                 // These follow from no log.
                 (should.call_key, should.crashes) = (is.call_key, is.crashes);
-                (should.crashed_at, should.standing) = (is.crashed_at, is.standing);
+                (should.crashed_at, should.standing) = (is.crashed_at, is.standing.clone());
                 if is != should {
                     look.problem(UNFINISHED, key, Some(run), "the row is not what the log says");
                 }

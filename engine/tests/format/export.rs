@@ -229,7 +229,7 @@ async fn an_unfinished_run_waits_where_it_was_imported() -> Result<()> {
         for _ in 0..2 {
             let engine = Engine::open(Arc::new(into.clone()), Registry::default(), options::Options::default()).await?;
             assert!(engine.epoch() > Epoch(3), "its log was written by the lives up to 3");
-            assert!(matches!(engine.status(run_id(number))?, RunStatus::Waiting { .. }));
+            assert!(matches!(engine.status(run_id(number))?, RunStatus::Blocked { .. }));
             engine.shutdown().await?;
         }
         let page = into.scan(relive_engine::index::INBOX, &KeyRange::all(), Order::Ascending, PageLimit::default())?;

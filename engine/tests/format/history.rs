@@ -11,7 +11,7 @@ use relive_engine::event::{
     TraceStarted, TraceYielded,
 };
 use relive_engine::id::{CodeHash, Epoch, RunId, Sequence, Timestamp};
-use relive_engine::index::{CacheRecord, IdRecord, RunState, Standing, UnfinishedRecord, Used};
+use relive_engine::index::{BlockReason, Blocked, CacheRecord, IdRecord, RunState, Standing, UnfinishedRecord, Used};
 use relive_engine::payload::PayloadCodec;
 use serde::Serialize;
 
@@ -51,7 +51,8 @@ pub(crate) fn runs() -> Vec<Run> {
 /// Those that a fixture of this version holds.
 pub(crate) fn runs_of(version: u8) -> Vec<Run> {
     let added = [(2, sleeping as fn() -> Run), (3, cached_from)];
-    runs().into_iter().chain(added.into_iter().filter(|(since, _)| version >= *since).map(|(_, run)| run())).collect()
+    let added = added.into_iter().filter(|(since, _)| version >= *since).map(|(_, run)| run());
+    runs().into_iter().chain(added).chain((version >= 3).then(blocked).into_iter().flatten()).collect()
 }
 
 /// Traces that end in every way, and one that is answered within its step. A second life of the process finished it.
@@ -275,6 +276,16 @@ pub(crate) fn joined_tag() -> (RunId, &'static str, &'static str) {
     (run_id(11), "customer", "44")
 }
 
+/// They could not go on, each for another reason. Since version 3.
+fn blocked() -> Vec<Run> {
+    let run = |number| {
+        let mut log = Log::new(number, "remind", None);
+        log.batch(3, true, |log| log.begin(&none(), Cause::New));
+        log.unfinished()
+    };
+    (13..).take(BlockReason::ALL.len()).map(run).collect()
+}
+
 /// The rows in `unfinished` of a fixture of this version.
 pub(crate) fn unfinished_records_of(version: u8) -> Vec<(RunId, UnfinishedRecord)> {
     let mut records = unfinished_records();
@@ -283,6 +294,23 @@ pub(crate) fn unfinished_records_of(version: u8) -> Vec<(RunId, UnfinishedRecord
         let standing = Standing::Asleep { since: END, until: Timestamp(START.0 + 86_400_000_007) };
         let asleep = UnfinishedRecord { task: "remind".to_owned(), retry_at: None, standing, ..like };
         records.push((run_id(11), asleep));
+    }
+    if version >= 3 {
+        let (_, like) = records[1].clone();
+        records.extend((13..).zip(BlockReason::ALL).map(|(number, reason)| {
+            let message = format!("run {} of task remind: {reason}", run_id(number));
+            let standing = Standing::Blocked(Blocked { reason, message, since: END });
+            let (crashes, crashed_at) = if reason == BlockReason::Parked { (3, Sequence(0)) } else { (0, Sequence(0)) };
+            let blocked = UnfinishedRecord {
+                task: "remind".to_owned(),
+                retry_at: None,
+                crashes,
+                crashed_at,
+                standing,
+                ..like.clone()
+            };
+            (run_id(number), blocked)
+        }));
     }
     records
 }
@@ -310,7 +338,7 @@ pub(crate) fn unfinished_records() -> Vec<(RunId, UnfinishedRecord)> {
         parent: None,
         crashes: 0,
         crashed_at: Sequence(0),
-        ..record
+        ..record.clone()
     };
     vec![(run_id(7), record), (run_id(8), waiting)]
 }

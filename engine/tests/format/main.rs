@@ -21,8 +21,8 @@ use relive_engine::event::{Batch, Cause, Event, SignalReceived, TaskOutcome, Tra
 use relive_engine::handle::RunStatus;
 use relive_engine::id::{Epoch, Sequence};
 use relive_engine::index::{
-    CACHE, CACHE_USE, CacheRecord, CacheSize, CacheUse, IDS, INBOX, IdRecord, META, RunState, Standing, UNFINISHED,
-    UnfinishedRecord,
+    BlockReason, CACHE, CACHE_USE, CacheRecord, CacheSize, CacheUse, IDS, INBOX, IdRecord, META, RunState, Standing,
+    UNFINISHED, UnfinishedRecord,
 };
 use relive_engine::inspect;
 use relive_engine::log::{LOG, LogReader, last_event};
@@ -129,7 +129,7 @@ async fn an_old_store_opens_and_its_runs_stand_as_they_did() -> Result<()> {
                 // This program has no tasks.
                 _ => {
                     let task = format!("task {}", expected.record.task);
-                    assert!(matches!(status, RunStatus::Waiting { reason } if reason.contains(&task)));
+                    assert!(matches!(status, RunStatus::Blocked { message, .. } if message.contains(&task)));
                 }
             }
         }
@@ -210,6 +210,11 @@ fn a_number_that_names_no_variant_is_refused() {
     }
     // A variant that is added makes this fail: it is a change of the format.
     assert!(is_refused::<Event>(7) && is_refused::<Cause>(5) && is_refused::<RunState>(4));
+    assert!(is_refused::<BlockReason>(BlockReason::ALL.len() as u32));
+    for (number, reason) in BlockReason::ALL.into_iter().enumerate() {
+        let record = codec::seal(b"key", Chain::default(), &(number as u32)).expect("it is small").0;
+        assert_eq!(codec::open::<BlockReason>(b"key", &record).expect("it is known").0, reason);
+    }
     assert!(is_refused::<TraceForm>(history::FORMS.len() as u32));
     assert!(is_refused::<TraceOutcome>(3) && is_refused::<TaskOutcome>(3));
     assert!(is_refused::<ErrorKind>(history::ERROR_KINDS.len() as u32));
@@ -231,7 +236,7 @@ fn where_a_run_stands_was_a_bool_in_version_1() {
         let today = codec::seal(b"key", Chain::default(), &standing).expect("it is small").0;
         assert_eq!(today, record);
     }
-    let unknown = codec::seal(b"key", Chain::default(), &3u32).expect("it is small").0;
+    let unknown = codec::seal(b"key", Chain::default(), &4u32).expect("it is small").0;
     assert!(codec::open::<Standing>(b"key", &unknown).is_err());
 }
 

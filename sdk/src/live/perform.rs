@@ -5,6 +5,7 @@
 use relive_engine::cache::EntryKey;
 use relive_engine::divergence::CallSite;
 use relive_engine::error::{Error, ErrorKind, Result};
+use relive_engine::event::Rerun;
 use relive_engine::handle::Cancellation;
 use relive_engine::id::{RunId, Sequence, Timestamp};
 use relive_engine::index::RunState;
@@ -25,6 +26,29 @@ pub async fn perform(engine: &Engine, command: Command) -> Result<Value> {
         Command::Cancel { run } => {
             let cancelled = engine.cancel(run_id(&run)?).await? == Cancellation::Cancelled;
             Ok(json!({ "run": run, "cancelled": cancelled }))
+        }
+        Command::CancelMany { runs } => {
+            let ids = run_ids(&runs)?;
+            let (mut cancelled, mut ended, mut failed) = (0u64, 0u64, Vec::new());
+            for (run, result) in runs.iter().zip(engine.inner().cancel_many(&ids).await) {
+                match result {
+                    Ok(Cancellation::Cancelled) => cancelled += 1,
+                    Ok(Cancellation::AlreadyEnded) => ended += 1,
+                    Err(error) => failed.push(json!({ "run": run, "error": error.to_string() })),
+                }
+            }
+            Ok(json!({ "cancelled": cancelled, "ended": ended, "failed": failed }))
+        }
+        Command::ResumeMany { runs, rerun, edited } => {
+            let (ids, rerun) = (run_ids(&runs)?, Rerun { names: rerun, edited });
+            let (mut resumed, mut failed) = (Vec::new(), Vec::new());
+            for (run, result) in runs.iter().zip(engine.inner().resume_many(&ids, &rerun).await) {
+                match result {
+                    Ok(()) => resumed.push(run),
+                    Err(error) => failed.push(json!({ "run": run, "error": error.to_string() })),
+                }
+            }
+            Ok(json!({ "resumed": resumed, "failed": failed }))
         }
         Command::Signal { run, signal, value } => {
             engine.signal_payload(run_id(&run)?, &signal, value.payload()?).await?;
@@ -89,6 +113,10 @@ pub async fn perform(engine: &Engine, command: Command) -> Result<Value> {
 
 fn run_id(text: &str) -> Result<RunId> {
     Ok(text.parse::<RunId>()?)
+}
+
+fn run_ids(texts: &[String]) -> Result<Vec<RunId>> {
+    texts.iter().map(|text| run_id(text)).collect()
 }
 
 fn run_state(text: &str) -> Result<RunState> {

@@ -27,6 +27,20 @@ pub enum Command {
         /// Which.
         run: String,
     },
+    /// To cancel runs.
+    CancelMany {
+        /// Which.
+        runs: Vec<String>,
+    },
+    /// To begin a new attempt of each of these runs.
+    ResumeMany {
+        /// Which.
+        runs: Vec<String>,
+        /// Traces that are found anew.
+        rerun: Vec<String>,
+        /// Whether those are whose code was edited.
+        edited: bool,
+    },
     /// To signal a run.
     Signal {
         /// Which.

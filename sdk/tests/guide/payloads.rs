@@ -161,7 +161,7 @@ async fn a_run_whose_results_cannot_be_read_waits_and_is_helped_by_rerun() -> re
     for part in ["trace seat", "SeatInCoach", "coach"] {
         assert!(shown.contains(part), "{shown}");
     }
-    assert!(matches!(engine.status(run)?, RunStatus::Waiting { .. }));
+    assert!(matches!(engine.status(run)?, RunStatus::Blocked { .. }));
     engine.resume(run).rerun("seat").await?;
     assert_eq!(engine.handle::<u32, relive::Error>(run)?.await?, 14);
     engine.shutdown().await

@@ -140,7 +140,7 @@ async fn edited_code_that_does_not_fit_makes_the_run_wait_until_it_is_cancelled(
     let message = shown(&error.to_string(), &run.to_string());
     let guide = crate::blocks("text").map(|block| block.replace('\n', " ")).collect::<String>();
     assert!(guide.contains(&message), "the guide should show: {message}");
-    assert!(matches!(engine.status(run)?, RunStatus::Waiting { .. }));
+    assert!(matches!(engine.status(run)?, RunStatus::Blocked { .. }));
     assert_eq!(engine.replay(run).await.expect_err("it does not fit").kind(), ErrorKind::Diverged);
     let event_count = engine.events(run).count();
 

@@ -238,7 +238,7 @@ async fn a_signal_to_a_run_that_no_longer_fits_its_log_is_kept_until_it_is_resum
     assert_eq!(error.kind(), ErrorKind::Diverged);
     let before = events(&engine, run);
     guard(engine.signal(run, "number", 7u32)).await.expect("is kept");
-    assert!(matches!(engine.status(run).expect("known"), RunStatus::Waiting { .. }));
+    assert!(matches!(engine.status(run).expect("known"), RunStatus::Blocked { .. }));
     assert_eq!(events(&engine, run), before, "the log is untouched");
     let resumed = guard(engine.resume(run)).await.expect("resumes");
     drop(resumed);

@@ -118,8 +118,9 @@ async fn refused(code: Code) -> (relive::Error, Vec<Event>) {
     let log = events(&engine, run);
     let error = guard(handle(&engine, run)).await.expect_err("the code does not fit");
     assert_eq!(probe.all_begun(), Vec::<String>::new(), "no effect is started");
-    let RunStatus::Waiting { reason } = engine.status(run).expect("known") else { panic!("it waits: {code:?}") };
-    assert_eq!(reason, error.to_string());
+    let status = engine.status(run).expect("known");
+    let RunStatus::Blocked { message, .. } = status else { panic!("it is blocked: {status:?} {code:?}") };
+    assert_eq!(message, error.to_string());
     guard(engine.shutdown()).await.expect("shuts down");
     assert_eq!(log_rows(&store, run), before, "the log is as it was");
 

@@ -103,7 +103,7 @@ async fn an_unfinished_run_goes_on_elsewhere_with_its_children_once_it_is_resume
     elsewhere.open("x second");
     let other = open(&there, &elsewhere).await;
     for run in &imported.parked {
-        assert!(matches!(other.status(*run)?, RunStatus::Waiting { .. }));
+        assert!(matches!(other.status(*run)?, RunStatus::Blocked { .. }));
     }
     assert_eq!(elsewhere.count("x second"), 0);
     let outcome = guard(guard(other.resume(run)).await?).await?;

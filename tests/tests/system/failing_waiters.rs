@@ -119,7 +119,7 @@ impl Setup {
     /// Whoever asks for a run later is told why it stands still, too.
     async fn says_why(&self, run: RunId) {
         match self.engine.status(run) {
-            Ok(RunStatus::Waiting { reason }) => assert!(reason.contains("was made to fail"), "{reason}"),
+            Ok(RunStatus::Stopped { message: reason }) => assert!(reason.contains("was made to fail"), "{reason}"),
             other => panic!("the status is {other:?}"),
         }
         let handle = self.engine.handle::<usize, Error>(run).expect("the run is known");

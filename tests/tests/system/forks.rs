@@ -135,7 +135,7 @@ async fn a_value_of_another_type_is_found_out_when_the_body_reads_it() -> relive
     let error = guard(fork).await.expect_err("it is a number");
     assert_eq!(error.kind(), ErrorKind::Payload, "{error}");
     assert!(error.to_string().contains("forks.parcel"), "{error}");
-    assert!(matches!(engine.status(id)?, RunStatus::Waiting { .. }));
+    assert!(matches!(engine.status(id)?, RunStatus::Blocked { .. }));
     engine.cancel(id).await?;
     let unknown = engine.fork(RunId::from_bytes([9; 16])).at(Sequence(0)).await.expect_err("there is none");
     assert_eq!(unknown.kind(), ErrorKind::UnknownRun);

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use futures::future::{join_all, try_join_all};
 use relive::__private::{TaskEntry, TraceEntry, inventory};
-use relive::{Cancellation, Cause, Engine, ErrorKind, Event, RunHandle, RunId, RunState, RunStatus, task, trace};
+use relive::{
+    BlockReason, Cancellation, Cause, Engine, ErrorKind, Event, RunHandle, RunId, RunState, RunStatus, task, trace,
+};
 use relive_engine::definition::Registry;
 use relive_engine::options::Options;
 use relive_storage::{MemoryStore, Store};
@@ -287,7 +289,7 @@ async fn a_directory_is_given_back_by_an_engine_that_is_dropped_in_the_middle_of
     let engine = builder(&Probe::default()).open(directory.path()).await.expect("given back");
     for run in runs {
         let status = engine.status(run).expect("what was acknowledged is known");
-        let goes_on = matches!(status, RunStatus::Queued | RunStatus::Running | RunStatus::Waiting { .. });
+        let goes_on = matches!(status, RunStatus::Queued | RunStatus::Running | RunStatus::Blocked { .. });
         assert!(goes_on, "{status:?}");
     }
 }
@@ -306,8 +308,10 @@ async fn a_run_whose_task_is_not_linked_in_waits_and_is_listed() {
     let registry = Registry::new(tasks, traces).expect("distinct names");
     let store: Arc<dyn Store> = Arc::new(crashed.clone());
     let without = relive_engine::engine::Engine::open(store, registry, Options::default()).await.expect("opens");
-    let RunStatus::Waiting { reason } = without.status(run).expect("known") else { panic!("it waits") };
-    assert!(reason.contains("lifecycle.two") && reason.contains(&run.to_string()), "{reason}");
+    let status = without.status(run).expect("known");
+    let RunStatus::Blocked { reason, message, .. } = status else { panic!("it is blocked: {status:?}") };
+    assert_eq!(reason, BlockReason::UnknownTask);
+    assert!(message.contains("lifecycle.two") && message.contains(&run.to_string()), "{message}");
     let error = guard(without.handle(run).expect("known").outcome()).await.expect_err("waits");
     assert_eq!(error.kind(), ErrorKind::UnknownTask);
     let listed: Vec<_> =

@@ -8,6 +8,7 @@
 mod attempts_kit;
 mod attempts_memo;
 mod between;
+mod blocked;
 mod cache;
 mod cache_children;
 mod cache_counted;
@@ -43,6 +44,7 @@ mod moments;
 mod nested;
 mod nested_once;
 mod observed;
+mod observed_events;
 mod observed_numbers;
 mod overdue;
 mod own_ids;

@@ -11,7 +11,7 @@ use relive::{task, trace};
 use relive_storage::MemoryStore;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
-use tracing::{Dispatch, Event, Subscriber};
+use tracing::{Dispatch, Event, Level, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::{Context, SubscriberExt};
 use tracing_subscriber::registry::{LookupSpan, Registry};
@@ -19,17 +19,21 @@ use tracing_subscriber::registry::{LookupSpan, Registry};
 use super::support::{Probe, builder, guard, open, open_with};
 use relive_tests::manual_clock::ManualClock;
 
-type Fields = BTreeMap<&'static str, String>;
+pub(crate) type Fields = BTreeMap<&'static str, String>;
 
 /// Spans and events as they were made.
 #[derive(Clone, Default)]
-struct Seen(Arc<Mutex<Book>>);
+pub(crate) struct Seen(Arc<Mutex<Book>>);
 
 #[derive(Default)]
 struct Book {
     spans: Vec<Made>,
     /// Messages, and the spans that they were logged in, outermost first.
     events: Vec<(String, Vec<usize>)>,
+    /// Level, message and fields of those that Relive told.
+    told: Vec<(Level, String, Fields)>,
+    /// Spans, and those that they follow from.
+    follows: Vec<(usize, usize)>,
 }
 
 struct Made {
@@ -74,12 +78,22 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Seen {
         let mut book = self.0.lock();
         let scope = context.event_scope(event).into_iter().flat_map(|scope| scope.from_root());
         let within = scope.map(|span| book.index(&span.id())).collect();
-        book.events.push((fields.remove("message").unwrap_or_default(), within));
+        let message = fields.remove("message").unwrap_or_default();
+        if event.metadata().target() == "relive" {
+            book.told.push((*event.metadata().level(), message.clone(), fields));
+        }
+        book.events.push((message, within));
+    }
+
+    fn on_follows_from(&self, id: &Id, follows: &Id, _: Context<'_, S>) {
+        let mut book = self.0.lock();
+        let pair = (book.index(id), book.index(follows));
+        book.follows.push(pair);
     }
 }
 
 impl Seen {
-    fn subscriber(&self) -> Dispatch {
+    pub(crate) fn subscriber(&self) -> Dispatch {
         // As long as there is only one subscriber, tracing asks that of whichever thread comes to a span first whether it
         // is wanted at all, and remembers its answer for all threads: so there is always another one.
         static OTHER: OnceLock<Dispatch> = OnceLock::new();
@@ -87,8 +101,23 @@ impl Seen {
         Dispatch::new(Registry::default().with(self.clone()))
     }
 
+    /// Level and fields of the events with this message, in their order.
+    pub(crate) fn told(&self, message: &str) -> Vec<(Level, Fields)> {
+        let book = self.0.lock();
+        let told = book.told.iter().filter(|(_, told, _)| told == message);
+        told.map(|(level, _, fields)| (*level, fields.clone())).collect()
+    }
+
+    /// Of each span of this name that follows from another: its fields, the path of that one, and the fields of it.
+    pub(crate) fn following(&self, name: &str) -> Vec<(Fields, String, Fields)> {
+        let book = self.0.lock();
+        let pairs = book.follows.iter().map(|(span, before)| (&book.spans[*span], &book.spans[*before]));
+        let named = pairs.filter(|(span, _)| span.path == name);
+        named.map(|(span, before)| (span.fields.clone(), before.path.clone(), before.fields.clone())).collect()
+    }
+
     /// The fields of all spans of this name, in the order in which they were made.
-    fn all(&self, name: &str) -> Vec<Fields> {
+    pub(crate) fn all(&self, name: &str) -> Vec<Fields> {
         let book = self.0.lock();
         let named = book.spans.iter().filter(|made| made.path.rsplit(" > ").next() == Some(name));
         named.map(|made| made.fields.clone()).collect()
@@ -111,7 +140,7 @@ impl Seen {
     }
 }
 
-fn has(fields: &Fields, expected: &[(&str, &str)]) {
+pub(crate) fn has(fields: &Fields, expected: &[(&str, &str)]) {
     for (name, value) in expected {
         assert_eq!(fields.get(name).map(String::as_str), Some(*value), "{name} in {fields:?}");
     }

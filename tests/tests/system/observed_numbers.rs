@@ -70,12 +70,29 @@ impl Numbers {
         self.number(name).count.load(Ordering::Relaxed)
     }
 
+    /// Those of this name, whose labels hold these.
+    fn all(&self, name: &str, labels: &[&str]) -> Vec<Number> {
+        let numbers = self.0.lock();
+        let is_one = |key: &str| {
+            let (of, with) = key.strip_suffix('}').and_then(|key| key.split_once('{')).unwrap_or((key, ""));
+            of == name && labels.iter().all(|label| with.split(',').any(|has| has == *label))
+        };
+        let found: Vec<_> = numbers.iter().filter(|(key, _)| is_one(key)).map(|(_, number)| number.clone()).collect();
+        assert!(!found.is_empty(), "{name} with {labels:?} is not registered");
+        found
+    }
+
+    /// The sum over all labels but these.
+    fn sum(&self, name: &str, labels: &[&str]) -> u64 {
+        self.all(name, labels).iter().map(|number| number.count.load(Ordering::Relaxed)).sum()
+    }
+
     fn gauge(&self, name: &str) -> f64 {
-        *self.number(name).gauge.0.lock()
+        self.all(name, &[]).iter().map(|number| *number.gauge.0.lock()).sum()
     }
 
     fn recorded(&self, name: &str) -> Vec<f64> {
-        self.number(name).recorded.0.lock().clone()
+        self.all(name, &[]).iter().flat_map(|number| number.recorded.0.lock().clone()).collect()
     }
 }
 
@@ -119,21 +136,27 @@ async fn runs_traces_tries_and_commits_are_counted() {
     guard(handle).await.expect("it ends");
     guard(engine.run(talks())).await.expect("it is cached");
     let count = |name| numbers.count(name);
-    assert_eq!(count("relive_runs_started_total"), 2);
+    assert_eq!(numbers.sum("relive_runs_started_total", &[]), 2);
+    assert_eq!(count("relive_runs_started_total{task=observed.talks}"), 1);
     assert_eq!((count("relive_cache_hits_total"), count("relive_cache_misses_total")), (1, 2));
     let ended = ["completed", "failed", "cancelled"]
-        .map(|state| numbers.count(&format!("relive_runs_ended_total{{state={state}}}")));
+        .map(|state| numbers.sum("relive_runs_ended_total", &[&format!("state={state}")]));
     assert_eq!(ended, [1, 1, 0]);
+    assert_eq!(count("relive_runs_ended_total{task=observed.tries,state=failed}"), 1);
     let completed =
-        ["ok", "error", "dropped"].map(|of| numbers.count(&format!("relive_traces_completed_total{{outcome={of}}}")));
+        ["ok", "error", "dropped"].map(|of| numbers.sum("relive_traces_completed_total", &[&format!("outcome={of}")]));
     assert_eq!(completed, [3, 1, 0]);
     assert_eq!(count("relive_traces_started_total{name=observed.say}"), 1);
-    assert_eq!(count("relive_trace_retries_total"), 2);
+    assert_eq!(count("relive_traces_completed_total{name=observed.fails,outcome=error}"), 1);
+    assert_eq!(count("relive_traces_completed_total{name=observed.flaky,outcome=ok}"), 1);
+    assert_eq!(count("relive_trace_retries_total{name=observed.flaky}"), 2);
+    assert_eq!(numbers.sum("relive_trace_retries_total", &[]), 2);
+    assert_eq!(numbers.number("relive_effect_seconds{name=observed.flaky}").recorded.0.lock().len(), 1);
     assert_eq!(count("relive_traces_replayed_total"), 0);
     assert_eq!(numbers.recorded("relive_effect_seconds").len(), 4);
     guard(engine.shutdown()).await.expect("it stops");
     assert_eq!(
-        ["relive_runs_under_way", "relive_runs_queued", "relive_runs_waiting", "relive_commit_queue_depth"]
+        ["relive_runs_under_way", "relive_runs_queued", "relive_runs_blocked", "relive_commit_queue_depth"]
             .map(|name| numbers.gauge(name)),
         [0.0; 4]
     );
@@ -164,7 +187,7 @@ async fn what_a_body_drops_counts_as_dropped_and_what_the_log_answers_as_replaye
     let engine = counted(&store, builder(&probe), &numbers).await;
     let run = guard(engine.start(drops())).await.expect("it starts").id();
     probe.begun("observed.holds", 1).await;
-    assert_eq!(numbers.count("relive_traces_completed_total{outcome=dropped}"), 1);
+    assert_eq!(numbers.count("relive_traces_completed_total{name=observed.race,outcome=dropped}"), 1);
     let later = counted(&store.copy(), builder(&probe), &again).await;
     probe.open("observed.holds");
     guard(later.handle::<(), relive::Error>(run).expect("it is there")).await.expect("it ends");
@@ -172,7 +195,7 @@ async fn what_a_body_drops_counts_as_dropped_and_what_the_log_answers_as_replaye
     assert_eq!(again.count("relive_traces_started_total{name=observed.say}"), 0);
     assert_eq!(again.count("relive_traces_started_total{name=observed.holds}"), 1);
     assert_eq!(
-        (again.count("relive_runs_started_total"), again.count("relive_runs_ended_total{state=completed}")),
+        (again.sum("relive_runs_started_total", &[]), again.sum("relive_runs_ended_total", &["state=completed"])),
         (0, 1)
     );
 }
@@ -195,4 +218,25 @@ async fn runs_that_are_deleted_are_counted_and_so_is_what_keeps_one() {
     assert_eq!(numbers.count("relive_runs_deleted_total"), 1);
     assert_ne!(numbers.count("relive_retention_errors_total"), 0);
     guard(engine.shutdown()).await.expect("it stops");
+}
+
+#[tokio::test]
+async fn labels_are_names_that_the_program_links_and_other() {
+    let (store, probe, numbers) = (MemoryStore::new(), Probe::default(), Numbers::default());
+    let engine = open_with(&store, builder(&probe)).await;
+    let run = guard(engine.start(talks())).await.expect("it starts").id();
+    probe.begun("observed.holds", 1).await;
+    // The store holds a run of a task that this program does not have.
+    let left = store.copy();
+    let record = relive_engine::inspect::unfinished(&left, run).expect("readable").expect("it is unfinished");
+    let foreign = relive_engine::index::UnfinishedRecord { task: "not.of.this.program".to_owned(), ..record };
+    let key = run.as_bytes().to_vec();
+    let (value, _) = relive_engine::codec::seal(&key, relive_engine::codec::Chain::default(), &foreign).expect("small");
+    let put = Operation::Put { keyspace: relive_engine::index::UNFINISHED, key, value };
+    left.commit(&[Write { preconditions: Vec::new(), operations: vec![put] }], relive::Durability::Sync)
+        .expect("memory");
+    let _engine = counted(&left, builder(&probe), &numbers).await;
+    assert_eq!(*numbers.number("relive_runs_blocked{task=other}").gauge.0.lock(), 1.0);
+    let numbers = numbers.0.lock();
+    assert!(!numbers.keys().any(|key| key.contains("not.of.this.program")), "{:?}", numbers.keys());
 }

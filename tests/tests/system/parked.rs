@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use relive::{
-    Cancellation, Clock, Engine, ErrorKind, Event, RunHandle, RunId, RunState, RunStatus, Timestamp, task, trace,
+    BlockReason, Cancellation, Clock, Engine, ErrorKind, Event, RunHandle, RunId, RunState, RunStatus, Timestamp, task,
+    trace,
 };
 use relive_storage::{FaultStore, MemoryStore};
 
@@ -91,6 +92,7 @@ async fn died_at_first(deaths: u32) -> (MemoryStore, RunId) {
 async fn a_run_that_took_the_process_down_three_times_is_parked_until_it_is_resumed() {
     let (store, run) = died_at_first(3).await;
     // However often, and however orderly, the store is opened.
+    let mut last = None;
     for _ in 0..3 {
         let probe = Probe::default();
         let engine = open(&store, &probe).await;
@@ -102,7 +104,10 @@ async fn a_run_that_took_the_process_down_three_times_is_parked_until_it_is_resu
             assert!(error.to_string().contains(part), "{error}");
         }
         let status = engine.status(run).expect("it is known");
-        assert_eq!(status, RunStatus::Waiting { reason: error.to_string() });
+        let RunStatus::Blocked { reason, message, since } = status else { panic!("it is blocked: {status:?}") };
+        assert_eq!((reason, message), (BlockReason::Parked, error.to_string()));
+        assert!(since.is_some() && (last.is_none() || since == last), "{since:?} after {last:?}");
+        last = since;
         assert_eq!(event_names(&engine, run), ["TaskStarted", "TraceStarted"], "its log is untouched");
         assert_eq!(probe.count("first1"), 0);
         engine.shutdown().await.expect("shuts down");

@@ -167,7 +167,7 @@ async fn a_diverged_run_waits_untouched_and_is_resumed_under_the_new_code() {
     let before = log_rows(&edited.store, run);
     let engine = edited.open().await;
     assert_eq!(guard(handle(&engine, run)).await.expect_err("it waits").kind(), ErrorKind::Diverged);
-    assert!(matches!(engine.status(run).expect("known"), RunStatus::Waiting { .. }));
+    assert!(matches!(engine.status(run).expect("known"), RunStatus::Blocked { .. }));
     assert_eq!(log_rows(&edited.store, run), before, "the log is untouched");
     assert_eq!(begun(&edited), Vec::<String>::new());
     edited.probe.open("held");

@@ -113,7 +113,7 @@ pub(super) async fn deaths_count() -> relive::Result<()> {
                 *run.insert(handle.id())
             }
         };
-        let is_parked = || Ok::<_, relive::Error>(matches!(engine.status(run)?, RunStatus::Waiting { .. }));
+        let is_parked = || Ok::<_, relive::Error>(matches!(engine.status(run)?, RunStatus::Blocked { .. }));
         until(|| Ok(!awake.told.lock().is_empty() || is_parked()?)).await?;
         if is_parked()? {
             return expect(death > 1, || format!("it was parked after {death} deaths"));

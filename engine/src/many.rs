@@ -1,0 +1,107 @@
+//! What is done to many runs at once: after a bad deploy, hundreds are blocked.
+//!
+//! Called by `engine`.
+//!
+//! Invariant: each run is told what became of it by itself; one that cannot be helped keeps none of the others.
+
+use std::collections::BTreeSet;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Poll;
+
+use relive_storage::{Outcome, Write};
+use rustc_hash::FxHashSet;
+
+use crate::engine::{Engine, Inner};
+use crate::error::Result;
+use crate::event::{Rerun, TaskCompleted};
+use crate::handle::{Cancellation, CellState, RunCell};
+use crate::id::RunId;
+use crate::resume::Cancelling;
+
+/// How many blocked runs are cancelled in one commit: 1,000, some 700 KB.
+const CANCELLED_PER_COMMIT: usize = 1_000;
+
+impl Engine {
+    /// Cancels runs. Those that are blocked end in one commit, up to 1,000 of them; the others stop at their next await, all at
+    /// the same time. When this returns, the replies are durable; they are in the order of the runs.
+    pub async fn cancel_many(&self, runs: &[RunId]) -> Vec<Result<Cancellation>> {
+        let mut cancelled = FxHashSet::default();
+        for runs in runs.chunks(CANCELLED_PER_COMMIT) {
+            cancelled.extend(self.inner().cancel_blocked(runs).await);
+        }
+        // The others: under way, ended, unknown, or it is told what keeps them.
+        let cancel = |run: &RunId| {
+            let (run, is_cancelled) = (*run, cancelled.contains(run));
+            Box::pin(async move { if is_cancelled { Ok(Cancellation::Cancelled) } else { self.cancel(run).await } })
+                as Pin<Box<dyn Future<Output = _> + Send + '_>>
+        };
+        together(runs.iter().map(cancel).collect()).await
+    }
+
+    /// Begins a new attempt of each of these runs, as [`Engine::resume`] does; all at the same time, so that they share commits.
+    /// When this returns, the first events of the attempts are durable; what became of each is in the order of the runs.
+    pub async fn resume_many(&self, runs: &[RunId], rerun: &Rerun) -> Vec<Result<()>> {
+        let resume = |run: &RunId| {
+            let run = *run;
+            Box::pin(async move { self.resume(run, rerun.clone()).await.map(drop) })
+                as Pin<Box<dyn Future<Output = _> + Send + '_>>
+        };
+        together(runs.iter().map(resume).collect()).await
+    }
+}
+
+impl Inner {
+    /// Cancels those of these runs that are blocked, in one commit, and says which. None, if one of them moves meanwhile, or the
+    /// store fails.
+    async fn cancel_blocked(self: &Arc<Self>, runs: &[RunId]) -> Vec<RunId> {
+        let mut write = Write::default();
+        let mut cancelled: Vec<(Arc<RunCell>, TaskCompleted)> = Vec::new();
+        // In one order, so that two such commands at the same time do not wait for each other.
+        let runs: BTreeSet<RunId> = runs.iter().copied().collect();
+        let mut closed = Vec::new();
+        for run in runs {
+            let Some(cell) = self.runs.lock().get(&run).cloned() else { continue };
+            if !matches!(cell.state(), CellState::Blocked(_)) {
+                continue;
+            }
+            // Nobody signals it until it has ended.
+            closed.push(self.post.close(run).await);
+            // One whose log cannot be read is told so when it is cancelled by itself.
+            let Ok(Cancelling::New(own, completed)) = self.cancelling(run) else { continue };
+            write.preconditions.extend(own.preconditions);
+            write.operations.extend(own.operations);
+            cancelled.push((cell, completed));
+        }
+        if cancelled.is_empty() || !matches!(self.settings.committer.commit(write).await, Ok(Outcome::Applied)) {
+            return Vec::new();
+        }
+        drop(closed);
+        let over = |(cell, completed): (Arc<RunCell>, TaskCompleted)| {
+            self.release_children(cell.run);
+            self.over(&cell, completed);
+            cell.run
+        };
+        cancelled.into_iter().map(over).collect()
+    }
+}
+
+/// Polls all of them until all are done. Each wake polls those that are left: they are as many as one command asks for.
+async fn together<T>(mut futures: Vec<Pin<Box<dyn Future<Output = T> + Send + '_>>>) -> Vec<T> {
+    let mut outcomes: Vec<Option<T>> = futures.iter().map(|_| None).collect();
+    poll_fn(|cx| {
+        let mut is_done = true;
+        for (future, outcome) in futures.iter_mut().zip(&mut outcomes) {
+            if outcome.is_none() {
+                match future.as_mut().poll(cx) {
+                    Poll::Ready(value) => *outcome = Some(value),
+                    Poll::Pending => is_done = false,
+                }
+            }
+        }
+        if is_done { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+    outcomes.into_iter().flatten().collect()
+}
