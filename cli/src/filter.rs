@@ -13,7 +13,7 @@ use std::sync::Arc;
 use clap::{Args, ValueEnum};
 use relive_engine::event::Event;
 use relive_engine::id::Timestamp;
-use relive_engine::index::{RunState, UnfinishedRecord};
+use relive_engine::index::{BlockReason, RunState, UnfinishedRecord};
 use relive_engine::inspect::{self, StoredRun};
 use relive_storage::Read;
 
@@ -28,9 +28,12 @@ pub(crate) struct Filter {
     /// Only runs of this task
     #[arg(long, value_name = "NAME")]
     pub(crate) task: Option<String>,
-    /// Only runs that stand so; a parked run is unfinished, too
+    /// Only runs that stand so; a blocked run is unfinished, too, and a parked one is blocked
     #[arg(long, value_name = "STATUS")]
     pub(crate) status: Option<Status>,
+    /// Only runs that are blocked, for this reason
+    #[arg(long, value_name = "REASON", value_parser = reason)]
+    pub(crate) reason: Option<BlockReason>,
     /// Only runs started since then: `2h`, `3d`, `2026-01-31`, `2026-01-31T08:00`
     #[arg(long, value_name = "WHEN", value_parser = moment)]
     since: Option<Moment>,
@@ -45,7 +48,7 @@ pub(crate) struct Filter {
     tag: Option<(String, String)>,
     /// Stop after so many
     #[arg(long, short = 'n', value_name = "N")]
-    limit: Option<usize>,
+    pub(crate) limit: Option<usize>,
 }
 
 /// How a run stands.
@@ -59,7 +62,9 @@ pub(crate) enum Status {
     Failed,
     /// Somebody cancelled it
     Cancelled,
-    /// It took the process down too often, and waits for somebody
+    /// It cannot go on until somebody acts: `relive runs` says why
+    Blocked,
+    /// It took the process down too often, or was imported unfinished, and waits for somebody
     Parked,
 }
 
@@ -77,6 +82,23 @@ impl Filter {
             Some((name, value)) => inspect::runs_tagged(Arc::clone(store), name, value),
             None => inspect::runs(Arc::clone(store)),
         };
+        self.of(runs, store, now)
+    }
+
+    /// Those that are blocked, however many: what it costs depends on how many have not ended. `None` if it lets no such run
+    /// through.
+    pub(crate) fn select_blocked(&self, store: &Arc<dyn Read>, now: Timestamp) -> Option<Selection> {
+        let may_be_blocked = matches!(self.status, None | Some(Status::Unfinished | Status::Blocked | Status::Parked));
+        let status = Some(if self.status == Some(Status::Parked) { Status::Parked } else { Status::Blocked });
+        let filter = Self { status, limit: None, ..self.clone() };
+        match filter.tag {
+            _ if !may_be_blocked => None,
+            Some(_) => Some(filter.select(store, now)),
+            None => Some(filter.of(inspect::runs_unfinished(Arc::clone(store)), store, now)),
+        }
+    }
+
+    fn of(&self, runs: inspect::Runs, store: &Arc<dyn Read>, now: Timestamp) -> Selection {
         Selection {
             since: self.since.as_ref().map(|since| since.at(now)),
             until: self.until.as_ref().map(|until| until.at(now)),
@@ -99,11 +121,12 @@ impl Filter {
 
     /// What is asked for, as it is written on the command line.
     fn words(&self) -> Vec<String> {
-        let Self { task, status, since, until, input, tag, limit: _ } = self;
+        let Self { task, status, reason, since, until, input, tag, limit: _ } = self;
         let status = status.and_then(|status| status.to_possible_value());
         let parts = [
             ("task", task.clone()),
             ("status", status.map(|status| status.get_name().to_owned())),
+            ("reason", reason.map(|reason| reason.to_string())),
             ("since", since.as_ref().map(ToString::to_string)),
             ("until", until.as_ref().map(ToString::to_string)),
             ("input", input.clone()),
@@ -115,8 +138,14 @@ impl Filter {
 
     /// Whether it lets all runs through.
     pub(crate) fn is_empty(&self) -> bool {
-        let Self { task, status, since, until, input, tag, limit: _ } = self;
-        task.is_none() && status.is_none() && since.is_none() && until.is_none() && input.is_none() && tag.is_none()
+        let Self { task, status, reason, since, until, input, tag, limit: _ } = self;
+        task.is_none()
+            && status.is_none()
+            && reason.is_none()
+            && since.is_none()
+            && until.is_none()
+            && input.is_none()
+            && tag.is_none()
     }
 
     /// Whether it lets none through, whatever there is.
@@ -131,6 +160,14 @@ fn tag(text: &str) -> Result<(String, String), &'static str> {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
         _ => Err("a tag is written NAME=VALUE"),
     }
+}
+
+/// `diverged`, `parked`, …
+pub(crate) fn reason(text: &str) -> Result<BlockReason, String> {
+    BlockReason::ALL.into_iter().find(|reason| reason.as_str() == text).ok_or_else(|| {
+        let names = BlockReason::ALL.map(BlockReason::as_str).join(", ");
+        format!("a run is blocked for one of these reasons: {names}")
+    })
 }
 
 /// So many names of other tasks are kept, to name one that was meant: 1,000, more than programs have.
@@ -217,7 +254,7 @@ impl Selection {
             && self.until.is_none_or(|until| record.started_at < until);
         let may_stand_so = match filter.status {
             None => true,
-            Some(Status::Unfinished | Status::Parked) => record.state == RunState::Unfinished,
+            Some(Status::Unfinished | Status::Blocked | Status::Parked) => record.state == RunState::Unfinished,
             Some(Status::Completed) => record.state == RunState::Completed,
             Some(Status::Failed) => record.state == RunState::Failed,
             Some(Status::Cancelled) => record.state == RunState::Cancelled,
@@ -229,11 +266,17 @@ impl Selection {
             RunState::Unfinished => inspect::unfinished(self.store.as_ref(), stored.run)?,
             _ => None,
         };
-        let is_parked = unfinished.as_ref().is_some_and(|unfinished| unfinished.is_parked());
-        if filter.status == Some(Status::Parked) && !is_parked || !self.has_input(&stored)? {
+        let reason = unfinished.as_ref().and_then(UnfinishedRecord::block_reason);
+        let stands_so = match filter.status {
+            Some(Status::Blocked) => reason.is_some(),
+            Some(Status::Parked) => matches!(reason, Some(BlockReason::Parked | BlockReason::Held)),
+            _ => true,
+        };
+        if !stands_so || (filter.reason.is_some() && filter.reason != reason) || !self.has_input(&stored)? {
             return Ok(None);
         }
-        if self.roots_only && stored.record.parent.is_some() {
+        // A blocked child is what its parents wait for: nobody else tells of it.
+        if self.roots_only && stored.record.parent.is_some() && reason.is_none() {
             self.children += 1;
             return Ok(None);
         }

@@ -9,7 +9,7 @@
 //!
 //! A run: `run`, `task`, `id` (the caller's, or null), `state` (`unfinished`, `completed`, `failed`, `cancelled`),
 //! `started_at`, `finished_at` (or null), `duration_us` (or null), `attempts`, `retry_at` (when the next attempt is due, or null),
-//! `parked` (it took the process down too often: it waits for somebody to resume or cancel it), `parent` (the run whose body called it, or
+//! `parked` (it took the process down too often: it waits for somebody to resume or cancel it), `blocked` (if it cannot go on until somebody acts, an object with `reason`: `diverged`, `parked`, `held`, `unknown-task`, `unreadable`, `damaged`, `other`; `since` (or null, if that is not on record) and `message` (or null); else null. Nothing is due of such a run: `retry_at` is null), `parent` (the run whose body called it, or
 //! null), `tags` (an object).
 //!
 //! An event: `run`, `sequence`, `epoch` (which life of the process wrote it), `event`, and by event:
@@ -57,12 +57,31 @@ pub(crate) struct RunLine<'a> {
     attempts: u32,
     retry_at: Option<String>,
     parked: bool,
+    blocked: Option<BlockedObject<'a>>,
     parent: Option<String>,
     tags: Tags<'a>,
 }
 
+/// Why a run cannot go on.
+#[derive(Serialize)]
+struct BlockedObject<'a> {
+    reason: &'static str,
+    since: Option<String>,
+    message: Option<&'a str>,
+}
+
+impl<'a> BlockedObject<'a> {
+    fn of(unfinished: &'a UnfinishedRecord) -> Option<Self> {
+        unfinished.block_reason().map(|reason| Self {
+            reason: reason.as_str(),
+            since: unfinished.blocked_since().map(rfc_3339),
+            message: unfinished.block_message(),
+        })
+    }
+}
+
 impl<'a> RunLine<'a> {
-    pub(crate) fn of(stored: &'a StoredRun, unfinished: Option<&UnfinishedRecord>) -> Self {
+    pub(crate) fn of(stored: &'a StoredRun, unfinished: Option<&'a UnfinishedRecord>) -> Self {
         let record = &stored.record;
         Self {
             run: stored.run.to_string(),
@@ -73,8 +92,12 @@ impl<'a> RunLine<'a> {
             finished_at: record.finished_at.map(rfc_3339),
             duration_us: record.finished_at.map(|finished_at| between(record.started_at, finished_at)),
             attempts: record.attempts,
-            retry_at: unfinished.and_then(|unfinished| unfinished.retry_at).map(rfc_3339),
+            retry_at: unfinished
+                .filter(|unfinished| unfinished.block_reason().is_none())
+                .and_then(|unfinished| unfinished.retry_at)
+                .map(rfc_3339),
             parked: unfinished.is_some_and(|unfinished| unfinished.is_parked()),
+            blocked: unfinished.and_then(BlockedObject::of),
             parent: record.parent.map(|parent| parent.to_string()),
             tags: Tags(&record.tags),
         }

@@ -52,6 +52,7 @@ mod import;
 mod json;
 mod log;
 mod look;
+mod many;
 mod pager;
 mod program;
 mod replay;

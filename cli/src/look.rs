@@ -71,6 +71,9 @@ pub(crate) fn stdout_width() -> usize {
     })
 }
 
+/// An unfinished run that cannot go on until somebody acts.
+pub(crate) const BLOCKED: (&str, Style) = ("blocked", BAD);
+
 /// An unfinished run that took the process down too often.
 pub(crate) const PARKED: (&str, Style) = ("parked", BAD);
 

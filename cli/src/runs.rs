@@ -2,16 +2,20 @@
 //!
 //! Invariant: at most one page of runs is kept, to find how wide the columns are.
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
+use std::sync::Arc;
 
 use clap::Args;
+use relive_engine::index::{BlockReason, UnfinishedRecord};
 use relive_engine::inspect::StoredRun;
+use relive_storage::Read;
 
 use crate::context::{Context, Status};
 use crate::failure::Failure;
 use crate::filter::{Filter, Selected, Selection};
 use crate::json;
-use crate::look::{self, BOLD, DIM, Look};
+use crate::look::{self, BAD, BOLD, DIM, Look};
 use crate::text::{columns, counted, cut, escaped, padded, right, thousands};
 use crate::time;
 
@@ -20,9 +24,15 @@ const MEASURED: usize = 500;
 
 /// List runs, the newest first
 ///
-/// Not those that other runs called (their children), and the newest 50, unless asked for more: a last line says what is left
-/// out. With --json, all of them, a line per run, with the fields run, task, id, state, started_at, finished_at, duration_us, attempts,
-/// retry_at, parked, parent, tags.
+/// Not those that other runs called (their children), unless they are blocked, and the newest 50, unless asked for more: a last line
+/// says what is left out.
+///
+/// STATE of a run that cannot go on until somebody acts is the reason: `diverged` (the code does not fit its log), `parked` (it took
+/// the process down too often), `held` (it was imported unfinished), `unknown-task`, `unreadable` (a value is not of its type),
+/// `damaged`, `other`. `relive show` says more; how many there are for each reason is said at the end.
+///
+/// With --json, all of them, a line per run, with the fields run, task, id, state, started_at, finished_at, duration_us, attempts,
+/// retry_at, parked, blocked (reason, since, message), parent, tags.
 #[derive(Args, Debug)]
 pub(crate) struct Runs {
     #[command(flatten)]
@@ -57,9 +67,33 @@ impl Runs {
             }
         } else {
             table(runs, self.filter.is_limited_to_none(), &context.look, context.out)?;
+            if !self.filter.is_limited_to_none() {
+                blocked(&store, &self.filter, &context.look, context.out)?;
+            }
         }
         Ok(Status::Success)
     }
+}
+
+/// How many runs are blocked of those that a filter lets through, by reason: also of those beyond its limit.
+fn blocked(
+    store: &Arc<dyn Read>,
+    filter: &Filter,
+    look: &Look,
+    out: &mut (impl Write + ?Sized),
+) -> Result<(), Failure> {
+    let Some(blocked) = filter.select_blocked(store, time::now()) else { return Ok(()) };
+    let mut counts = BTreeMap::<BlockReason, u64>::new();
+    for selected in blocked {
+        if let Some(reason) = selected?.unfinished.as_ref().and_then(UnfinishedRecord::block_reason) {
+            *counts.entry(reason).or_default() += 1;
+        }
+    }
+    if !counts.is_empty() {
+        let each: Vec<_> = counts.iter().map(|(reason, count)| format!("{} {reason}", thousands(*count))).collect();
+        writeln!(out, "{} {}", look.paint(BAD, "blocked:"), each.join(", "))?;
+    }
+    Ok(())
 }
 
 /// A table.
@@ -69,19 +103,11 @@ fn table(
     look: &Look,
     out: &mut (impl Write + ?Sized),
 ) -> Result<(), Failure> {
-    let measured: Vec<Selected> = runs.by_ref().take(MEASURED).collect::<Result<_, _>>()?;
-    if measured.is_empty() {
+    if !rows(runs.by_ref(), look, out)? {
         if !is_limited_to_none {
             writeln!(out, "{}", runs.nothing())?;
         }
         return Ok(());
-    }
-    let widths = Widths::of(measured.iter().map(|selected| &selected.stored), look);
-    widths.head(look, out)?;
-    let mut measured = measured.into_iter();
-    while let Some(selected) = measured.next().map(Ok).or_else(|| runs.next()) {
-        let Selected { stored, unfinished } = selected?;
-        widths.line(&stored, unfinished.is_some_and(|unfinished| unfinished.is_parked()), look, out)?;
     }
     left_out(&mut runs, look, out)
 }
@@ -112,6 +138,24 @@ fn left_out(runs: &mut Selection, look: &Look, out: &mut (impl Write + ?Sized)) 
     Ok(())
 }
 
+/// The rows of a table, below its head. Says whether there are any.
+pub(crate) fn rows(
+    mut runs: impl Iterator<Item = Result<Selected, Failure>>,
+    look: &Look,
+    out: &mut (impl Write + ?Sized),
+) -> Result<bool, Failure> {
+    let measured: Vec<Selected> = runs.by_ref().take(MEASURED).collect::<Result<_, _>>()?;
+    if measured.is_empty() {
+        return Ok(false);
+    }
+    let widths = Widths::of(&measured, look);
+    widths.head(look, out)?;
+    for selected in measured.into_iter().map(Ok).chain(runs) {
+        widths.line(&selected?, look, out)?;
+    }
+    Ok(true)
+}
+
 const RUN: usize = 26;
 const STATE: usize = 10;
 const STARTED: usize = 19;
@@ -119,20 +163,28 @@ const STARTED: usize = 19;
 /// The columns whose widths depend on what is in them.
 struct Widths {
     task: usize,
+    state: usize,
+    /// 0 if none is blocked.
+    since: usize,
     duration: usize,
     id: usize,
 }
 
 impl Widths {
-    fn of<'a>(runs: impl Iterator<Item = &'a StoredRun>, look: &Look) -> Self {
-        let mut widths = Self { task: 4, duration: 4, id: 0 };
-        for stored in runs {
+    fn of(runs: &[Selected], look: &Look) -> Self {
+        let mut widths = Self { task: 4, state: STATE, since: 0, duration: 4, id: 0 };
+        for Selected { stored, unfinished } in runs {
+            if let Some(reason) = unfinished.as_ref().and_then(UnfinishedRecord::block_reason) {
+                widths.state = widths.state.max(reason.as_str().len());
+                widths.since = STARTED;
+            }
             widths.task = widths.task.max(columns(&escaped(&stored.record.task)));
             widths.duration = widths.duration.max(columns(&duration(stored)));
             widths.id = widths.id.max(stored.record.id.as_ref().map_or(0, |id| columns(&escaped(id))));
         }
         // A task's name never gets more than half of what is free; the ids get what is left.
-        let fixed = RUN + 2 + STATE + 2 + STARTED + 2 + widths.duration + 2;
+        let since = if widths.since > 0 { widths.since + 2 } else { 0 };
+        let fixed = RUN + 2 + widths.state + 2 + STARTED + 2 + widths.duration + 2 + since;
         let free = look.width.saturating_sub(fixed);
         let id = if widths.id > 0 { widths.id.max(2) + 2 } else { 0 };
         widths.task = widths.task.min(free.saturating_sub(id).max(free / 2)).max(8);
@@ -143,29 +195,32 @@ impl Widths {
     fn head(&self, look: &Look, out: &mut (impl Write + ?Sized)) -> io::Result<()> {
         let id = if self.id > 0 { "  ID" } else { "" };
         let (run, task) = (padded("RUN", RUN), padded("TASK", self.task));
-        let (state, started) = (padded("STATE", STATE), padded("STARTED", STARTED));
-        let line = format!("{run}  {task}  {state}  {started}  {}{id}", right("TOOK", self.duration));
+        let (state, started) = (padded("STATE", self.state), padded("STARTED", STARTED));
+        let since = if self.since > 0 { format!("  {}", padded("BLOCKED SINCE", self.since)) } else { String::new() };
+        let line = format!("{run}  {task}  {state}  {started}  {}{since}{id}", right("TOOK", self.duration));
         writeln!(out, "{}", look.paint(BOLD, line))
     }
 
-    fn line(
-        &self,
-        stored: &StoredRun,
-        is_parked: bool,
-        look: &Look,
-        out: &mut (impl Write + ?Sized),
-    ) -> io::Result<()> {
+    fn line(&self, selected: &Selected, look: &Look, out: &mut (impl Write + ?Sized)) -> io::Result<()> {
+        let Selected { stored, unfinished } = selected;
         let record = &stored.record;
-        let (word, style) = if is_parked { look::PARKED } else { look::state(record.state) };
+        let reason = unfinished.as_ref().and_then(UnfinishedRecord::block_reason);
+        let (word, style) = reason.map_or_else(|| look::state(record.state), |reason| (reason.as_str(), BAD));
         write!(
             out,
             "{}  {}  {}  {}  {}",
             stored.run,
             padded(&cut(&escaped(&record.task), self.task), self.task),
-            look.paint(style, padded(word, STATE)),
+            look.paint(style, padded(word, self.state)),
             look.paint(DIM, time::to_the_second(record.started_at, &look.zone)),
             right(&duration(stored), self.duration),
         )?;
+        if self.since > 0 {
+            let since = unfinished.as_ref().and_then(UnfinishedRecord::blocked_since);
+            let since = since.map(|since| time::to_the_second(since, &look.zone)).unwrap_or_default();
+            let is_last = record.id.is_none();
+            write!(out, "  {}", if is_last { since } else { padded(&since, self.since) })?;
+        }
         match &record.id {
             Some(id) => writeln!(out, "  {}", cut(&escaped(id), self.id)),
             None => writeln!(out),

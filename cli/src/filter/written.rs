@@ -3,11 +3,11 @@
 use clap::ValueEnum as _;
 
 use super::moment::moment;
-use super::{Filter, Status, tag};
+use super::{Filter, Status, reason, tag};
 use crate::text::escaped;
 use crate::words::nearest;
 
-const NAMES: [&str; 7] = ["task", "status", "since", "until", "input", "tag", "limit"];
+const NAMES: [&str; 8] = ["task", "status", "reason", "since", "until", "input", "tag", "limit"];
 
 impl std::str::FromStr for Filter {
     type Err = String;
@@ -37,6 +37,7 @@ impl Filter {
                 })?;
                 self.status.replace(status).is_none()
             }
+            "reason" => self.reason.replace(reason(value)?).is_none(),
             "since" => self.since.replace(moment(value)?).is_none(),
             "until" => self.until.replace(moment(value)?).is_none(),
             "input" => self.input.replace(value.to_owned()).is_none(),

@@ -30,7 +30,7 @@ pub(super) fn draw(
 ) -> io::Result<()> {
     head::head(timeline, standing, look, out)?;
     writeln!(out)?;
-    let grid = Grid::new(timeline, look);
+    let grid = Grid::new(timeline, look, matches!(standing, Standing::Blocked(_)));
     grid.scale(out)?;
     if let (Some(life), true) = (timeline.lives.first(), timeline.attempt() > 0) {
         let at = time::with_offset(life.first, &look.zone);

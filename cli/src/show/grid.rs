@@ -33,10 +33,12 @@ pub(super) struct Grid<'a> {
     duration: usize,
     /// `None` if there is no room for bars.
     axis: Option<Axis>,
+    /// Nothing is due of a run that cannot go on.
+    is_blocked: bool,
 }
 
 impl<'a> Grid<'a> {
-    pub(super) fn new(timeline: &Timeline, look: &'a Look) -> Self {
+    pub(super) fn new(timeline: &Timeline, look: &'a Look, is_blocked: bool) -> Self {
         let parts = [ordered(timeline.first.iter()), ordered(timeline.last.iter())];
         let drawn = || {
             parts.iter().flatten().filter_map(|(depth, row)| match &row.what {
@@ -50,7 +52,7 @@ impl<'a> Grid<'a> {
         let left = 2 + label + 2 + OUTCOME_COLUMNS + 2 + ORIGIN_COLUMNS + 2 + duration + 2;
         let rest = look.width.saturating_sub(left);
         let axis = (rest >= BAR_COLUMNS_MIN && label > 0).then(|| Axis::new(&timeline.lives, rest));
-        Self { look, label, duration, axis }
+        Self { look, label, duration, axis, is_blocked }
     }
 
     /// The line above the bars: 0, and how long the axis is.
@@ -177,7 +179,7 @@ impl<'a> Grid<'a> {
                 tries => format!("{tries} tries failed, the last"),
             };
             notes.push((WARN, format!("{tries}: {}", retry.error)));
-            if trace.end.is_none() && !is_over {
+            if trace.end.is_none() && !is_over && !self.is_blocked {
                 let due = time::with_offset(retry.due, &self.look.zone);
                 notes.push((LIVE, format!("the next is due {due}")));
             }

@@ -31,7 +31,8 @@ pub(super) fn head(
 ) -> io::Result<()> {
     let started = &timeline.started;
     let (word, style) = match standing {
-        Standing::Parked { .. } => look::PARKED,
+        Standing::Blocked(record) if record.is_parked() => look::PARKED,
+        Standing::Blocked(_) => look::BLOCKED,
         Standing::AsItsLogSays => look::state(state(timeline)),
     };
     let end = timeline.ended.as_ref().filter(|ended| ended.retry_at.is_none()).map(|ended| ended.at);
@@ -74,6 +75,12 @@ pub(super) fn head(
     line("attempt", &format!("{} ({cause})", started.attempt))?;
     if let Some(lives) = lives(timeline) {
         line("lives", &lives)?;
+    }
+    if let Standing::Blocked(record) = standing
+        && let Some(reason) = record.block_reason()
+    {
+        let since = record.blocked_since().map(|since| format!(" since {}", time::with_offset(since, &look.zone)));
+        line("blocked", &format!("{reason}{}", since.unwrap_or_default()))?;
     }
     line("input", &cut_display(&started.input.to_value(), look.width))?;
     line("traces", &totals(timeline))

@@ -19,7 +19,8 @@ use std::io::Write;
 use std::sync::Arc;
 
 use clap::Args;
-use relive_engine::id::{RunId, Sequence};
+use relive_engine::id::RunId;
+use relive_engine::index::UnfinishedRecord;
 use relive_engine::inspect;
 use relive_storage::Read;
 
@@ -72,11 +73,8 @@ const ROWS_EACH: usize = 100;
 /// How a run stands beside what its log says.
 enum Standing {
     AsItsLogSays,
-    /// It took the process down so often, and got no further than this event.
-    Parked {
-        crashes: u32,
-        crashed_at: Sequence,
-    },
+    /// It cannot go on until somebody acts.
+    Blocked(Box<UnfinishedRecord>),
 }
 
 /// How a timeline is drawn. Any values are valid: a width is brought to 72 to 500 columns.
@@ -121,9 +119,7 @@ pub fn show(
     let rows_each = if options.all { usize::MAX } else { ROWS_EACH };
     let keep = Keep { rows_each, label_columns: draw::label_columns(look.width) };
     let standing = match inspect::unfinished(reader.as_ref(), run)? {
-        Some(record) if record.is_parked() => {
-            Standing::Parked { crashes: record.crashes, crashed_at: record.crashed_at }
-        }
+        Some(record) if record.block_reason().is_some() => Standing::Blocked(Box::new(record)),
         _ => Standing::AsItsLogSays,
     };
     let mut timeline = Timeline::read(reader, run, keep)?;

@@ -7,6 +7,7 @@ use std::io::{self, Write};
 use relive_engine::error::{Error, ErrorKind};
 use relive_engine::event::{ErrorRecord, TaskOutcome};
 use relive_engine::id::Timestamp;
+use relive_engine::index::BlockReason;
 
 use super::Standing;
 use super::timeline::Timeline;
@@ -36,19 +37,7 @@ pub(super) fn result(
         };
         let line = format!("{line}; the last event is of {}", time::with_offset(last, &look.zone));
         writeln!(out, "└ {}", look.paint(LIVE, cut(&line, look.width.saturating_sub(2))))?;
-        if let Standing::Parked { crashes, crashed_at } = standing {
-            let why = match crashes {
-                0 => "parked: it was imported unfinished; engine.resume or engine.cancel decide".to_owned(),
-                _ => format!(
-                    "parked: the process died {crashes} times while the run was under way, and its log got no further \
-                     than event {crashed_at}; engine.resume or engine.cancel decide"
-                ),
-            };
-            for line in wrapped(&why, look.width.saturating_sub(4), RESULT_LINES_MAX) {
-                writeln!(out, "    {}", look.paint(BAD, line))?;
-            }
-        }
-        return Ok(());
+        return blocked(standing, look, out);
     };
     match &ended.outcome {
         TaskOutcome::Ok(output) => {
@@ -69,6 +58,9 @@ pub(super) fn result(
                 let line = cut(&format!("from {call}, event {sequence}"), look.width.saturating_sub(4));
                 writeln!(out, "    {}", look.paint(DIM, line))?;
             }
+            if matches!(standing, Standing::Blocked(_)) {
+                return blocked(standing, look, out);
+            }
             let Some(due) = ended.retry_at else { return Ok(()) };
             let next = timeline.started.attempt.saturating_add(1);
             let line = format!("attempt {next} is due {}", time::with_offset(due, &look.zone));
@@ -76,6 +68,27 @@ pub(super) fn result(
         }
         _ => writeln!(out, "└ {}", look.paint(WARN, "cancelled")),
     }
+}
+
+/// Why a run cannot go on, and what somebody can do about it.
+fn blocked(standing: &Standing, look: &Look, out: &mut (impl Write + ?Sized)) -> io::Result<()> {
+    let Standing::Blocked(record) = standing else { return Ok(()) };
+    let (crashes, crashed_at) = (record.crashes, record.crashed_at);
+    let why = match record.block_reason() {
+        Some(BlockReason::Parked) => format!(
+            "parked: the process died {crashes} times while the run was under way, and its log got no further than \
+             event {crashed_at}; `relive resume` or `relive cancel` decide"
+        ),
+        Some(BlockReason::Held) => {
+            "parked: it was imported unfinished; `relive resume` or `relive cancel` decide".to_owned()
+        }
+        _ => format!("blocked: {}", record.block_message().unwrap_or_default()),
+    };
+    let lines = why.lines().flat_map(|line| wrapped(&escaped(line), look.width.saturating_sub(4), RESULT_LINES_MAX));
+    for line in lines.take(RESULT_LINES_MAX) {
+        writeln!(out, "    {}", look.paint(BAD, line))?;
+    }
+    Ok(())
 }
 
 fn failed(error: &ErrorRecord, imposed: bool, look: &Look, out: &mut (impl Write + ?Sized)) -> io::Result<()> {

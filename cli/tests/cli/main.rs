@@ -11,6 +11,7 @@
 #![expect(clippy::unwrap_used, reason = "what is unwrapped outside of tests prepares them")]
 
 mod answered;
+mod blocked;
 mod errors;
 mod everything;
 mod export;
