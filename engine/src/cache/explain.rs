@@ -8,15 +8,17 @@ mod show;
 
 use std::sync::Arc;
 
-use relive_storage::{KeyRange, Order, PageLimit};
+use relive_storage::{KeyRange, Order, PageLimit, Read};
 
 use crate::canonical::canonical;
+use crate::definition::TaskDefinition;
 use crate::engine::{Inner, Request};
 use crate::error::{Result, storage_error};
 use crate::event::{Event, TaskCompleted, TaskOutcome};
 use crate::id::{CodeHash, RunId, Timestamp};
 use crate::index::{self, CacheRecord, IdRecord, RunRecord, RunState};
 use crate::log::last_event;
+use crate::replay::SIGNAL;
 use crate::value::Value;
 
 use super::key::{EntryKey, Version};
@@ -131,8 +133,7 @@ pub enum Reason {
         /// What it is.
         now: CodeHash,
     },
-    /// The run that found the result waited for a signal: what somebody answered it is no other call's result. (Entries of
-    /// such runs are no longer made.)
+    /// The last run of this call waited for a signal: what somebody answered it is no other call's result.
     Signalled {
         /// That run.
         run: RunId,
@@ -259,7 +260,7 @@ impl Inner {
         Ok(reasons)
     }
 
-    /// How the last run of a call failed, if it did.
+    /// How the last run of a call failed, if it did; or that it made no entry, as it waited for a signal.
     fn last_failure(&self, request: &Request, sought: &Sought) -> Result<Option<Reason>> {
         let (definition, store) = (request.definition, self.store()?);
         let (mut range, mut left) = (KeyRange::all(), RUNS_MAX);
@@ -278,7 +279,7 @@ impl Inner {
                         Some((_, Event::TaskCompleted(TaskCompleted { outcome, .. }))) => match outcome {
                             TaskOutcome::Err(error) => error.to_string(),
                             TaskOutcome::Cancelled => "it was cancelled".to_owned(),
-                            TaskOutcome::Ok(_) => return Ok(None),
+                            TaskOutcome::Ok(_) => return signalled(definition, store, run),
                         },
                         _ => return Ok(None),
                     };
@@ -293,6 +294,19 @@ impl Inner {
         }
         Ok(None)
     }
+}
+
+/// Whether a run made no entry as it waited for a signal.
+fn signalled(definition: &TaskDefinition, store: Arc<dyn Read>, run: RunId) -> Result<Option<Reason>> {
+    if definition.cache.version().is_some() {
+        return Ok(None);
+    }
+    for logged in crate::inspect::events(store, run) {
+        if matches!(logged?.event, Event::TraceStarted(call) if call.child.is_none() && call.name == SIGNAL) {
+            return Ok(Some(Reason::Signalled { run }));
+        }
+    }
+    Ok(None)
 }
 
 /// The first argument that differs.

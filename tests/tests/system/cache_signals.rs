@@ -1,6 +1,6 @@
 //! What somebody answered a run is no other call's result.
 
-use relive::{Engine, Explanation, RunId, task};
+use relive::{Engine, Explanation, Reason, RunId, task};
 use relive_storage::MemoryStore;
 
 use super::support::{Probe, builder, guard, open, open_with};
@@ -83,7 +83,9 @@ async fn that_nobody_answered_is_no_cached_result_either() {
     let (engine, _) = opened().await;
     assert!(!guard(engine.run(limited())).await.expect("ends"));
     assert_eq!(engine.cache().list().count(), 0);
-    assert!(matches!(engine.cache().explain(limited()).expect("explained"), Explanation::Miss { .. }));
+    let run = engine.runs().next().expect("one").expect("readable").run;
+    let explanation = engine.cache().explain(limited()).expect("explained");
+    assert_eq!(explanation.reasons(), [Reason::NeverCached, Reason::Signalled { run }]);
 }
 
 #[tokio::test]

@@ -45,8 +45,14 @@ struct New {
 #[derive(Serialize, Deserialize)]
 struct NewOrder {
     item: String,
-    #[serde(default)]
+    #[serde(default = "euro")]
     currency: String,
+    #[serde(default)]
+    note: Option<String>,
+}
+
+fn euro() -> String {
+    "EUR".to_owned()
 }
 
 trait Order: Serialize + DeserializeOwned + Send + 'static {
@@ -70,7 +76,12 @@ fn old(item: &str) -> Old {
 }
 
 fn new(item: &str) -> New {
-    New { order: NewOrder { item: item.to_owned(), currency: String::new() } }
+    New { order: NewOrder { item: item.to_owned(), currency: euro(), note: None } }
+}
+
+/// Not as it was before.
+fn other(item: &str) -> New {
+    New { order: NewOrder { item: item.to_owned(), currency: "USD".to_owned(), note: None } }
 }
 
 /// The task with this type of its input. Its own code is the same: the type is defined elsewhere.
@@ -146,24 +157,39 @@ async fn a_retry_under_the_same_id_is_answered() {
     let under_way = life.start(under_way).await;
     crashed.probe.open("held lamp");
     value(under_way).await.expect("ships");
-    let other = New { order: NewOrder { item: "lamp".to_owned(), currency: "EUR".to_owned() } };
-    let error = life.engine.start(named(deploy.is, other)).await.map(drop).expect_err("another order");
+    let error = life.engine.start(named(deploy.is, other("lamp"))).await.map(drop).expect_err("another order");
     assert_eq!(error.kind(), ErrorKind::IdTaken);
 }
 
 #[tokio::test]
 async fn an_unfinished_run_is_joined() {
-    let deploy = Deploy::of(AUTO);
+    for cache in [AUTO, version("1"), CachePolicy { salt: "a", ..AUTO }] {
+        let deploy = Deploy::of(cache);
+        let life = deploy.before.open().await;
+        let first = life.start(call(deploy.was, old("held lamp"))).await.run();
+        deploy.before.probe.begun("held lamp", 1).await;
+        let crashed = deploy.before.crashed();
+        let life = deploy.after(&crashed).await;
+        let joined = life.start(call(deploy.is, new("held lamp"))).await;
+        assert_eq!(joined.run(), first);
+        assert_ne!(life.start(call(deploy.is, other("held lamp"))).await.run(), first);
+        crashed.probe.open("held lamp");
+        value(joined).await.expect("ships");
+        assert_eq!(life.start(call(deploy.is, new("held lamp"))).await.run(), first, "what it found is cached");
+    }
+}
+
+#[tokio::test]
+async fn an_unfinished_run_of_another_version_is_not_joined() {
+    let deploy = Deploy::of(version("1"));
     let life = deploy.before.open().await;
     let first = life.start(call(deploy.was, old("held lamp"))).await.run();
     deploy.before.probe.begun("held lamp", 1).await;
+    let is = task::<New>(version("2"));
     let crashed = deploy.before.crashed();
-    let life = deploy.after(&crashed).await;
-    let joined = life.start(call(deploy.is, new("held lamp"))).await;
-    assert_eq!(joined.run(), first);
+    let life = crashed.with(is).open().await;
+    assert_ne!(life.start(call(is, new("held lamp"))).await.run(), first);
     crashed.probe.open("held lamp");
-    value(joined).await.expect("ships");
-    assert_eq!(life.start(call(deploy.is, new("held lamp"))).await.run(), first, "what it found is cached");
 }
 
 #[tokio::test]
@@ -186,8 +212,7 @@ async fn a_cached_result_is_found() {
         }
         assert_eq!((deploy.before.probe.count("lamp"), rows(&deploy.before.store, CACHE).len()), (1, 3));
         let life = deploy.after(&deploy.before).await;
-        let other = New { order: NewOrder { item: "lamp".to_owned(), currency: "EUR".to_owned() } };
-        let explained = life.cache().explain(&call(deploy.is, other)).expect("explained");
+        let explained = life.cache().explain(&call(deploy.is, other("lamp"))).expect("explained");
         assert!(matches!(explained.reasons(), [Reason::OtherInput { .. }]), "{explained}");
     }
 }

@@ -63,10 +63,9 @@ impl fmt::Display for Reason {
                 let what = if *is_task { "task" } else { "trace" };
                 write!(f, "the result depends on {what} {name}, which this program does not have")
             }
-            Self::Signalled { run } => write!(
-                f,
-                "the result depends on a signal that was sent to run {run}: what is answered once is not shared"
-            ),
+            Self::Signalled { run } => {
+                write!(f, "run {run} of this call waited for a signal: what is answered once is not shared")
+            }
             Self::OwnId { id } => {
                 write!(f, "it has the id `{id}`, which names no run yet: with `.cached()` it would share a result")
             }
