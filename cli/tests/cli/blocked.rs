@@ -19,7 +19,7 @@ async fn new_step(number: u32) -> relive::Result<()> {
 }
 
 /// Calls another trace where it is approved: a new release of the program.
-#[task]
+#[task(allow(signal))]
 async fn shifts(number: u32) -> relive::Result<u32> {
     match relive::provided::<Approved>()?.0 {
         true => new_step(number).await?,

@@ -140,7 +140,7 @@ async fn odd() -> relive::Result<Odd> {
     Ok((IpAddr::from([127, 0, 0, 1]), BTreeMap::new(), 0))
 }
 
-#[task]
+#[task(allow(signal))]
 async fn reads(of: Odd) -> relive::Result<String> {
     let (found, told): (Odd, Odd) = (odd().await?, relive::signal("odd").await?);
     Ok(format!("{of:?} {found:?} {told:?}"))

@@ -54,7 +54,7 @@ async fn edited(_number: u32) -> relive::Result<u32> {
 }
 
 /// The answer of a person, waited for: nothing is appended when it goes on.
-#[task(name = "blocked.waits")]
+#[task(name = "blocked.waits", allow(signal))]
 async fn waits() -> relive::Result<u32> {
     match *relive::provided::<Release>()? {
         Release::First => drop(typed::<u32>().await?),

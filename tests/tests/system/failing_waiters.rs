@@ -50,7 +50,7 @@ async fn attempts() -> relive::Result<usize> {
 }
 
 /// Waits in this way; what is behind it must not begin once a commit failed.
-#[task(name = "failing_waiters.waits")]
+#[task(name = "failing_waiters.waits", allow(signal))]
 async fn waits(how: String) -> relive::Result<usize> {
     let waited = match how.as_str() {
         "signal" => relive::signal::<usize>("go").await,
