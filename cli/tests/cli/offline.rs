@@ -164,10 +164,13 @@ fn a_value_on_the_command_line_is_read_as_the_type_it_is_for() {
     let (given, plain) = (format!("{input:?}"), "(127.0.0.1, {}, 0)");
     assert!(resumed.stdout.contains(&format!("{given} {plain} {given}")), "{}", resumed.stdout);
 
-    let set = program(directory.path(), false, &["fork", &run, "--set", &format!("odd={GIVEN}")]);
+    // Up to its end, so that the signal is in what is shared.
+    let (last, odd) = ((events(directory.path(), &run).len() - 1).to_string(), format!("odd={GIVEN}"));
+    let fork = ["fork", &run, "--set", &odd, "--at", &last];
+    let set = program(directory.path(), false, &fork);
     assert_eq!(set.status, 0, "{}{}", set.stdout, set.stderr);
     assert!(set.stdout.contains(&format!("{given} {given} {given}")), "{}", set.stdout);
-    let dry = program(directory.path(), false, &["fork", &run, "--set", &format!("odd={GIVEN}"), "--dry"]);
+    let dry = program(directory.path(), false, &[&fork[..], &["--dry"]].concat());
     assert!(dry.stdout.contains("same until"), "{}{}", dry.stdout, dry.stderr);
 
     // A run that took a signal need not have made an entry: what matters is that its arguments are read.
