@@ -124,6 +124,10 @@ fn move_all(inner: &Arc<Inner>, definition: &TaskDefinition) -> Result<u64> {
             writes.push(Write { preconditions: vec![absent], operations });
             moved.push((key, (row.key.len() + row.value.len()) as u64));
         }
+        if !writes.is_empty() {
+            // The size that is counted before is not the one after.
+            inner.cache.change(|| ());
+        }
         let outcomes = evict::commit(inner, writes)?;
         // A run of today has ended meanwhile: what it found is newer.
         let mut stale = Vec::new();
