@@ -180,8 +180,8 @@ impl Directory {
                 if self.held.path().exists() { ", and another one is in its place" } else { "" }
             ),
             _ if self.held.path().exists() => format!(
-                "the directory was moved away or removed while the store was open, and another {name:?} is in its place: \
-                 open the store where it is now, or restore it from a copy"
+                "the directory was moved away, removed or mounted over while the store was open, and another {name:?} is in \
+                 its place: open the store where it is now, or restore it from a copy"
             ),
             _ => {
                 "the directory was removed or moved away while the store was open: restore it from a copy, or open the \
