@@ -159,7 +159,7 @@ fn a_value_on_the_command_line_is_read_as_the_type_it_is_for() {
         run.to_string()
     });
     printed(directory.path(), &["signal", &run, "odd", GIVEN]);
-    let resumed = program(directory.path(), false, &["resume", &run]);
+    let resumed = program(directory.path(), false, &["resume", &run, "--json"]);
     assert_eq!(resumed.status, 0, "{}", resumed.stderr);
     let (given, plain) = (format!("{input:?}"), "(127.0.0.1, {}, 0)");
     assert!(resumed.stdout.contains(&format!("{given} {plain} {given}")), "{}", resumed.stdout);
@@ -167,7 +167,7 @@ fn a_value_on_the_command_line_is_read_as_the_type_it_is_for() {
     // Up to its end, so that the signal is in what is shared.
     let (last, odd) = ((events(directory.path(), &run).len() - 1).to_string(), format!("odd={GIVEN}"));
     let fork = ["fork", &run, "--set", &odd, "--at", &last];
-    let set = program(directory.path(), false, &fork);
+    let set = program(directory.path(), false, &[&fork[..], &["--json"]].concat());
     assert_eq!(set.status, 0, "{}{}", set.stdout, set.stderr);
     assert!(set.stdout.contains(&format!("{given} {given} {given}")), "{}", set.stdout);
     let dry = program(directory.path(), false, &[&fork[..], &["--dry"]].concat());
