@@ -10,30 +10,45 @@ mod unordered;
 
 use serde::ser::{self, Serialize};
 
-use crate::payload::PayloadError;
+use crate::panic::catch;
 use crate::payload::unordered::MARKER;
+use crate::payload::{Depth, PayloadError, TooDeep};
 
 /// Why an `Option` that holds nothing is refused.
 pub(crate) const HOLDS_NOTHING: &str =
     "an Option that holds None or () cannot be told from None when it is read back: use a type of your own";
 
-/// Writes the canonical form of a value.
+/// Writes the canonical form of a call's arguments: of a map or struct that holds them.
 ///
 /// # Errors
-/// If the value's own `Serialize` fails, or the value could not be told from another when it is read back (`Some(None)`).
+/// If their own `Serialize` fails or panics, one could not be told from another value when it is read back (`Some(None)`), or
+/// nests more than [`LEVELS_MAX`](crate::payload::LEVELS_MAX) levels deep. The error names it.
 pub fn canonical<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, PayloadError> {
-    canonical_without(value, &[])
+    written(value, &[], Depth::ARGUMENTS)
+}
+
+/// As [`canonical`], of a value that was measured before, or that a payload's reader made: which may come from a version that
+/// counted its levels otherwise.
+pub(crate) fn canonical_of_read<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, PayloadError> {
+    written(value, &[], Depth::READ)
 }
 
 /// Writes the canonical form of a map or struct, without its own entries of these names; those further in stay. It is the
-/// form of the same value without these entries.
+/// form of the same value without these entries. The value is one that was recorded.
 ///
 /// # Errors
 /// As for [`canonical`].
 pub fn canonical_without<T: Serialize + ?Sized>(value: &T, without: &[&str]) -> Result<Vec<u8>, PayloadError> {
+    written(value, without, Depth::READ)
+}
+
+fn written<T: Serialize + ?Sized>(value: &T, without: &[&str], depth: Depth) -> Result<Vec<u8>, PayloadError> {
     let mut out = Vec::with_capacity(64);
-    value.serialize(Canonical { out: &mut out, without }).map_err(|Refused(why)| PayloadError::new(why))?;
-    Ok(out)
+    match catch(|| value.serialize(Canonical { out: &mut out, without, depth })) {
+        Ok(Ok(())) => Ok(out),
+        Ok(Err(Refused { field, why })) => Err(PayloadError::at(field, why)),
+        Err(why) => Err(PayloadError::panicked("written", &why)),
+    }
 }
 
 /// What kind of part follows. Part of the format: cache keys and trace keys are made of it.
@@ -56,26 +71,45 @@ struct Canonical<'a> {
     out: &'a mut Vec<u8>,
     /// Names of entries that are left out, if the value is a map.
     without: &'a [&'a str],
+    depth: Depth,
 }
 
 impl<'a> Canonical<'a> {
     /// For a part of a value: nothing of it is left out.
-    fn part(out: &'a mut Vec<u8>) -> Self {
-        Self { out, without: &[] }
+    fn part(out: &'a mut Vec<u8>, depth: Depth) -> Self {
+        Self { out, without: &[], depth }
     }
 }
 
-struct Refused(String);
+#[derive(Debug)]
+struct Refused {
+    /// Where: `user.tags[3]`.
+    field: String,
+    why: String,
+}
 
-impl std::fmt::Debug for Refused {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
+impl Refused {
+    fn new(why: String) -> Self {
+        Self { field: String::new(), why }
+    }
+
+    /// Seen from what it is in.
+    fn within(mut self, part: &str) -> Self {
+        let dot = if self.field.is_empty() || self.field.starts_with('[') { "" } else { "." };
+        self.field = format!("{part}{dot}{}", self.field);
+        self
+    }
+}
+
+impl From<TooDeep> for Refused {
+    fn from(too_deep: TooDeep) -> Self {
+        Self::new(too_deep.to_string())
     }
 }
 
 impl std::fmt::Display for Refused {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.why)
     }
 }
 
@@ -83,7 +117,7 @@ impl std::error::Error for Refused {}
 
 impl ser::Error for Refused {
     fn custom<T: std::fmt::Display>(message: T) -> Self {
-        Self(message.to_string())
+        Self::new(crate::error::displayed(&message))
     }
 }
 
@@ -119,20 +153,23 @@ struct List<'a> {
     body: Option<Vec<u8>>,
     claimed: usize,
     count: usize,
+    /// Of the elements.
+    depth: Depth,
 }
 
 impl<'a> List<'a> {
-    fn new(out: &'a mut Vec<u8>, count: Option<usize>) -> Self {
+    fn new(out: &'a mut Vec<u8>, count: Option<usize>, depth: Depth) -> Self {
         out.push(kind::LIST);
         if let Some(count) = count {
             put_unsigned(out, count as u128);
         }
-        Self { out, body: count.is_none().then(Vec::new), claimed: count.unwrap_or(0), count: 0 }
+        Self { out, body: count.is_none().then(Vec::new), claimed: count.unwrap_or(0), count: 0, depth }
     }
 
     fn push<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Refused> {
         self.count += 1;
-        value.serialize(Canonical::part(self.body.as_mut().unwrap_or(self.out)))
+        let part = Canonical::part(self.body.as_mut().unwrap_or(self.out), self.depth);
+        value.serialize(part).map_err(|refused| refused.within(&format!("[{}]", self.count - 1)))
     }
 
     fn finish(self) -> Result<(), Refused> {
@@ -140,7 +177,7 @@ impl<'a> List<'a> {
             put_unsigned(self.out, self.count as u128);
             self.out.extend_from_slice(&body);
         } else if self.count != self.claimed {
-            return Err(Refused(format!("a list said it has {} elements and has {}", self.claimed, self.count)));
+            return Err(Refused::new(format!("a list said it has {} elements and has {}", self.claimed, self.count)));
         }
         Ok(())
     }
@@ -154,27 +191,43 @@ struct Map<'a> {
     body: Vec<u8>,
     /// Where each entry begins in the body, where its value does, and where it ends.
     entries: Vec<(usize, usize, usize)>,
+    /// Of the entries.
+    depth: Depth,
 }
 
 impl<'a> Map<'a> {
-    fn new(out: &'a mut Vec<u8>, without: &'a [&'a str], count: usize) -> Self {
-        Self { out, without, body: Vec::with_capacity(64), entries: Vec::with_capacity(count.min(64)) }
+    fn new(out: &'a mut Vec<u8>, without: &'a [&'a str], count: usize, depth: Depth) -> Self {
+        Self { out, without, body: Vec::with_capacity(64), entries: Vec::with_capacity(count.min(64)), depth }
     }
 
     fn key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), Refused> {
         let begin = self.body.len();
-        key.serialize(Canonical::part(&mut self.body))?;
+        key.serialize(Canonical::part(&mut self.body, self.depth))?;
         self.entries.push((begin, self.body.len(), self.body.len()));
         Ok(())
     }
 
     fn value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Refused> {
-        value.serialize(Canonical::part(&mut self.body))?;
+        let written = value.serialize(Canonical::part(&mut self.body, self.depth));
+        written.map_err(|refused| refused.within(&self.last_name()))?;
         let Some((.., end)) = self.entries.last_mut() else {
-            return Err(Refused("a map's value came before its key".to_owned()));
+            return Err(Refused::new("a map's value came before its key".to_owned()));
         };
         *end = self.body.len();
         Ok(())
+    }
+
+    /// The last entry's key, for an error.
+    fn last_name(&self) -> String {
+        let key = self.entries.last().map(|(begin, end, _)| &self.body[*begin..*end]);
+        let text = key.and_then(|key| key.strip_prefix(&[kind::TEXT])).and_then(|rest| {
+            // Behind the digits of its length.
+            rest.get(1 + usize::from(*rest.first()?)..)
+        });
+        match text.map(String::from_utf8_lossy) {
+            Some(text) if !text.is_empty() => text.into_owned(),
+            _ => "[…]".to_owned(),
+        }
     }
 
     fn field<T: Serialize + ?Sized>(&mut self, name: &str, value: &T) -> Result<(), Refused> {
@@ -272,10 +325,10 @@ impl<'a> ser::Serializer for Canonical<'a> {
     fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<(), Refused> {
         self.out.push(kind::SOME);
         let at = self.out.len();
-        value.serialize(Canonical::part(self.out))?;
+        value.serialize(Canonical::part(self.out, self.depth.wrapped()?))?;
         match self.out.get(at) {
             // MessagePack has one nil for all three.
-            Some(&(kind::NONE | kind::UNIT)) => Err(Refused(HOLDS_NOTHING.to_owned())),
+            Some(&(kind::NONE | kind::UNIT)) => Err(Refused::new(HOLDS_NOTHING.to_owned())),
             _ => Ok(()),
         }
     }
@@ -296,9 +349,10 @@ impl<'a> ser::Serializer for Canonical<'a> {
 
     fn serialize_newtype_struct<T: Serialize + ?Sized>(self, name: &'static str, value: &T) -> Result<(), Refused> {
         if name != MARKER {
-            return value.serialize(self);
+            return value.serialize(Self { depth: self.depth.wrapped()?, ..self });
         }
-        let form = canonical(value).map_err(|error| Refused(error.to_string()))?;
+        let mut form = Vec::with_capacity(64);
+        value.serialize(Canonical::part(&mut form, self.depth.wrapped()?))?;
         self.out.extend_from_slice(&unordered::sorted(form));
         Ok(())
     }
@@ -311,19 +365,20 @@ impl<'a> ser::Serializer for Canonical<'a> {
         value: &T,
     ) -> Result<(), Refused> {
         put_variant(self.out, variant);
-        value.serialize(Canonical::part(self.out))
+        let part = Canonical::part(self.out, self.depth.below()?);
+        value.serialize(part).map_err(|refused| refused.within(variant))
     }
 
     fn serialize_seq(self, count: Option<usize>) -> Result<List<'a>, Refused> {
-        Ok(List::new(self.out, count))
+        Ok(List::new(self.out, count, self.depth.below()?))
     }
 
     fn serialize_tuple(self, count: usize) -> Result<List<'a>, Refused> {
-        Ok(List::new(self.out, Some(count)))
+        Ok(List::new(self.out, Some(count), self.depth.below()?))
     }
 
     fn serialize_tuple_struct(self, _name: &'static str, count: usize) -> Result<List<'a>, Refused> {
-        Ok(List::new(self.out, Some(count)))
+        Ok(List::new(self.out, Some(count), self.depth.below()?))
     }
 
     fn serialize_tuple_variant(
@@ -334,15 +389,15 @@ impl<'a> ser::Serializer for Canonical<'a> {
         count: usize,
     ) -> Result<List<'a>, Refused> {
         put_variant(self.out, variant);
-        Ok(List::new(self.out, Some(count)))
+        Ok(List::new(self.out, Some(count), self.depth.below()?.below()?))
     }
 
     fn serialize_map(self, count: Option<usize>) -> Result<Map<'a>, Refused> {
-        Ok(Map::new(self.out, self.without, count.unwrap_or(0)))
+        Ok(Map::new(self.out, self.without, count.unwrap_or(0), self.depth.below()?))
     }
 
     fn serialize_struct(self, _name: &'static str, count: usize) -> Result<Map<'a>, Refused> {
-        Ok(Map::new(self.out, self.without, count))
+        Ok(Map::new(self.out, self.without, count, self.depth.below()?))
     }
 
     fn serialize_struct_variant(
@@ -353,7 +408,7 @@ impl<'a> ser::Serializer for Canonical<'a> {
         count: usize,
     ) -> Result<Map<'a>, Refused> {
         put_variant(self.out, variant);
-        Ok(Map::new(self.out, &[], count))
+        Ok(Map::new(self.out, &[], count, self.depth.below()?.below()?))
     }
 
     fn is_human_readable(&self) -> bool {

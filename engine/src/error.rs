@@ -2,8 +2,9 @@
 //!
 //! Taken by `?` from any `std::error::Error`; recorded in logs as an `ErrorRecord` and rebuilt from it.
 //!
-//! Invariant: kind, message and the messages of the sources survive the log; of a typed error, also the value.
+//! Invariant: kind, message and the messages of the sources survive the log, in bounds; of a typed error, also the value.
 
+mod bounded;
 mod typed;
 
 use std::borrow::Cow;
@@ -18,6 +19,8 @@ use crate::divergence::Divergence;
 use crate::event::ErrorRecord;
 use crate::payload::{Payload, PayloadError};
 
+pub use bounded::{MESSAGE_BYTES_MAX, SOURCE_BYTES_MAX, SOURCES_MAX, cut, debugged, displayed};
+pub(crate) use bounded::{cut_panic, cut_sources, sources_of};
 pub use typed::{TypedError, TypedErrorEntry};
 
 /// `Result` with Relive's error, unless another is named.
@@ -111,9 +114,9 @@ impl Error {
         }))
     }
 
-    /// A failure of the user's own, with nothing but a message.
+    /// A failure of the user's own, with nothing but a message: at most [`MESSAGE_BYTES_MAX`] of it, the rest is cut.
     pub fn msg(message: impl fmt::Display) -> Self {
-        Self::new(ErrorKind::Failed, message.to_string())
+        Self::new(ErrorKind::Failed, displayed(&message))
     }
 
     /// Keeps the error that caused it.
@@ -158,11 +161,12 @@ impl Error {
         self
     }
 
-    /// The form that is recorded.
+    /// The form that is recorded. A message of more than [`MESSAGE_BYTES_MAX`] is cut, and more than [`SOURCES_MAX`] sources are,
+    /// with a word that says so.
     pub fn to_record(&self) -> ErrorRecord {
         ErrorRecord {
             kind: self.0.kind,
-            message: self.0.message.to_string(),
+            message: cut(self.0.message.to_string()),
             sources: sources_of(self.0.source()),
             type_name: self.0.type_name.clone(),
             terminal: self.0.terminal,
@@ -193,21 +197,6 @@ impl Error {
         error
     }
 }
-
-/// The messages of a chain of sources, nearest first; at most [`SOURCES_MAX`], against chains that close a circle.
-pub(crate) fn sources_of(mut source: Option<&(dyn StdError + 'static)>) -> Vec<String> {
-    let mut messages = Vec::new();
-    while let Some(error) = source
-        && messages.len() < SOURCES_MAX
-    {
-        messages.push(error.to_string());
-        source = error.source();
-    }
-    messages
-}
-
-/// Longest chain of sources that is recorded: 32, far beyond what people write.
-const SOURCES_MAX: usize = 32;
 
 /// A source as it came out of a log.
 #[derive(Debug)]

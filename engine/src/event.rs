@@ -291,11 +291,11 @@ pub struct ErrorRecord {
 }
 
 impl ErrorRecord {
-    /// A record without sources.
+    /// A record without sources. A message of more than [`MESSAGE_BYTES_MAX`](crate::error::MESSAGE_BYTES_MAX) is cut.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
         Self {
             kind,
-            message: message.into(),
+            message: crate::error::cut(message.into()),
             sources: Vec::new(),
             type_name: Cow::Borrowed(""),
             terminal: false,
@@ -308,8 +308,23 @@ impl ErrorRecord {
         Self {
             sources: crate::error::sources_of(error.source()),
             type_name: Cow::Borrowed(std::any::type_name::<E>()),
-            ..Self::new(ErrorKind::Failed, error.to_string())
+            ..Self::new(ErrorKind::Failed, crate::error::displayed(error))
         }
+    }
+
+    /// The same record, cut as one is that is made today.
+    #[must_use]
+    pub(crate) fn in_bounds(mut self) -> Self {
+        self.message = crate::error::cut(self.message);
+        crate::error::cut_sources(&mut self.sources);
+        self
+    }
+
+    /// The same record with these sources, as many and as much of them as are recorded.
+    #[must_use]
+    pub fn with_sources(mut self, sources: Vec<String>) -> Self {
+        self.sources = sources;
+        self.in_bounds()
     }
 
     /// The error that a body gets for it.

@@ -405,11 +405,12 @@ mod tests {
         Event::SignalReceived(SignalReceived { name: "s".to_owned(), value, at: Timestamp(0) })
     }
 
+    /// As an earlier version recorded one: of any length.
     fn retried(message: String) -> Event {
         Event::TraceRetried(TraceRetried {
             trace: Sequence(0),
             tries: 1,
-            error: ErrorRecord::new(ErrorKind::Failed, message),
+            error: ErrorRecord { message, ..ErrorRecord::new(ErrorKind::Failed, "") },
             due: Timestamp(0),
             started_at: Timestamp(0),
             duration_micros: 0,

@@ -1,10 +1,17 @@
-//! Where user code panicked: remembered by a hook, so that the record can say it.
+//! Panics of user code: caught here, described, and what they carried dropped where it can do no harm.
 //!
-//! The hook is set once for the process and calls the one before it, so what is printed stays the same. It remembers
+//! Where a thread panicked is remembered by a hook, so that the record can say it. The hook is set once for the process and calls the one before it, so what is printed stays the same. It remembers
 //! places only on threads that [`watch`] at that moment, and only one each. Tests may have it say nothing of those.
+//!
+//! Invariant: of a value of the user's that is dropped here, no destructor unwinds into its caller.
 
+use std::any::Any;
 use std::cell::{Cell, RefCell};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Once;
+
+use crate::error::cut_panic;
+use crate::run::Unwind;
 
 thread_local! {
     static WATCHING: Cell<u32> = const { Cell::new(0) };
@@ -14,7 +21,10 @@ thread_local! {
 
 /// Remembers where this thread panics, for as long as it is held.
 #[derive(Debug)]
-pub struct Watch(());
+pub struct Watch {
+    /// Where an outer watch's panic was, which may be under way.
+    outer: Option<String>,
+}
 
 /// Begins to remember where this thread panics. Held around a `catch_unwind`; [`take_location`] is called before it is
 /// dropped. Watches may be nested.
@@ -34,13 +44,14 @@ pub fn watch() -> Watch {
         }));
     });
     WATCHING.with(|watching| watching.set(watching.get() + 1));
-    PLACE.with(|place| place.replace(None));
-    Watch(())
+    Watch { outer: PLACE.with(RefCell::take) }
 }
 
 impl Drop for Watch {
     fn drop(&mut self) {
         let _ = WATCHING.try_with(|watching| watching.set(watching.get() - 1));
+        let outer = self.outer.take();
+        let _ = PLACE.try_with(|place| place.replace(outer));
     }
 }
 
@@ -56,25 +67,139 @@ pub fn take_location() -> Option<String> {
     PLACE.with(RefCell::take)
 }
 
-/// A panic's message and, if this thread was watched, its place: `no such page at src/x.rs:12:5`.
-pub fn describe(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(ToString::to_string);
-    let message = text.or_else(|| panic.downcast_ref::<String>().cloned());
-    let message = message.unwrap_or_else(|| "(a panic without a message)".to_owned());
-    match take_location() {
+/// A panic's message and, if this thread was watched, its place: `no such page at src/x.rs:12:5`. A long message is cut. What
+/// the panic carried is dropped here, whatever its destructor does.
+pub fn describe(panic: Box<dyn Any + Send>) -> String {
+    let place = take_location();
+    let message = match panic.downcast::<String>() {
+        Ok(message) => cut_panic(*message),
+        Err(panic) => match panic.downcast::<&'static str>() {
+            Ok(message) => cut_panic((*message).to_owned()),
+            Err(panic) => {
+                discard(panic);
+                "(a panic without a message)".to_owned()
+            }
+        },
+    };
+    match place {
         Some(place) => format!("{message} at {place}"),
         None => message,
     }
 }
 
+/// Runs code of the user's. A panic in it goes no further: `Err` says what it said. What the engine itself unwinds with goes on.
+///
+/// # Errors
+/// The panic's message and place.
+pub fn catch<T>(code: impl FnOnce() -> T) -> Result<T, String> {
+    let _watch = watch();
+    catch_unwind(AssertUnwindSafe(code)).map_err(|panic| {
+        if panic.is::<Unwind>() {
+            resume_unwind(panic);
+        }
+        describe(panic)
+    })
+}
+
+/// Drops a value of the user's. A panic in its destructor goes no further.
+///
+/// # Errors
+/// The panic's message and place.
+pub fn drop_caught<T>(value: T) -> Result<(), String> {
+    let _watch = watch();
+    catch_unwind(AssertUnwindSafe(|| drop(value))).map_err(describe)
+}
+
+/// As [`drop_caught`], where nobody is to be told but this program's own log (`tracing`).
+pub fn drop_quietly<T>(value: T) {
+    if let Err(why) = drop_caught(value) {
+        // Whoever listens may panic in turn.
+        let _ = catch(|| tracing::warn!(%why, "a destructor panicked"));
+    }
+}
+
+/// How often what a panic carried may panic in turn when it is dropped, before it is left in memory for good: 8 times, where
+/// each but the first takes malice.
+const DISCARDS_MAX: u32 = 8;
+
+/// Drops what a panic carried: its destructor may panic, and what that carries may do so, too.
+pub fn discard(mut panic: Box<dyn Any + Send>) {
+    for _ in 0..DISCARDS_MAX {
+        let Err(next) = catch_unwind(AssertUnwindSafe(|| drop(panic))) else { return };
+        panic = next;
+    }
+    std::mem::forget(panic);
+}
+
+/// Holds a value of the user's, and drops it as [`drop_quietly`] does.
+#[derive(Debug)]
+pub struct Contained<T>(Option<T>);
+
+impl<T> Contained<T> {
+    /// Holds it.
+    pub fn new(value: T) -> Self {
+        Self(Some(value))
+    }
+
+    /// What it holds.
+    pub fn get(&self) -> Option<&T> {
+        self.0.as_ref()
+    }
+
+    /// What it holds, to be changed.
+    pub fn get_mut(&mut self) -> Option<&mut T> {
+        self.0.as_mut()
+    }
+
+    /// Takes it out.
+    pub fn take(&mut self) -> Option<T> {
+        self.0.take()
+    }
+}
+
+impl<T> Drop for Contained<T> {
+    fn drop(&mut self) {
+        if let Some(value) = self.0.take() {
+            drop_quietly(value);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+    use std::panic::panic_any;
 
     use super::*;
 
     fn caught(code: impl FnOnce()) -> String {
-        describe(catch_unwind(AssertUnwindSafe(code)).unwrap_err().as_ref())
+        describe(catch_unwind(AssertUnwindSafe(code)).unwrap_err())
+    }
+
+    /// Panics when it is dropped, with another of its kind, so many times.
+    struct Again(u32);
+
+    impl Drop for Again {
+        fn drop(&mut self) {
+            if self.0 > 0 {
+                panic_any(Again(self.0 - 1));
+            }
+        }
+    }
+
+    #[test]
+    fn what_a_panic_carries_may_panic_again_and_again() {
+        for times in [1, 3, 1000] {
+            assert_eq!(caught(|| panic_any(Again(times))), "(a panic without a message)");
+            let why = drop_caught(Again(times)).unwrap_err();
+            assert!(why.starts_with("(a panic without a message) at "), "{why}");
+            drop_quietly(Contained::new(Again(times)));
+        }
+    }
+
+    #[test]
+    fn a_long_message_is_cut() {
+        let message = caught(|| panic!("{}", "ä".repeat(1 << 20)));
+        assert!(message.len() < 70_000 && message.contains("(cut:"), "{}", message.len());
     }
 
     #[test]

@@ -7,6 +7,7 @@
 
 mod arguments;
 mod bounded;
+mod depth;
 mod encoding;
 mod error;
 pub mod hook;
@@ -25,12 +26,15 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::canonical::canonical;
+use crate::canonical::canonical_of_read;
 use crate::codec;
+use crate::panic::catch;
 use crate::value::Value;
 
 pub use arguments::Arguments;
 pub(crate) use bounded::InBounds;
+pub(crate) use depth::{Depth, TooDeep};
+pub use depth::{LEVELS_MAX, within_levels};
 pub use encoding::{Encoding, PAYLOAD_BYTES_LIMIT, PAYLOAD_BYTES_MAX, SealedBytes};
 pub use error::PayloadError;
 pub(crate) use error::{exact, explain};
@@ -96,9 +100,6 @@ thread_local! {
 /// Largest buffer that a thread keeps: 64 KiB.
 const SCRATCH_BYTES_MAX: usize = 64 << 10;
 
-/// Deepest nesting that is read: 128, so that hostile bytes cannot exhaust the stack.
-const DEPTH_MAX: usize = 128;
-
 impl Payload {
     /// Writes a value as [`Encoding::DEFAULT`] says.
     ///
@@ -111,8 +112,19 @@ impl Payload {
     /// Writes a value: in the encoding's codec, sealed by its hook.
     ///
     /// # Errors
-    /// If the value's own `Serialize` or the hook fails, or the payload is larger than the encoding allows.
+    /// If the value's own `Serialize` or the hook fails or panics, the payload is larger than the encoding allows, or the value
+    /// nests deeper than any codec reads.
     pub fn encode_with<T: Serialize + ?Sized>(encoding: &Encoding, value: &T) -> Result<Self, PayloadError> {
+        survey::measured(value, encoding.codec(), Depth::READ)?;
+        Self::encode_measured(encoding, value)
+    }
+
+    /// As [`Payload::encode_with`], of a value of which it is known how deep it nests: it was walked already, by
+    /// [`canonical`](crate::canonical::canonical), or a payload's reader made it.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn encode_measured<T: Serialize + ?Sized>(encoding: &Encoding, value: &T) -> Result<Self, PayloadError> {
         // Written into a buffer that is used again, so that the payload itself is allocated once, at its size.
         let mut scratch = SCRATCH.take();
         scratch.clear();
@@ -207,7 +219,7 @@ impl Payload {
                 };
                 sorted(a) == sorted(b)
             }
-            _ => canonical(&a).is_ok_and(|a| canonical(&b).is_ok_and(|b| a == b)),
+            _ => canonical_of_read(&a).is_ok_and(|a| canonical_of_read(&b).is_ok_and(|b| a == b)),
         }
     }
 
@@ -258,21 +270,23 @@ impl Payload {
 }
 
 fn write<T: Serialize + ?Sized>(codec: PayloadCodec, value: &T, out: &mut Vec<u8>) -> Result<(), PayloadError> {
-    match codec {
+    let written = catch(|| match codec {
         PayloadCodec::MESSAGE_PACK => message_pack::write(value, out),
         PayloadCodec::JSON => json::write(value, out),
         PayloadCodec::BINCODE => codec::write_payload(value, out),
         unknown => Err(unknown_codec(unknown)),
-    }
+    });
+    written.unwrap_or_else(|why| Err(PayloadError::panicked("written", &why)))
 }
 
 fn read<T: DeserializeOwned>(codec: PayloadCodec, bytes: &[u8]) -> Result<T, PayloadError> {
-    match codec {
+    let value = catch(|| match codec {
         PayloadCodec::MESSAGE_PACK => message_pack::read(bytes),
         PayloadCodec::JSON => json::read(bytes),
         PayloadCodec::BINCODE => codec::read_payload(bytes),
         unknown => Err(unknown_codec(unknown)),
-    }
+    });
+    value.unwrap_or_else(|why| Err(PayloadError::panicked("read back", &why)))
 }
 
 fn unknown_codec(codec: PayloadCodec) -> PayloadError {

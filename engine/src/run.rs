@@ -46,9 +46,10 @@ pub use rest::SLEEP_OUT_AFTER_DEFAULT;
 pub(crate) use rest::{Anchor, Moment, Rest, elapsed_of, micros_down};
 #[cfg(all(test, feature = "shuttle"))]
 pub(crate) use shared::EffectWaker;
+pub(crate) use shared::{Body, Environment, Parts, Provided, RunShared};
 pub use shared::{BoxedFuture, Output};
-pub(crate) use shared::{Environment, Parts, Provided, RunShared};
 pub use source::{MakeSource, Sink};
+pub(crate) use trace::Unwind;
 pub use trace::{BUILT_IN, CallWork, Item, TraceCall, TraceFuture, refuse, refuse_inline};
 pub(crate) use turn::Turn;
 pub use wait::SignalWait;

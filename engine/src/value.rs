@@ -2,7 +2,7 @@
 //!
 //! Read from self-describing payloads; written as JSON.
 //!
-//! Invariant: reading one never fails for reasons of type, and nesting is bounded by the payload's reader.
+//! Invariant: reading one never fails for reasons of type, and nesting is bounded, whatever reads it.
 
 mod difference;
 
@@ -10,9 +10,12 @@ use std::fmt;
 
 pub use self::difference::Difference;
 
-use serde::de::{Deserialize, Deserializer, EnumAccess, MapAccess, SeqAccess, VariantAccess, Visitor};
+use serde::de::{
+    Deserialize, DeserializeSeed, Deserializer, EnumAccess, Error, MapAccess, SeqAccess, VariantAccess, Visitor,
+};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
+use crate::payload::Depth;
 use crate::printable::{WrittenOut, is_unsafe};
 
 /// A value of any type.
@@ -148,7 +151,26 @@ impl Serialize for Exact<'_> {
 
 impl<'de> Deserialize<'de> for Value {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Any;
+        /// With what is left of the levels.
+        struct Any(Depth);
+
+        impl Any {
+            fn below<E: Error>(&self) -> Result<Self, E> {
+                self.0.below().map(Self).map_err(E::custom)
+            }
+
+            fn wrapped<E: Error>(&self) -> Result<Self, E> {
+                self.0.wrapped().map(Self).map_err(E::custom)
+            }
+        }
+
+        impl<'de> DeserializeSeed<'de> for Any {
+            type Value = Value;
+
+            fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+                deserializer.deserialize_any(self)
+            }
+        }
 
         impl<'de> Visitor<'de> for Any {
             type Value = Value;
@@ -190,16 +212,16 @@ impl<'de> Deserialize<'de> for Value {
             }
 
             fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
-                Value::deserialize(deserializer)
+                self.wrapped()?.deserialize(deserializer)
             }
 
             fn visit_newtype_struct<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
-                Value::deserialize(deserializer)
+                self.wrapped()?.deserialize(deserializer)
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
                 let mut items = Vec::new();
-                while let Some(item) = access.next_element()? {
+                while let Some(item) = access.next_element_seed(self.below()?)? {
                     items.push(item);
                 }
                 Ok(Value::List(items))
@@ -207,19 +229,19 @@ impl<'de> Deserialize<'de> for Value {
 
             fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
                 let mut entries = Vec::new();
-                while let Some(entry) = access.next_entry()? {
+                while let Some(entry) = access.next_entry_seed(self.below()?, self.below()?)? {
                     entries.push(entry);
                 }
                 Ok(Value::Map(entries))
             }
 
             fn visit_enum<A: EnumAccess<'de>>(self, access: A) -> Result<Value, A::Error> {
-                let (tag, variant) = access.variant::<Value>()?;
-                Ok(Value::Map(vec![(tag, variant.newtype_variant()?)]))
+                let (tag, variant) = access.variant_seed(self.below()?)?;
+                Ok(Value::Map(vec![(tag, variant.newtype_variant_seed(self.below()?)?)]))
             }
         }
 
-        deserializer.deserialize_any(Any)
+        deserializer.deserialize_any(Any(Depth::READ))
     }
 }
 

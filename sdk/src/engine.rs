@@ -12,7 +12,7 @@ use relive_engine::handle::{Cancellation, RunStatus};
 use relive_engine::id::RunId;
 use relive_engine::inspect::{self, Events, Runs};
 use relive_engine::options::Options;
-use relive_engine::payload::Payload;
+use relive_engine::payload::{Payload, within_levels};
 use relive_engine::replayer::Replayer;
 use relive_engine::retain::{Retained, Retention};
 use serde::Serialize;
@@ -155,7 +155,8 @@ impl Engine {
     /// Of kind `UnknownRun`; of kind `Ended` if the run has ended; of kind `Payload` if the run waits for another type (then
     /// nothing is recorded), or the value cannot be recorded.
     pub async fn signal<T: Serialize>(&self, run: RunId, name: &str, value: T) -> Result<()> {
-        let payload = Payload::encode_with(self.0.encoding(), &value).map_err(|error| {
+        let written = within_levels(&value).and_then(|()| Payload::encode_with(self.0.encoding(), &value));
+        let payload = written.map_err(|error| {
             Error::new(ErrorKind::Payload, format!("the value of signal {name} cannot be recorded: {error}"))
         })?;
         self.0.signal(run, name, payload).await

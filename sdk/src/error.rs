@@ -8,7 +8,7 @@
 use std::borrow::Cow;
 use std::fmt::{Debug, Display};
 
-use relive_engine::error::{Error, ErrorKind, TypedError};
+use relive_engine::error::{Error, ErrorKind, TypedError, debugged, displayed};
 use relive_engine::event::ErrorRecord;
 use relive_engine::run;
 
@@ -60,7 +60,7 @@ pub trait RecordDisplay {
 
 impl<E: Display> RecordDisplay for &Recorded<'_, E> {
     fn record(&self) -> ErrorRecord {
-        named::<E>(self.0.to_string())
+        named::<E>(displayed(self.0))
     }
 }
 
@@ -72,7 +72,7 @@ pub trait RecordDebug {
 
 impl<E: Debug> RecordDebug for Recorded<'_, E> {
     fn record(&self) -> ErrorRecord {
-        named::<E>(format!("{:?}", self.0))
+        named::<E>(debugged(self.0))
     }
 }
 

@@ -7,6 +7,7 @@ use std::panic::Location;
 use relive_engine::definition::TraceDefinition;
 use relive_engine::error::{Error, ErrorKind};
 use relive_engine::event::ErrorRecord;
+use relive_engine::panic::Contained;
 use relive_engine::payload::PayloadError;
 use relive_engine::run::{self, InlineCall};
 use serde::Serialize;
@@ -30,7 +31,8 @@ where
     T: Serialize + DeserializeOwned,
     E: From<Error>,
 {
-    let mut effect = Some(effect);
+    // If the log answers, its arguments are dropped here, and not in the function: their destructors must not tell the body so.
+    let mut effect = Contained::new(effect);
     inline_again(definition, arguments, location, move || match effect.take() {
         Some(effect) => effect(),
         None => Err(ErrorRecord::new(ErrorKind::Unsupported, "it was tried already")),

@@ -7,13 +7,14 @@
 use std::future::{Future, poll_fn};
 use std::marker::PhantomData;
 use std::panic::Location;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use futures_core::Stream;
 use relive_engine::definition::TraceDefinition;
 use relive_engine::error::{Error, ErrorKind};
 use relive_engine::event::ErrorRecord;
+use relive_engine::panic::Contained;
 use relive_engine::payload::PayloadError;
 use relive_engine::run::{self, CallWork, InlineCall, Item, IteratorCall, MakeSource, Sink, TraceCall, TraceFuture};
 use serde::Serialize;
@@ -171,8 +172,13 @@ where
     S: Stream<Item = Result<T, E>>,
     T: Serialize + DeserializeOwned,
 {
-    let mut source = pin!(source);
-    while let Some(value) = poll_fn(|cx| source.as_mut().poll_next(cx)).await {
+    // Dropped at its end, or before: what its destructor does is no outcome, and no replay calls it.
+    let mut source = Contained::new(Box::pin(source));
+    let next = |source: &mut Contained<Pin<Box<S>>>, cx: &mut Context<'_>| match source.get_mut() {
+        Some(source) => source.as_mut().poll_next(cx),
+        None => Poll::Ready(None),
+    };
+    while let Some(value) = poll_fn(|cx| next(&mut source, cx)).await {
         sink.send(item(&value.map_err(|error| record(&error))?)?).await;
     }
     Ok(())
@@ -192,7 +198,8 @@ where
     I: IntoIterator<Item = Result<T, E>>,
     T: Serialize + DeserializeOwned,
 {
-    for value in source {
+    let mut source = Contained::new(source.into_iter());
+    while let Some(value) = source.get_mut().and_then(Iterator::next) {
         sink.send(item(&value.map_err(|error| record(&error))?)?).await;
     }
     Ok(())

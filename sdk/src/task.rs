@@ -4,7 +4,7 @@
 
 use std::future::Future;
 use std::marker::PhantomData;
-use std::panic::{AssertUnwindSafe, Location, catch_unwind};
+use std::panic::Location;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -13,6 +13,7 @@ use relive_engine::definition::{TaskDefinition, as_trace};
 use relive_engine::engine::Request;
 use relive_engine::error::{Error, ErrorKind};
 use relive_engine::event::ErrorRecord;
+use relive_engine::panic::catch;
 use relive_engine::payload::{Encoding, Payload, PayloadError};
 use relive_engine::run::{Arguments, BoxedFuture, CallWork, ChildCall, TraceCall, current_encoding};
 use serde::Serialize;
@@ -190,8 +191,8 @@ where
     I: Serialize + DeserializeOwned,
     E: From<Error>,
 {
-    let payload = Payload::readable(&Encoding::IN_MEMORY, input);
-    let input = payload.and_then(|payload| Ok((payload, canonical(input)?)));
+    // The form first, which measures how deep the arguments nest.
+    let input = canonical(input).and_then(|form| Ok((Payload::readable(&Encoding::IN_MEMORY, input)?, form)));
     let rewrite = |payload: &Payload, encoding: &Encoding| Payload::readable(encoding, &payload.decode::<I>()?);
     Call {
         definition,
@@ -217,8 +218,7 @@ fn rewritten(
     if as_it_is && input.bytes().len() <= encoding.bytes_max() {
         return Ok(input);
     }
-    let rewritten = catch_unwind(AssertUnwindSafe(|| rewrite(&input, encoding)));
-    rewritten.unwrap_or_else(|_| Err(PayloadError::panicked()))
+    catch(|| rewrite(&input, encoding)).unwrap_or_else(|why| Err(PayloadError::panicked("read back", &why)))
 }
 
 /// The canonical form of a recorded input, without the arguments of these names. Called by the macro's expansion.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use relive_storage::{KeyRange, Order, PageLimit, Read};
 
-use crate::canonical::canonical;
+use crate::canonical::canonical_of_read;
 use crate::definition::TaskDefinition;
 use crate::engine::{Inner, Request};
 use crate::error::{Result, storage_error};
@@ -339,7 +339,7 @@ fn differences(request: &Request, record: &CacheRecord) -> impl Iterator<Item = 
         };
         // As the cache compares them: the order of a map is no difference.
         let same = match (&cached, &called) {
-            (Some(cached), Some(called)) => canonical(cached).ok() == canonical(called).ok(),
+            (Some(cached), Some(called)) => canonical_of_read(cached).ok() == canonical_of_read(called).ok(),
             _ => false,
         };
         (!same && !ignored.contains(&name.as_str())).then_some((name, cached, called))

@@ -17,7 +17,7 @@ use crate::index::UnfinishedRecord;
 use crate::log::LogWriter;
 use crate::past::Past;
 use crate::replay::{Memo, Replay};
-use crate::run::{Anchor, BoxedFuture, Drive, Dry, Ended, Plan, RunShared, Turn};
+use crate::run::{Anchor, Body, Drive, Dry, Ended, Plan, RunShared, Turn};
 use crate::sync::atomic::Ordering;
 
 use super::life::{Got, Next, callers_decide, turn};
@@ -33,7 +33,7 @@ pub(super) struct Attempt {
 
 /// An attempt that was begun.
 pub(super) enum Begun {
-    UnderWay { drive: Box<Drive>, body: BoxedFuture, turn: Turn },
+    UnderWay { drive: Box<Drive>, body: Body, turn: Turn },
     Queued(Box<Queued>),
 }
 
@@ -41,7 +41,7 @@ pub(super) enum Begun {
 pub(super) struct Queued {
     drive: Box<Drive>,
     shared: Arc<RunShared>,
-    body: BoxedFuture,
+    body: Body,
     writer: LogWriter,
     at: Sequence,
     event: Event,

@@ -19,7 +19,7 @@ use crate::observe::spans;
 use crate::past::Past;
 use crate::payload::{Payload, PayloadError};
 use crate::replay::Replay;
-use crate::run::{Anchor, BoxedFuture, Dry, Mailbox, Parts, Plan, RunShared};
+use crate::run::{Anchor, Body, Dry, Mailbox, Parts, Plan, RunShared};
 
 /// What a new attempt begins with.
 pub(crate) fn next_attempt(
@@ -59,7 +59,7 @@ pub(crate) fn recorded(
     attempt_at: Sequence,
     dry: Dry,
     anchor: Option<Anchor>,
-) -> Result<(Arc<RunShared>, BoxedFuture)> {
+) -> Result<(Arc<RunShared>, Body)> {
     let run = past.run;
     let mut plan = Plan::of_recorded(engine, run, definition, &past, &past.last, attempt_at)?;
     if let Some(anchor) = anchor {
@@ -107,13 +107,12 @@ pub(crate) fn share(
 
 /// Calls code of the user's that reads a value back; a panic in it is an error like any other.
 pub(crate) fn unpanicked<T>(read: impl FnOnce() -> Result<T, PayloadError>) -> Result<T, PayloadError> {
-    std::panic::catch_unwind(std::panic::AssertUnwindSafe(read))
-        .unwrap_or_else(|_| Err(PayloadError::new("its type's own code panicked when it was read back")))
+    crate::panic::catch(read).unwrap_or_else(|why| Err(PayloadError::panicked("read back", &why)))
 }
 
 /// The body for a recorded input.
-pub(crate) fn body(plan: &Plan, input: &Payload) -> Result<BoxedFuture> {
-    unpanicked(|| (plan.definition.body)(input)).map_err(|error| {
+pub(crate) fn body(plan: &Plan, input: &Payload) -> Result<Body> {
+    unpanicked(|| (plan.definition.body)(input)).map(Body::new).map_err(|error| {
         let (run, task) = (plan.run, plan.definition.name);
         payload_error(format!("run {run}: the input of task {task} cannot be read back"), &error)
     })

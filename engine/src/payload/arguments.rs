@@ -34,22 +34,23 @@ impl Arguments {
     /// A masked record is written in MessagePack if the codec is bincode, which could not read it.
     ///
     /// # Errors
-    /// As for [`Payload::encode_with`]; if a path names nothing.
+    /// As for [`Payload::encode_with`]; if one nests more than [`LEVELS_MAX`](super::LEVELS_MAX) levels deep, which is named; if a
+    /// path names nothing.
     pub fn of<T: Serialize + ?Sized>(value: &T, encoding: &Encoding, redact: &[&str]) -> Result<Self, PayloadError> {
         let form = canonical(value)?;
         if redact.is_empty() {
-            let payload = Payload::encode_with(encoding, value)?;
+            let payload = Payload::encode_measured(encoding, value)?;
             return Ok(Self { payload, identity: Identity::Hash(InputHash::of(&form)) });
         }
         let is_json = encoding.codec() == PayloadCodec::JSON;
         let codec = if is_json { PayloadCodec::JSON } else { PayloadCodec::MESSAGE_PACK };
-        let mut plain = Payload::encode_with(&Encoding::IN_MEMORY.with_codec(Some(codec)), value)?.to_value();
+        let mut plain = Payload::encode_measured(&Encoding::IN_MEMORY.with_codec(Some(codec)), value)?.to_value();
         redact::mask(&mut plain, redact)?;
         let encoding = encoding.clone().with_codec(Some(codec));
         let payload = if is_json {
-            Payload::encode_with(&encoding, &plain)?
+            Payload::encode_measured(&encoding, &plain)?
         } else {
-            Payload::encode_with(&encoding, &Exact(&plain))?
+            Payload::encode_measured(&encoding, &Exact(&plain))?
         };
         Ok(Self { payload, identity: Identity::Keyed(form) })
     }

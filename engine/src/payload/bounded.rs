@@ -2,6 +2,8 @@
 //!
 //! Passes everything on to another deserializer, and counts the levels on the way down.
 
+use super::Depth;
+
 use serde::de::{self, Deserialize, DeserializeSeed, Deserializer, Error, Visitor};
 
 /// A value that is refused if it is nested deeper than any codec reads.
@@ -9,27 +11,29 @@ pub(crate) struct InBounds<T>(pub(crate) T);
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for InBounds<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        T::deserialize(Bounded { inner: deserializer, left: super::DEPTH_MAX }).map(Self)
+        T::deserialize(Bounded { inner: deserializer, depth: Depth::READ }).map(Self)
     }
 }
 
 /// A part of a value, with what is left of the levels; around a deserializer, a visitor, a seed or an access.
 struct Bounded<T> {
     inner: T,
-    left: usize,
+    depth: Depth,
 }
 
 impl<T> Bounded<T> {
     fn with<U>(&self, inner: U) -> Bounded<U> {
-        Bounded { inner, left: self.left }
+        Bounded { inner, depth: self.depth }
     }
 
     /// One level further down.
     fn below<U, E: Error>(&self, inner: U) -> Result<Bounded<U>, E> {
-        match self.left.checked_sub(1) {
-            Some(left) => Ok(Bounded { inner, left }),
-            None => Err(E::custom(format_args!("it is nested more than {} levels deep", super::DEPTH_MAX))),
-        }
+        self.depth.below().map(|depth| Bounded { inner, depth }).map_err(E::custom)
+    }
+
+    /// Within a `Some` or a newtype.
+    fn wrapped<U, E: Error>(&self, inner: U) -> Result<Bounded<U>, E> {
+        self.depth.wrapped().map(|depth| Bounded { inner, depth }).map_err(E::custom)
     }
 }
 
@@ -92,10 +96,10 @@ macro_rules! visit {
     )*};
 }
 
-macro_rules! visit_below {
-    ($($method:ident: $trait:ident),* $(,)?) => {$(
+macro_rules! visit_within {
+    ($($method:ident: $trait:ident, $within:ident);* $(;)?) => {$(
         fn $method<A: de::$trait<'de>>(self, access: A) -> Result<V::Value, A::Error> {
-            let access = self.below(access)?;
+            let access = self.$within(access)?;
             self.inner.$method(access)
         }
     )*};
@@ -139,12 +143,12 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Bounded<V> {
         self.inner.visit_unit()
     }
 
-    visit_below!(
-        visit_some: Deserializer,
-        visit_newtype_struct: Deserializer,
-        visit_seq: SeqAccess,
-        visit_map: MapAccess,
-        visit_enum: EnumAccess,
+    visit_within!(
+        visit_some: Deserializer, wrapped;
+        visit_newtype_struct: Deserializer, wrapped;
+        visit_seq: SeqAccess, below;
+        visit_map: MapAccess, below;
+        visit_enum: EnumAccess, below;
     );
 }
 
@@ -193,9 +197,9 @@ impl<'de, A: de::EnumAccess<'de>> de::EnumAccess<'de> for Bounded<A> {
     type Variant = Bounded<A::Variant>;
 
     fn variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<(S::Value, Self::Variant), A::Error> {
-        let left = self.left;
+        let depth = self.depth;
         let (value, variant) = self.inner.variant_seed(seed)?;
-        Ok((value, Bounded { inner: variant, left }))
+        Ok((value, Bounded { inner: variant, depth }))
     }
 }
 

@@ -28,9 +28,9 @@ impl PayloadError {
         Self { field: Some(field).filter(|field| !field.is_empty()), why: why.into() }
     }
 
-    /// Code of the value's type panicked while it was read.
-    pub fn panicked() -> Self {
-        Self::new("its type's own code panicked when it was read back")
+    /// Code of the value's type panicked when it was `done` something to (`read back`); `why` is what it said.
+    pub fn panicked(done: &str, why: &str) -> Self {
+        Self::new(format!("its type's own code panicked when it was {done}: {why}"))
     }
 
     pub(crate) fn why(&self) -> &str {

@@ -11,7 +11,8 @@ use std::sync::Arc;
 use parking_lot::RwLock;
 
 use super::PayloadError;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, cut};
+use crate::panic::{catch, drop_quietly};
 
 /// Seals the bytes of payloads before they are stored, and opens them again: a compression, an encryption.
 ///
@@ -41,43 +42,67 @@ pub trait PayloadHook: Send + Sync + 'static {
 /// Ids below are for what Relive itself may come to do.
 const ID_MIN: u8 = 128;
 
-static HOOKS: RwLock<BTreeMap<u8, Arc<dyn PayloadHook>>> = RwLock::new(BTreeMap::new());
+type Named = (String, Arc<dyn PayloadHook>);
+
+static HOOKS: RwLock<BTreeMap<u8, Named>> = RwLock::new(BTreeMap::new());
 
 /// Makes payloads that this hook sealed readable in this process. A second of the same id and name takes its place.
 ///
 /// # Errors
 /// Of kind `Unsupported` if the id is below 128; of kind `DuplicateName` if another hook has it.
 pub fn register(hook: &Arc<dyn PayloadHook>) -> Result<()> {
-    let (id, name) = (hook.id(), hook.name());
+    let called = catch(|| (hook.id(), hook.name().to_owned()));
+    let (id, name) = called.map_err(|why| {
+        Error::new(
+            ErrorKind::Unsupported,
+            format!("a payload hook panicked when it was asked for its id and name: {why}"),
+        )
+    })?;
     if id < ID_MIN {
         let why = format!("payload hook `{name}` has id {id}: those from {ID_MIN} to 255 are for hooks");
         return Err(Error::new(ErrorKind::Unsupported, why));
     }
     let mut hooks = HOOKS.write();
-    if let Some(other) = hooks.get(&id)
-        && other.name() != name
+    if let Some((other, _)) = hooks.get(&id)
+        && *other != name
     {
-        let other = other.name();
         let why = format!(
             "two payload hooks have id {id}, `{other}` and `{name}`: logs tell them apart by it, so give one another \
              (hooks are registered for the whole process)"
         );
         return Err(Error::new(ErrorKind::DuplicateName, why));
     }
-    hooks.insert(id, Arc::clone(hook));
+    let before = hooks.insert(id, (name, Arc::clone(hook)));
+    drop(hooks);
+    drop_quietly(before);
     Ok(())
 }
 
 pub(super) fn seal(hook: &dyn PayloadHook, bytes: &[u8]) -> Result<Vec<u8>, PayloadError> {
-    hook.seal(bytes).map_err(|why| PayloadError::new(format!("payload hook `{}` cannot seal it: {why}", hook.name())))
+    called(|| hook.name().to_owned(), "seal", || hook.seal(bytes))
 }
 
 pub(super) fn open(id: u8, bytes: &[u8]) -> Result<Vec<u8>, PayloadError> {
-    let Some(hook) = HOOKS.read().get(&id).map(Arc::clone) else {
+    let Some((name, hook)) = HOOKS.read().get(&id).cloned() else {
         return Err(PayloadError::new(format!(
             "it is sealed by payload hook {id}, which this program does not have: give it to the engine's builder, by \
              payload_hook_for_reading(…)"
         )));
     };
-    hook.open(bytes).map_err(|why| PayloadError::new(format!("payload hook `{}` cannot open it: {why}", hook.name())))
+    called(|| name, "open", || hook.open(bytes))
+}
+
+/// Calls a hook, which is the program's code: an error or a panic of it names it.
+fn called(
+    name: impl FnOnce() -> String,
+    done: &str,
+    call: impl FnOnce() -> Result<Vec<u8>, String>,
+) -> Result<Vec<u8>, PayloadError> {
+    let why = match catch(call) {
+        Ok(Ok(bytes)) => return Ok(bytes),
+        Ok(Err(why)) => format!("cannot {done} it: {why}"),
+        Err(why) => format!("panicked when it was to {done} it: {why}"),
+    };
+    let name = catch(name).unwrap_or_else(|_| "(its name panics)".to_owned());
+    Err(PayloadError::new(cut(format!("payload hook `{name}` {why}"))))
 }

@@ -20,12 +20,12 @@ pub(super) fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, PayloadError>
 
 pub(super) fn read_borrowed<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, PayloadError> {
     let mut deserializer = rmp_serde::Deserializer::from_read_ref(bytes);
-    deserializer.set_max_depth(super::DEPTH_MAX);
+    deserializer.set_max_depth(super::depth::READ_MAX);
     T::deserialize(&mut deserializer).map_err(|error| PayloadError::new(error.to_string()))
 }
 
 fn reader(bytes: &[u8]) -> rmp_serde::Deserializer<rmp_serde::decode::ReadReader<&[u8]>> {
     let mut deserializer = rmp_serde::Deserializer::new(bytes);
-    deserializer.set_max_depth(super::DEPTH_MAX);
+    deserializer.set_max_depth(super::depth::READ_MAX);
     deserializer
 }

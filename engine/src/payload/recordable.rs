@@ -5,9 +5,10 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::survey::{Form, survey};
+use super::depth::Depth;
+use super::survey::{Form, survey, survey_within};
 use super::{Encoding, Payload, PayloadCodec, PayloadError};
-use crate::canonical::canonical;
+use crate::canonical::canonical_of_read;
 
 /// How closely a value is looked at before it is recorded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,11 +40,11 @@ impl Payload {
         check: RoundTrip,
     ) -> Result<Self, PayloadError> {
         let form = survey(value, encoding.codec())?;
-        let payload = Self::encode_with(encoding, value)?;
+        let payload = Self::encode_measured(encoding, value)?;
         if check == RoundTrip::Checked || form == Form::Depends {
             match payload.decode::<T>() {
                 Err(error) => return in_json(value, encoding, form).ok_or_else(|| unreadable(&error)),
-                Ok(read) if check == RoundTrip::Checked && canonical(value)? != canonical(&read)? => {
+                Ok(read) if check == RoundTrip::Checked && canonical_of_read(value)? != canonical_of_read(&read)? => {
                     return Err(changed(value, &read));
                 }
                 Ok(_) => {}
@@ -62,7 +63,7 @@ impl Payload {
             return Ok(payload);
         }
         // What it refuses is refused elsewhere, with its name.
-        let form = survey(value, encoding.codec()).unwrap_or(Form::Same);
+        let form = survey_within(value, encoding.codec(), Depth::ARGUMENTS).unwrap_or(Form::Same);
         if form == Form::Same || payload.decode::<T>().is_ok() {
             return Ok(payload);
         }
@@ -75,7 +76,7 @@ impl Payload {
     /// As for [`Payload::encode_with`]; and if the codec lacks something of the value (JSON has no infinity).
     pub fn surveyed<T: Serialize + ?Sized>(encoding: &Encoding, value: &T) -> Result<Self, PayloadError> {
         survey(value, encoding.codec())?;
-        Self::encode_with(encoding, value)
+        Self::encode_measured(encoding, value)
     }
 }
 
@@ -87,7 +88,7 @@ fn in_json<T: Serialize + DeserializeOwned>(value: &T, encoding: &Encoding, form
     }
     let payload = Payload::surveyed(&encoding.clone().with_codec(Some(PayloadCodec::JSON)), value).ok()?;
     let read = payload.decode::<T>().ok()?;
-    (canonical(value).ok()? == canonical(&read).ok()?).then_some(payload)
+    (canonical_of_read(value).ok()? == canonical_of_read(&read).ok()?).then_some(payload)
 }
 
 fn unreadable(error: &PayloadError) -> PayloadError {
@@ -96,7 +97,7 @@ fn unreadable(error: &PayloadError) -> PayloadError {
 
 /// Says where a value and what was read back of it part.
 fn changed<T: Serialize>(value: &T, read: &T) -> PayloadError {
-    let plain = |value| Payload::encode_with(&Encoding::IN_MEMORY, value).map(|payload| payload.to_value());
+    let plain = |value| Payload::encode_measured(&Encoding::IN_MEMORY, value).map(|payload| payload.to_value());
     let field = match (plain(value), plain(read)) {
         (Ok(value), Ok(read)) => value.first_difference(&read),
         _ => None,

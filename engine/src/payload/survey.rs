@@ -9,20 +9,53 @@ use std::cell::Cell;
 
 use serde::ser::{self, Serialize};
 
-use super::{PayloadCodec, PayloadError};
-
-/// Deepest nesting that is recorded, each `Some` and newtype counted: 120, below the 128 levels that are read.
-const DEPTH_MAX: u8 = 120;
+use super::{Depth, PayloadCodec, PayloadError, TooDeep};
+use crate::panic::catch;
 
 /// Looks at a value that is to be written in this codec.
 ///
 /// # Errors
 /// If the codec would lose something of it, or the value's own `Serialize` fails.
 pub(super) fn survey<T: Serialize + ?Sized>(value: &T, codec: PayloadCodec) -> Result<Form, PayloadError> {
+    survey_within(value, codec, Depth::VALUE)
+}
+
+/// As [`survey`], of a value that may nest so deep.
+///
+/// # Errors
+/// As there.
+pub(super) fn survey_within<T: Serialize + ?Sized>(
+    value: &T,
+    codec: PayloadCodec,
+    depth: Depth,
+) -> Result<Form, PayloadError> {
+    surveyed(value, codec, depth, false)
+}
+
+/// Looks only at how deep a value nests.
+///
+/// # Errors
+/// If it is deeper than this, or its own `Serialize` fails.
+pub(super) fn measured<T: Serialize + ?Sized>(
+    value: &T,
+    codec: PayloadCodec,
+    depth: Depth,
+) -> Result<(), PayloadError> {
+    surveyed(value, codec, depth, true).map(|_| ())
+}
+
+fn surveyed<T: Serialize + ?Sized>(
+    value: &T,
+    codec: PayloadCodec,
+    depth: Depth,
+    measures: bool,
+) -> Result<Form, PayloadError> {
     let depends = Cell::new(false);
-    let start = Survey { codec, left: DEPTH_MAX, depends: &depends };
-    value.serialize(start).map_err(|Refused(why)| PayloadError::new(why))?;
-    Ok(if depends.get() { Form::Depends } else { Form::Same })
+    match catch(|| value.serialize(Survey { codec, depth, measures, depends: &depends })) {
+        Ok(Ok(_)) => Ok(if depends.get() { Form::Depends } else { Form::Same }),
+        Ok(Err(Refused { field, why })) => Err(PayloadError::at(field, why)),
+        Err(why) => Err(PayloadError::panicked("written", &why)),
+    }
 }
 
 /// Whether the codec decides how parts of a value are written.
@@ -43,11 +76,34 @@ enum Looks {
 }
 
 #[derive(Debug)]
-struct Refused(String);
+struct Refused {
+    /// Where, as far as fields have names: `user.tags[…]`.
+    field: String,
+    why: String,
+}
+
+impl Refused {
+    fn new(why: String) -> Self {
+        Self { field: String::new(), why }
+    }
+
+    /// Seen from what it is in.
+    fn within(mut self, part: &str) -> Self {
+        let dot = if self.field.is_empty() || self.field.starts_with('[') { "" } else { "." };
+        self.field = format!("{part}{dot}{}", self.field);
+        self
+    }
+}
+
+impl From<TooDeep> for Refused {
+    fn from(too_deep: TooDeep) -> Self {
+        Self::new(too_deep.to_string())
+    }
+}
 
 impl std::fmt::Display for Refused {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.why)
     }
 }
 
@@ -55,7 +111,7 @@ impl std::error::Error for Refused {}
 
 impl ser::Error for Refused {
     fn custom<T: std::fmt::Display>(message: T) -> Self {
-        Self(message.to_string())
+        Self::new(crate::error::displayed(&message))
     }
 }
 
@@ -64,25 +120,23 @@ struct Survey<'a> {
     codec: PayloadCodec,
     /// Set once a type asks which form is wanted.
     depends: &'a Cell<bool>,
-    /// How many levels may follow.
-    left: u8,
+    depth: Depth,
+    /// Whether it is only asked how deep the value is.
+    measures: bool,
 }
 
 impl Survey<'_> {
-    fn within<T: Serialize + ?Sized>(self, value: &T) -> Result<Looks, Refused> {
-        value.serialize(self.deeper()?)
+    fn wrapped<T: Serialize + ?Sized>(self, value: &T) -> Result<Looks, Refused> {
+        value.serialize(Self { depth: self.depth.wrapped()?, ..self })
     }
 
-    fn deeper(self) -> Result<Self, Refused> {
-        match self.left.checked_sub(1) {
-            Some(left) => Ok(Self { left, ..self }),
-            None => Err(Refused(format!("it is nested more than {DEPTH_MAX} levels deep: use a flatter type"))),
-        }
+    fn below(self) -> Result<Self, Refused> {
+        Ok(Self { depth: self.depth.below()?, ..self })
     }
 
     fn float(self, is_finite: bool) -> Result<Looks, Refused> {
-        if self.codec == PayloadCodec::JSON && !is_finite {
-            return Err(Refused("JSON has no NaN and no infinity: use another codec, or an Option".to_owned()));
+        if self.codec == PayloadCodec::JSON && !is_finite && !self.measures {
+            return Err(Refused::new("JSON has no NaN and no infinity: use another codec, or an Option".to_owned()));
         }
         Ok(Looks::Other)
     }
@@ -99,7 +153,7 @@ macro_rules! plain {
 macro_rules! nested {
     ($($method:ident($($argument:ty),*) -> $type:ident),* $(,)?) => {$(
         fn $method(self $(, _: $argument)*) -> Result<Self::$type, Refused> {
-            Ok(self)
+            self.below()
         }
     )*};
 }
@@ -163,34 +217,34 @@ impl ser::Serializer for Survey<'_> {
 
     fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<Looks, Refused> {
         // Whatever the codec: so that a value that was recorded in one can be recorded in all.
-        if self.within(value)? == Looks::Nil {
-            return Err(Refused(crate::canonical::HOLDS_NOTHING.to_owned()));
+        if self.wrapped(value)? == Looks::Nil && !self.measures {
+            return Err(Refused::new(crate::canonical::HOLDS_NOTHING.to_owned()));
         }
         Ok(Looks::Other)
     }
 
     fn serialize_newtype_struct<T: Serialize + ?Sized>(self, _: &'static str, value: &T) -> Result<Looks, Refused> {
-        self.within(value)
+        self.wrapped(value)
     }
 
     fn serialize_newtype_variant<T: Serialize + ?Sized>(
         self,
         _name: &'static str,
         _index: u32,
-        _variant: &'static str,
+        variant: &'static str,
         value: &T,
     ) -> Result<Looks, Refused> {
-        self.within(value)?;
+        value.serialize(self.below()?).map_err(|refused| refused.within(variant))?;
         Ok(Looks::Other)
     }
 
     // Two levels: a map from the variant's name to the fields.
     fn serialize_tuple_variant(self, _: &'static str, _: u32, _: &'static str, _: usize) -> Result<Self, Refused> {
-        self.deeper()
+        self.below()?.below()
     }
 
     fn serialize_struct_variant(self, _: &'static str, _: u32, _: &'static str, _: usize) -> Result<Self, Refused> {
-        self.deeper()
+        self.below()?.below()
     }
 
     fn collect_str<T: std::fmt::Display + ?Sized>(self, _value: &T) -> Result<Looks, Refused> {
@@ -210,7 +264,7 @@ macro_rules! elements {
             type Error = Refused;
 
             fn $method<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Refused> {
-                self.within(value).map(|_| ())
+                value.serialize(*self).map(|_| ()).map_err(|refused| refused.within("[…]"))
             }
 
             fn end(self) -> Result<Looks, Refused> {
@@ -232,13 +286,13 @@ macro_rules! fields {
             type Ok = Looks;
             type Error = Refused;
 
-            fn serialize_field<T: Serialize + ?Sized>(&mut self, _: &'static str, value: &T) -> Result<(), Refused> {
-                self.within(value).map(|_| ())
+            fn serialize_field<T: Serialize + ?Sized>(&mut self, name: &'static str, value: &T) -> Result<(), Refused> {
+                value.serialize(*self).map(|_| ()).map_err(|refused| refused.within(name))
             }
 
             fn skip_field(&mut self, name: &'static str) -> Result<(), Refused> {
-                if self.codec == PayloadCodec::BINCODE {
-                    return Err(Refused(format!(
+                if self.codec == PayloadCodec::BINCODE && !self.measures {
+                    return Err(Refused::new(format!(
                         "field `{name}` is left out (skip_serializing_if), and bincode would read the next one in its \
                          place: use another codec, or always write it"
                     )));
@@ -259,11 +313,11 @@ impl ser::SerializeMap for Survey<'_> {
     type Error = Refused;
 
     fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), Refused> {
-        self.within(key).map(|_| ())
+        key.serialize(*self).map(|_| ())
     }
 
     fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Refused> {
-        self.within(value).map(|_| ())
+        value.serialize(*self).map(|_| ()).map_err(|refused| refused.within("[…]"))
     }
 
     fn end(self) -> Result<Looks, Refused> {

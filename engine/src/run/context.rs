@@ -236,6 +236,11 @@ pub(crate) fn enter(context: Context) -> Entered {
     Entered { outer: CURRENT.with(|current| current.borrow_mut().replace(context)), in_span }
 }
 
+/// Leaves all contexts until the guard is dropped: what is done there is neither a body's nor an effect's.
+pub(crate) fn leave() -> Entered {
+    Entered { outer: CURRENT.with(|current| current.borrow_mut().take()), in_span: false }
+}
+
 /// The context of what this thread does.
 pub(crate) fn current() -> Option<Context> {
     CURRENT.with(|current| current.borrow().clone())

@@ -34,7 +34,7 @@ use super::iterator::LogCursor;
 use super::mailbox::{Received, Stop};
 use super::poll::{Polled, Ready, bury, drop_quietly, poll_body, wake_body};
 use super::rest::Rest;
-use super::shared::{BodyWaker, BoxedFuture, RunShared, RunState};
+use super::shared::{Body, BodyWaker, BoxedFuture, RunShared, RunState};
 use super::turn::Turn;
 
 use self::wait::{Alarm, Waited};
@@ -213,20 +213,20 @@ impl Drive {
     }
 
     /// Replays as far as the log goes: no effect, no write.
-    pub(crate) async fn replay(mut self: Box<Self>, body: BoxedFuture) -> Result<Fit> {
+    pub(crate) async fn replay(mut self: Box<Self>, body: Body) -> Result<Fit> {
         let completed = self.run_to_end(body).await?;
         let (end, next) = self.shared.state.lock().replay.take_pending();
-        Ok(Fit { completed, end, next, stuck: self.stuck })
+        Ok(Fit { completed, end, next, stuck: self.stuck.take() })
     }
 
     /// Runs a new attempt as far as earlier ones know: no effect, no write. Gives the events that it would append.
-    pub(crate) async fn preview(mut self: Box<Self>, body: BoxedFuture) -> Result<Vec<(Sequence, Event)>> {
+    pub(crate) async fn preview(mut self: Box<Self>, body: Body) -> Result<Vec<(Sequence, Event)>> {
         self.run_to_end(body).await?;
-        Ok(self.previewed)
+        Ok(std::mem::take(&mut self.previewed))
     }
 
     /// Runs to the end. An error says why the run did not get there; its log is good to go on from.
-    pub(crate) async fn run(mut self: Box<Self>, body: BoxedFuture, turn: Turn) -> Result<Ended> {
+    pub(crate) async fn run(mut self: Box<Self>, body: Body, turn: Turn) -> Result<Ended> {
         let run = self.shared.run;
         self.turn = turn;
         // Only a dry loop stops before the end, and one that rests.
@@ -239,12 +239,12 @@ impl Drive {
                 spans::ended(&self.shared.span, &completed.outcome);
                 Ok(Ended::Completed(completed))
             }
-            None => self.rest.map(Ended::Rests).ok_or_else(|| closed(run)),
+            None => self.rest.take().map(Ended::Rests).ok_or_else(|| closed(run)),
         }
     }
 
-    async fn run_to_end(&mut self, body: BoxedFuture) -> Result<Option<TaskCompleted>> {
-        self.body = Some(tokio::task::unconstrained(body));
+    async fn run_to_end(&mut self, mut body: Body) -> Result<Option<TaskCompleted>> {
+        self.body = body.take().map(tokio::task::unconstrained);
         let _present = self.settings.company.as_ref().map(Company::join);
         self.shared.mailbox.begins();
         let result = self.steps().await;
@@ -576,6 +576,15 @@ impl Drive {
     fn release_all(&mut self) {
         for (_, child) in self.released.drain(..) {
             release(&self.shared, child);
+        }
+    }
+}
+
+impl Drop for Drive {
+    fn drop(&mut self) {
+        // Only if the loop was dropped half way: the runtime went away.
+        if let Some(body) = self.body.take() {
+            drop_quietly(&self.shared, body);
         }
     }
 }

@@ -5,9 +5,7 @@
 //! Invariants: a failed try is in the log, durably, before the next one begins; no try begins while a blocking one before it
 //! is still on its thread.
 
-use std::any::Any;
 use std::future::{Future, pending, poll_fn};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -24,6 +22,7 @@ use crate::event::{ErrorRecord, Event, TraceRetried};
 use crate::execute;
 use crate::id::{Sequence, Timestamp};
 use crate::observe::spans;
+use crate::panic::{Contained, catch, drop_quietly};
 
 use super::context::{EffectContext, InContext};
 use super::drive::until;
@@ -82,7 +81,9 @@ pub(crate) fn interrupted(name: &str) -> ErrorRecord {
     )
 }
 
-async fn tries(context: Arc<EffectContext>, definition: &'static TraceDefinition, mut effect: Effect) -> Output {
+async fn tries(context: Arc<EffectContext>, definition: &'static TraceDefinition, effect: Effect) -> Output {
+    // It holds the arguments, whose destructors are not what the effect found.
+    let mut effect = Contained::new(effect);
     let policy = &definition.policy;
     let clock = Arc::clone(&context.shared.environment.clock);
     let deadline =
@@ -116,7 +117,8 @@ async fn tries(context: Arc<EffectContext>, definition: &'static TraceDefinition
         count = count.saturating_add(1);
         context.tries.store(count, Ordering::Relaxed);
         let span = spans::attempted(count);
-        let this = one(&context, definition, &mut effect, &blocking, &span);
+        let Some(tried) = effect.get_mut() else { return never(&context).await };
+        let this = one(&context, definition, tried, &blocking, &span);
         let Some(output) = in_time(&context, definition, this, deadline).await else {
             return Err(out_of_time(definition.name, policy.deadline, None));
         };
@@ -171,12 +173,12 @@ fn one(
 ) -> BoxedFuture {
     let future = match effect {
         Effect::Once(future) => std::mem::replace(future, Box::pin(pending())),
-        Effect::Again(make) => match unpanicked(definition.name, make) {
+        Effect::Again(make) => match made(definition.name, make) {
             Ok(future) => future,
             Err(record) => Box::pin(std::future::ready(Err(record))),
         },
         Effect::Blocking(make) => {
-            let run = match unpanicked(definition.name, make) {
+            let run = match made(definition.name, make) {
                 Ok(run) => run,
                 Err(record) => return Box::pin(std::future::ready(Err(record))),
             };
@@ -205,20 +207,41 @@ fn one(
     })
 }
 
+/// What a try is made of: the function itself has not begun, but its arguments were cloned.
+fn made<T>(name: &str, make: impl FnOnce() -> T) -> Result<T, ErrorRecord> {
+    catch(make).map_err(|why| {
+        let message = format!("trace {name} could not be begun: an argument's Clone panicked: {why}");
+        ErrorRecord::new(ErrorKind::Panicked, message)
+    })
+}
+
 /// Catches a panic of user code as a recorded failure.
 pub(crate) fn unpanicked<T>(name: &str, run: impl FnOnce() -> T) -> Result<T, ErrorRecord> {
-    let _watch = crate::panic::watch();
-    catch_unwind(AssertUnwindSafe(run)).map_err(|panic| panicked(name, panic.as_ref()))
+    catch(run).map_err(|why| panicked(name, &why))
 }
 
 /// The record of a panic in a trace.
-pub(crate) fn panicked(name: &str, panic: &(dyn Any + Send)) -> ErrorRecord {
-    ErrorRecord::new(ErrorKind::Panicked, format!("trace {name} panicked: {}", crate::panic::describe(panic)))
+pub(crate) fn panicked(name: &str, why: &str) -> ErrorRecord {
+    ErrorRecord::new(ErrorKind::Panicked, format!("trace {name} panicked: {why}"))
 }
 
+/// A try of user code: neither a panic of it nor one of its destructors goes further.
 pub(super) struct Caught {
     pub(super) future: BoxedFuture,
     pub(super) name: &'static str,
+}
+
+impl Caught {
+    fn drop_future(&mut self) {
+        // Without an allocation: what takes its place has no size.
+        drop_quietly(std::mem::replace(&mut self.future, Box::pin(pending())));
+    }
+}
+
+impl Drop for Caught {
+    fn drop(&mut self) {
+        self.drop_future();
+    }
 }
 
 impl Future for Caught {
@@ -226,16 +249,11 @@ impl Future for Caught {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Output> {
         let this = &mut *self;
-        let _watch = crate::panic::watch();
-        match catch_unwind(AssertUnwindSafe(|| this.future.as_mut().poll(cx))) {
-            Ok(polled) => polled,
-            Err(panic) => {
-                // What is left of it is of no use, and its drop may panic too.
-                let rest = std::mem::replace(&mut this.future, Box::pin(pending()));
-                let _ = catch_unwind(AssertUnwindSafe(|| drop(rest)));
-                Poll::Ready(Err(panicked(this.name, panic.as_ref())))
-            }
-        }
+        catch(|| this.future.as_mut().poll(cx)).unwrap_or_else(|why| {
+            // What is left of it is of no use.
+            this.drop_future();
+            Poll::Ready(Err(panicked(this.name, &why)))
+        })
     }
 }
 
@@ -268,7 +286,7 @@ fn out_of_time(name: &str, deadline: Option<Duration>, last: Option<ErrorRecord>
     let sources = last.map(|last| std::iter::once(last.message).chain(last.sources).collect()).unwrap_or_default();
     let message =
         format!("trace {name} took longer than the {:?} that all its tries may take", deadline.unwrap_or_default());
-    ErrorRecord { sources, ..ErrorRecord::new(ErrorKind::TimedOut, message) }
+    ErrorRecord::new(ErrorKind::TimedOut, message).with_sources(sources)
 }
 
 /// What is left of a span that began at this moment: by the wall clock as far as other lives of the process go, as a call
@@ -310,11 +328,11 @@ pub(crate) async fn resting<F: Future>(context: &EffectContext, resting: Resting
 }
 
 /// Says that an effect waits, until it is dropped: also with a future that lost a race.
-struct Waiting<'a>(&'a EffectContext);
+pub(super) struct Waiting<'a>(&'a EffectContext);
 
 impl<'a> Waiting<'a> {
     /// Noted of the effect that the run's loop polls.
-    fn begin(mut context: &'a EffectContext) -> Self {
+    pub(super) fn begin(mut context: &'a EffectContext) -> Self {
         while let Some(outer) = &context.outer {
             context = outer;
         }

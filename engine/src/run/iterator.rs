@@ -12,6 +12,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::event::{ErrorRecord, Event, TraceCompleted, TraceForm, TraceOutcome, TraceYielded};
 use crate::id::Sequence;
 use crate::log::LogReader;
+use crate::panic::drop_quietly;
 use crate::payload::Payload;
 use crate::replay::{Answer, HandedOn, Hit, Started, digest};
 
@@ -95,9 +96,26 @@ impl IteratorCall {
         };
         if !matches!(item, Some(Ok(_))) {
             // Ended: nothing is to be said of it when it is dropped.
-            self.0 = State::Done;
+            self.done();
         }
         item.map(Ok)
+    }
+
+    /// Drops what is left of the call: no code of the body's, whatever it does.
+    fn done(&mut self) {
+        match std::mem::replace(&mut self.0, State::Done) {
+            State::Open(mut open) => {
+                let _left = context::leave();
+                if let Some((source, context)) = open.source.take() {
+                    let _entered = context::enter(Context::Effect(context));
+                    drop_quietly(source);
+                }
+                drop_quietly(open.make.take());
+            }
+            // A call that was never begun.
+            State::Inert(call) => drop_quietly(call),
+            State::Plain(_) | State::Done => {}
+        }
     }
 
     fn open(call: InlineCall, make: MakeSource) -> Result<State> {
@@ -382,6 +400,14 @@ impl Open {
 
 impl Drop for IteratorCall {
     fn drop(&mut self) {
+        self.abandon();
+        self.done();
+    }
+}
+
+impl IteratorCall {
+    /// Tells the log that the body dropped it, if it has not ended.
+    fn abandon(&self) {
         let State::Open(open) = &self.0 else { return };
         let shared = Arc::clone(&open.shared);
         if shared.closing.load(Ordering::Relaxed) || !context::is_body_of(shared.run) {

@@ -57,7 +57,7 @@ pub(super) fn poll_body(shared: &Arc<RunShared>, body: &mut Unconstrained<BoxedF
             Ok(Poll::Pending) if shared.woke_itself.load(Ordering::Relaxed) => {}
             Ok(Poll::Pending) => return Polled::Rests,
             Err(panic) if panic.is::<Unwind>() => return Polled::Unwound,
-            Err(panic) => return panicked_body(shared, panic.as_ref()),
+            Err(panic) => return panicked_body(shared, panic),
         }
     }
     Polled::Foreign(ErrorRecord::new(
@@ -68,7 +68,7 @@ pub(super) fn poll_body(shared: &Arc<RunShared>, body: &mut Unconstrained<BoxedF
     ))
 }
 
-fn panicked_body(shared: &RunShared, panic: &(dyn Any + Send)) -> Polled {
+fn panicked_body(shared: &RunShared, panic: Box<dyn Any + Send>) -> Polled {
     let message = crate::panic::describe(panic);
     // What tokio says when a timer or a socket is made in a runtime without time or I/O: in strict mode, that is the
     // decoy, and the body awaited what is no trace.
@@ -124,8 +124,10 @@ pub(super) fn bury(shared: &RunShared) -> MutexGuard<'_, RunState> {
 
 /// Drops user code's values; a destructor that panics is reported and goes no further.
 pub(super) fn drop_quietly<T>(shared: &RunShared, value: T) {
-    if catch_unwind(AssertUnwindSafe(|| drop(value))).is_err() {
-        tracing::warn!(run = %shared.run, "a destructor in a task or trace panicked");
+    if let Err(why) = crate::panic::drop_caught(value) {
+        // Whoever listens may panic in turn.
+        let _ =
+            crate::panic::catch(|| tracing::warn!(run = %shared.run, %why, "a destructor in a task or trace panicked"));
     }
 }
 
@@ -211,8 +213,7 @@ fn poll_slot(
     let waker = Waker::from(waker);
     let mut cx = TaskContext::from_waker(&waker);
     let entered = context::enter(Context::Effect(Arc::clone(&context)));
-    let _watch = crate::panic::watch();
-    let polled = catch_unwind(AssertUnwindSafe(|| poll_work(work, definition, handed_on, &mut cx)));
+    let polled = crate::panic::catch(|| poll_work(work, definition, handed_on, &mut cx));
     drop(entered);
     let (sourced, rest) = match polled {
         Ok(Ok((sourced, rest))) => (sourced, Some(rest)),
@@ -232,7 +233,7 @@ fn poll_slot(
             }
             return None;
         }
-        Err(panic) => (Sourced::End(Err(effect::panicked(&context.name, panic.as_ref()))), None),
+        Err(why) => (Sourced::End(Err(effect::panicked(&context.name, &why))), None),
     };
     let output = match sourced {
         Sourced::Item(item) => {

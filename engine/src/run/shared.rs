@@ -26,6 +26,7 @@ use crate::id::{RunId, Sequence, Timestamp};
 use crate::log::{self, LogReader};
 use crate::observe::Metrics;
 use crate::options::RunWrapper;
+use crate::panic::{Contained, drop_quietly};
 use crate::payload::redact::RedactionKey;
 use crate::payload::{Encoding, Payload};
 use crate::replay::{Replay, ReplayError, TraceIndex};
@@ -51,6 +52,9 @@ pub type Output = Result<Payload, ErrorRecord>;
 /// An effect or a body, ready to be polled.
 pub type BoxedFuture = Pin<Box<dyn Future<Output = Output> + Send>>;
 
+/// A task's body, which the engine drops: nobody is hurt by its destructors.
+pub(crate) type Body = Contained<BoxedFuture>;
+
 /// Values by type, for `provided`.
 pub(crate) type Provided = FxHashMap<TypeId, Arc<dyn Any + Send + Sync>>;
 
@@ -75,6 +79,15 @@ pub(crate) struct Environment {
     /// Where effects are spawned.
     pub(crate) runtime: tokio::runtime::Handle,
     pub(crate) metrics: Arc<Metrics>,
+}
+
+impl Drop for Environment {
+    fn drop(&mut self) {
+        // One by one: a destructor that panics is no other's end.
+        for (_, value) in self.provided.drain() {
+            drop_quietly(value);
+        }
+    }
 }
 
 /// What a run's loop and its traces share.

@@ -18,6 +18,7 @@ use crate::definition::TraceDefinition;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{TraceCompleted, TraceForm, TraceOutcome, TraceStarted};
 use crate::id::{CodeHash, RunId, Sequence, Timestamp};
+use crate::panic::drop_quietly;
 use crate::payload::{Arguments, Payload, PayloadError};
 use crate::replay::{Handed, HandedOn, Hit, Keeps, TraceIndex};
 
@@ -364,7 +365,13 @@ impl Future for TraceFuture {
 
 impl Drop for TraceFuture {
     fn drop(&mut self) {
-        let State::Open(shared, index) = &self.0 else { return };
+        let State::Open(shared, index) = &self.0 else {
+            // A call that was never begun, or one that an effect makes: what it holds is the engine's to drop.
+            if matches!(self.0, State::Inert(_) | State::Nested(_)) {
+                drop_quietly(std::mem::replace(&mut self.0, State::Done));
+            }
+            return;
+        };
         let is_closing = shared.closing.load(Ordering::Relaxed);
         let is_own = is_closing || context::is_body_of(shared.run);
         let mut state = shared.state.lock();
@@ -464,7 +471,7 @@ pub fn refuse_inline(error: Error) -> Error {
 }
 
 /// Thrown through the body when a plain function has no answer, as the body must not be told why.
-pub(super) struct Unwind;
+pub(crate) struct Unwind;
 
 /// A code hash for what has no code of the user's: a version, raised if its meaning changes.
 pub const BUILT_IN: CodeHash = CodeHash::from_bytes([1; 16]);
