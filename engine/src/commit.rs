@@ -7,7 +7,6 @@
 //! Invariants: nobody is told before the commit returned; the batches of one run become durable in their order; after a
 //! failed commit everyone of its group and everyone after gets the error, and the engine is told, who tells all the others.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
@@ -21,7 +20,8 @@ use crate::engine::Inner;
 use crate::error::{Error, ErrorKind, Result, storage_error};
 use crate::event::Event;
 use crate::id::{RunId, Sequence};
-use crate::observe::Metrics;
+use crate::observe::{Counted, Metrics};
+use crate::panic::{catch, drop_quietly};
 use crate::run::Mailbox;
 use crate::sync::channel::{Receiver, Sender, TryRecvError, unbounded};
 use crate::sync::{Mutex, thread};
@@ -103,7 +103,8 @@ impl Drop for RunWaiter {
 
 /// What the committer's thread is sent.
 enum Message {
-    Submit(Submission),
+    /// And that it is counted as submitted: also if it is dropped with the channel, that is over then.
+    Submit(Submission, Counted),
     Close,
 }
 
@@ -170,17 +171,15 @@ impl Committer {
     pub(crate) fn submit(&self, submission: Submission) {
         match &self.way {
             Way::Thread(sender) => {
-                self.metrics.commit_queue_depth.increment(1.0);
-                if sender.send(Message::Submit(submission)).is_err() {
-                    self.metrics.commit_queue_depth.decrement(1.0);
-                }
+                // If the thread is gone, who is dropped is told.
+                drop(sender.send(Message::Submit(submission, self.metrics.submitted())));
             }
             // Who is dropped is told.
             Way::InPlace(place) if place.1.load(Ordering::Acquire) => drop(submission),
             Way::InPlace(place) => {
                 let Submission { write, events, waiter, sync, .. } = submission;
-                self.metrics.commit_queue_depth.increment(1.0);
-                place.0.commit(&mut vec![write], &mut vec![(waiter, events)], sync);
+                let mut counted = vec![self.metrics.submitted()];
+                place.0.commit(&mut vec![write], &mut vec![(waiter, events)], &mut counted, sync);
             }
         }
     }
@@ -292,6 +291,7 @@ impl Worker {
     fn work(self) {
         let mut writes = Vec::new();
         let mut waiting = Vec::new();
+        let mut counted = Vec::new();
         let mut closing = false;
         while !closing {
             let mut bytes = 0;
@@ -299,7 +299,7 @@ impl Worker {
             let mut next = self.next();
             closing = next.is_none();
             while let Some(message) = next {
-                let Message::Submit(submission) = message else {
+                let Message::Submit(submission, one) = message else {
                     closing = true;
                     break;
                 };
@@ -307,11 +307,12 @@ impl Worker {
                 sync = submission.sync || (sync && !planted(Planted::SyncOfLast));
                 writes.push(submission.write);
                 waiting.push((submission.waiter, submission.events));
+                counted.push(one);
                 let full = bytes >= GROUP_BYTES_MAX || writes.len() >= GROUP_WRITES_MAX;
                 next = if full { None } else { self.receiver.try_recv().ok() };
             }
             if !writes.is_empty() {
-                self.commits.commit(&mut writes, &mut waiting, sync);
+                self.commits.commit(&mut writes, &mut waiting, &mut counted, sync);
             }
         }
     }
@@ -332,6 +333,24 @@ impl Worker {
     }
 }
 
+impl Drop for Commits {
+    fn drop(&mut self) {
+        drop_quietly(self.on_durable.take());
+    }
+}
+
+/// Tells a waiter, whose waker may be the program's own.
+fn wakes(wake: impl FnOnce()) {
+    if let Err(why) = catch(wake) {
+        tell(|| tracing::error!(%why, "the waker of who waits for a commit panicked"));
+    }
+}
+
+/// Says something, whatever the listener does: this thread must go on.
+fn tell(say: impl FnOnce()) {
+    let _ = catch(say);
+}
+
 impl Commits {
     pub(crate) fn new(
         store: Arc<dyn Store>,
@@ -342,12 +361,19 @@ impl Commits {
         Self { store, durability, on_durable, failure: Arc::default(), clock: SystemClock::default(), metrics }
     }
 
-    fn commit(&self, writes: &mut Vec<Write>, waiting: &mut Vec<(Waiter, Vec<Acknowledged>)>, sync: bool) {
+    fn commit(
+        &self,
+        writes: &mut Vec<Write>,
+        waiting: &mut Vec<(Waiter, Vec<Acknowledged>)>,
+        counted: &mut Vec<Counted>,
+        sync: bool,
+    ) {
         let durability = if sync { Durability::Sync } else { self.durability };
         if planted(Planted::AcknowledgedEarly) {
             self.acknowledge_early(waiting);
         }
         if planted(Planted::LastGroupDropped) {
+            counted.clear();
             return self.commit_behind(writes, waiting, durability);
         }
         // Taken out of its lock at once: a failure stays.
@@ -357,30 +383,31 @@ impl Commits {
         let result = match earlier {
             Some(why) => Err(why),
             None => {
-                let committed = catch_unwind(AssertUnwindSafe(|| self.store.commit(writes, durability)));
+                let committed = catch(|| self.store.commit(writes, durability));
                 match committed {
                     Ok(Ok(outcomes)) if outcomes.len() == waiting.len() => Ok(outcomes),
                     Ok(Ok(outcomes)) => Err(format!("{} writes had {} outcomes", writes.len(), outcomes.len())),
                     Ok(Err(error)) => Err(storage_error(error.error).to_string()),
-                    Err(_) => Err("the store panicked".to_owned()),
+                    Err(why) => Err(format!("the store panicked: {why}")),
                 }
             }
         };
         // Before anybody is told, who may look.
         self.metrics.committed(writes.len(), self.clock.elapsed().saturating_sub(began));
+        counted.clear();
         match result {
             Ok(outcomes) => {
                 if let Some(on_durable) = &self.on_durable {
                     let applied = waiting.iter().zip(&outcomes).filter(|(_, outcome)| **outcome == Outcome::Applied);
                     for acknowledged in applied.flat_map(|((_, events), _)| events) {
                         // A listener that panics must not take the commits of all runs with it.
-                        if catch_unwind(AssertUnwindSafe(|| on_durable(acknowledged))).is_err() {
-                            tracing::error!(run = %acknowledged.run, "the on_durable callback panicked");
+                        if let Err(why) = catch(|| on_durable(acknowledged)) {
+                            tell(|| tracing::error!(run = %acknowledged.run, %why, "the on_durable callback panicked"));
                         }
                     }
                 }
                 for (((waiter, _), write), outcome) in waiting.drain(..).zip(writes.drain(..)).zip(outcomes) {
-                    waiter.tell(write, Ok(outcome));
+                    wakes(|| waiter.tell(write, Ok(outcome)));
                 }
             }
             Err(why) => {
@@ -388,7 +415,7 @@ impl Commits {
                     self.fails(&why);
                 }
                 for ((waiter, _), write) in waiting.drain(..).zip(writes.drain(..)) {
-                    waiter.tell(write, Err(&why));
+                    wakes(|| waiter.tell(write, Err(&why)));
                 }
             }
         }
@@ -396,7 +423,7 @@ impl Commits {
 
     /// The first failure: kept, and told to all that wait for anything at all.
     fn fails(&self, why: &str) {
-        tracing::error!(%why, "a commit failed; nothing is written until the engine is opened again");
+        tell(|| tracing::error!(%why, "a commit failed; nothing is written until the engine is opened again"));
         if planted(Planted::NotPoisoned) {
             return;
         }
@@ -429,3 +456,6 @@ impl Commits {
         told.for_each(|((waiter, _), write)| waiter.tell(write, Ok(Outcome::Applied)));
     }
 }
+
+#[cfg(all(test, not(feature = "shuttle")))]
+mod tests;

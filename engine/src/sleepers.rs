@@ -203,7 +203,7 @@ mod tests {
     }
 
     fn sleepers() -> Sleepers {
-        Sleepers::new(Arc::new(Metrics::new(std::iter::empty())))
+        Sleepers::new(Arc::new(Metrics::new(&crate::definition::Registry::default())))
     }
 
     #[test]

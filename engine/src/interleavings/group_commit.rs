@@ -48,7 +48,7 @@ fn start(disk: &Arc<Disk>, told: &Told) -> (Committer, CommitterThread) {
         );
         heard.lock().insert((run, sequence));
     };
-    let metrics = Arc::new(Metrics::new(std::iter::empty()));
+    let metrics = Arc::new(Metrics::new(&crate::definition::Registry::default()));
     let commits = Commits::new(Arc::clone(disk) as _, Durability::Sync, Some(Arc::new(on_durable)), metrics);
     Committer::start(commits).expect("the thread starts")
 }

@@ -12,14 +12,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use metrics::{Counter, Gauge, Histogram, Unit, counter, describe_counter, describe_gauge, describe_histogram};
-use metrics::{gauge, histogram};
+use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 use parking_lot::RwLock;
 use rustc_hash::FxHashMap;
 
 use crate::definition::{Registry, TraceDefinition};
 use crate::event::{TaskOutcome, TraceOutcome};
 use crate::handle::CellState;
+
+use super::guarded::{Counted, Counter, Gauge, Histogram, counter, gauge, guarded, histogram};
 
 const RUNS_STARTED: &str = "relive_runs_started_total";
 const RUNS_ENDED: &str = "relive_runs_ended_total";
@@ -110,7 +111,7 @@ pub(crate) struct Metrics {
     pub(crate) cache_misses: Counter,
     commit_seconds: Histogram,
     commit_writes: Histogram,
-    pub(crate) commit_queue_depth: Gauge,
+    commit_queue_depth: Gauge,
 }
 
 /// What is counted of a task's runs.
@@ -138,7 +139,7 @@ pub(crate) struct TraceNumbers {
 impl Metrics {
     /// Takes the handles from the recorder that is in force on this thread.
     pub(crate) fn new(registry: &Registry) -> Self {
-        describe();
+        guarded(describe);
         let traces = registry.traces().map(|trace| (address(trace), Arc::new(TraceNumbers::of(trace.name))));
         Self {
             runs_deleted: counter!(RUNS_DELETED),
@@ -183,12 +184,16 @@ impl Metrics {
         count(found.entry(address).or_insert(numbers));
     }
 
+    /// A write waits to be committed, until what this gives is dropped.
+    pub(crate) fn submitted(&self) -> Counted {
+        Counted::by(&self.commit_queue_depth)
+    }
+
     /// So many writes were committed together, or were to be.
     pub(crate) fn committed(&self, write_count: usize, took: Duration) {
         self.commit_seconds.record(took);
         // Groups are small numbers: no precision is lost.
         self.commit_writes.record(write_count as f64);
-        self.commit_queue_depth.decrement(write_count as f64);
     }
 }
 

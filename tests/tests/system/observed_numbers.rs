@@ -116,6 +116,104 @@ impl Recorder for Numbers {
     }
 }
 
+/// A recorder that panics: when it is asked for what counts, or when that is told something.
+struct Bad {
+    registers: bool,
+}
+
+struct BadNumber;
+
+impl metrics::CounterFn for BadNumber {
+    fn increment(&self, _: u64) {
+        panic!("no counting")
+    }
+
+    fn absolute(&self, _: u64) {
+        panic!("no counting")
+    }
+}
+
+impl GaugeFn for BadNumber {
+    fn increment(&self, _: f64) {
+        panic!("no level")
+    }
+
+    fn decrement(&self, _: f64) {
+        panic!("no level")
+    }
+
+    fn set(&self, _: f64) {
+        panic!("no level")
+    }
+}
+
+impl HistogramFn for BadNumber {
+    fn record(&self, _: f64) {
+        panic!("no record")
+    }
+}
+
+impl Recorder for Bad {
+    fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {
+        assert!(self.registers, "no words");
+    }
+
+    fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {
+        assert!(self.registers, "no words");
+    }
+
+    fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {
+        assert!(self.registers, "no words");
+    }
+
+    fn register_counter(&self, _: &Key, _: &Metadata<'_>) -> Counter {
+        assert!(self.registers, "no counter");
+        Counter::from_arc(Arc::new(BadNumber))
+    }
+
+    fn register_gauge(&self, _: &Key, _: &Metadata<'_>) -> Gauge {
+        assert!(self.registers, "no gauge");
+        Gauge::from_arc(Arc::new(BadNumber))
+    }
+
+    fn register_histogram(&self, _: &Key, _: &Metadata<'_>) -> Histogram {
+        assert!(self.registers, "no histogram");
+        Histogram::from_arc(Arc::new(BadNumber))
+    }
+}
+
+#[tokio::test]
+async fn a_recorder_that_panics_hurts_no_run_and_stops_no_commit() {
+    for registers in [true, false] {
+        let (store, probe) = (MemoryStore::new(), Probe::default());
+        let engine = {
+            let bad = Bad { registers };
+            let _recorder = metrics::set_default_local_recorder(&bad);
+            open_with(&store, builder(&probe)).await
+        };
+        probe.open("observed.holds");
+        for _ in 0..2 {
+            guard(engine.run(talks())).await.expect("it ends, and is cached");
+        }
+        guard(engine.run(drops_all())).await.expect("it ends");
+        guard(engine.shutdown()).await.expect("it stops in order");
+    }
+}
+
+#[task(name = "observed.drops_all")]
+async fn drops_all() -> relive::Result<()> {
+    say("one".to_owned()).await?;
+    drop(say("two".to_owned()));
+    flaky_once().await
+}
+
+#[trace(name = "observed.flaky_once", retries = 1, backoff(first = "1ms", jitter = false))]
+async fn flaky_once() -> relive::Result<()> {
+    let probe = Probe::here()?;
+    probe.begin("once");
+    if probe.count("once") < 2 { Err(relive::Error::msg("not yet")) } else { Ok(()) }
+}
+
 /// An engine that counts with this recorder.
 async fn counted(store: &MemoryStore, builder: Builder, numbers: &Numbers) -> Engine {
     let _recorder = metrics::set_default_local_recorder(numbers);
