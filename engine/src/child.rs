@@ -5,7 +5,7 @@
 //! Invariants: the id that the parent's log fixes leads to one run, after any crash; runs never wait for each other in a
 //! circle; a child that only its parent waits for ends with it.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use relive_storage::Write;
 
@@ -19,15 +19,16 @@ use crate::payload::Payload;
 use crate::run::Output;
 
 /// Removes a wait when it is over.
-struct Waits<'a> {
-    engine: &'a Inner,
+pub(crate) struct Waits {
+    engine: Weak<Inner>,
     parent: RunId,
     child: RunId,
 }
 
-impl Drop for Waits<'_> {
+impl Drop for Waits {
     fn drop(&mut self) {
-        let mut waits = self.engine.waits.lock();
+        let Some(engine) = self.engine.upgrade() else { return };
+        let mut waits = engine.waits.lock();
         if let Some(children) = waits.get_mut(&self.parent) {
             if let Some(index) = children.iter().position(|child| *child == self.child) {
                 children.swap_remove(index);
@@ -133,7 +134,7 @@ impl Inner {
     }
 
     /// Notes that one run waits for another. `None` if that one waits for it.
-    fn wait_for(&self, parent: RunId, child: RunId) -> Option<Waits<'_>> {
+    pub(crate) fn wait_for(self: &Arc<Self>, parent: RunId, child: RunId) -> Option<Waits> {
         let mut waits = self.waits.lock();
         let mut seen = vec![child];
         let mut next = 0;
@@ -149,7 +150,7 @@ impl Inner {
             }
         }
         waits.entry(parent).or_default().push(child);
-        Some(Waits { engine: self, parent, child })
+        Some(Waits { engine: Arc::downgrade(self), parent, child })
     }
 
     /// The runs that wait for this one and have yet to find out what is over for them, if nobody else waits for it.

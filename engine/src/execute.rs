@@ -14,7 +14,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinHandle;
 use tracing::{Instrument, Span};
 
@@ -121,6 +121,16 @@ pub(crate) fn spawn_retention(inner: &Arc<Inner>, duty: crate::retain::Duty) {
     inner.runtime.spawn(crate::retain::keep(Arc::downgrade(inner), duty, alive));
 }
 
+/// Takes a turn out of circulation as soon as one is free: one that was lent.
+pub(crate) fn spawn_taking_back(runtime: &tokio::runtime::Handle, turns: Arc<Semaphore>) {
+    runtime.spawn(async move {
+        // The semaphore is never closed.
+        if let Ok(permit) = turns.acquire_owned().await {
+            permit.forget();
+        }
+    });
+}
+
 /// An effect on a task of its own. Dropping it ends the task.
 pub(crate) fn spawn_effect(
     runtime: &tokio::runtime::Handle,
@@ -149,7 +159,8 @@ impl Future for Spawned {
             // outcome of the effect's, so it must not be recorded as one.
             Err(error) if error.is_cancelled() => Poll::Pending,
             Err(error) => {
-                Poll::Ready(Err(ErrorRecord::new(ErrorKind::Panicked, format!("the effect's task: {error}"))))
+                let why = error.try_into_panic().map_or_else(|error| error.to_string(), crate::panic::describe);
+                Poll::Ready(Err(ErrorRecord::new(ErrorKind::Panicked, format!("the effect's task panicked: {why}"))))
             }
         }
     }

@@ -20,7 +20,7 @@ use crate::event::TaskOutcome;
 use crate::id::{RunId, Timestamp};
 use crate::index::BlockReason;
 use crate::observe::{Metrics, TaskNumbers};
-use crate::run::{Mailbox, RunShared};
+use crate::run::{Mailbox, RunShared, by_handle};
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -404,10 +404,11 @@ impl Handle {
     /// Waits for the outcome. It is durable.
     ///
     /// # Errors
-    /// If the run cannot go on (divergence, unknown task, damage), or the engine stops before it ends.
+    /// If the run cannot go on (divergence, unknown task, damage), or the engine stops before it ends. Of kind `Cycle` if a
+    /// trace awaits it, and it waits for that trace's run.
     pub async fn outcome(&self) -> Result<Arc<TaskOutcome>> {
         match &self.target {
-            Target::Live(cell) => cell.ended().await,
+            Target::Live(cell) => by_handle(&cell.engine, cell.run, cell.ended()).await?,
             Target::Done(outcome) => Ok(Arc::clone(outcome)),
         }
     }

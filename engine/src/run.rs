@@ -3,12 +3,13 @@
 //! `drive` is the loop; `poll` runs user code for it; `append` writes the log; `shared` is what they share. What a body can
 //! call: `trace` (futures and streams), `inline` and `iterator` (plain functions), `wait` (a time, a signal), `child` (a task).
 //! What runs for a call: `effect` (with its tries), `source` (of a stream), `nested` (what effects call), or what a test puts in
-//! its place (`interpose`). `context` tells code
+//! its place (`interpose`); `awaits` is how an effect waits for another run. `context` tells code
 //! which run it is in; `mailbox` is what comes from outside; `plan` what a run writes beside its log; `turn`, `alone` and
 //! `linger` when it may run; `rest` when it need not be in memory.
 
 mod alone;
 mod append;
+mod awaits;
 mod child;
 mod context;
 mod drive;
@@ -30,6 +31,7 @@ mod wait;
 
 pub use crate::payload::Arguments;
 pub(crate) use alone::Company;
+pub(crate) use awaits::by_handle;
 pub use child::ChildCall;
 pub use context::{
     Grouped, clock_and_entropy, current_encoding, effect_codec, effect_scope, grouped, idempotency_key, is_strict,
