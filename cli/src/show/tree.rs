@@ -48,6 +48,7 @@ mod tests {
         let trace = Trace {
             label: String::new(),
             immediate: false,
+            is_signal: false,
             within: within.map(Sequence),
             child: None,
             waits: false,
