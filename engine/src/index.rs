@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::codec::{self, Chain};
-use crate::error::{Error, ErrorKind, Result, storage_error};
+use crate::error::{Error, ErrorKind, Result, cut_to, storage_error};
 use crate::id::{CodeHash, Epoch, RunId, Sequence, Timestamp};
 use crate::payload::Payload;
 use crate::run::Letter;
@@ -189,13 +189,7 @@ impl std::fmt::Display for BlockReason {
 impl Blocked {
     /// The record of an error that keeps a run from going on.
     pub(crate) fn of(error: &Error, reason: BlockReason, since: Timestamp) -> Self {
-        let mut message = error.to_string();
-        if message.len() > BLOCKED_MESSAGE_BYTES_MAX {
-            let end = message.floor_char_boundary(BLOCKED_MESSAGE_BYTES_MAX - '…'.len_utf8());
-            message.truncate(end);
-            message.push('…');
-        }
-        Self { reason, message, since }
+        Self { reason, message: cut_to(error.to_string(), BLOCKED_MESSAGE_BYTES_MAX), since }
     }
 }
 

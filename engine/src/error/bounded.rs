@@ -46,7 +46,8 @@ pub(crate) fn cut_source(text: String) -> String {
     cut_to(text, SOURCE_BYTES_MAX)
 }
 
-fn cut_to(mut text: String, bytes_max: usize) -> String {
+/// A text of at most so many bytes, which are at least [`NOTE_BYTES_MAX`], with a word that says what was left out.
+pub(crate) fn cut_to(mut text: String, bytes_max: usize) -> String {
     let bytes = text.len();
     if bytes > bytes_max {
         text.truncate(floor(&text, bytes_max - NOTE_BYTES_MAX));

@@ -84,7 +84,7 @@ async fn call(definition: &'static TraceDefinition, argument: u64, work: CallWor
 }
 
 async fn nap(secs: u64) -> Output {
-    call(&NAPS, secs, CallWork::Sleep(Duration::from_secs(secs))).await
+    call(&NAPS, secs, CallWork::Sleep { duration: Duration::from_secs(secs), is_limit: false }).await
 }
 
 /// An effect that is counted.

@@ -81,7 +81,7 @@ pub(crate) fn find(source: &Source, unbiased: Vec<Span>) -> Vec<Finding> {
     let mut found = walk::walk(source.function.block.to_token_stream(), maps);
     found.extend(unbiased.into_iter().map(|at| Finding { lint: Lint::Select, at }));
     let (allowed, is_off) = (&source.settings.task.allow, source.settings.task.cache == Some(Cache::Off));
-    found.retain(|finding| !allowed.contains(&finding.lint) && !(is_off && finding.lint == Lint::Signal));
+    found.retain(|finding| !(allowed.contains(&finding.lint) || (is_off && finding.lint == Lint::Signal)));
     found
 }
 

@@ -30,8 +30,8 @@ async fn store() -> (tempfile::TempDir, RunId) {
 }
 
 fn blob(directory: &Path) -> PathBuf {
-    let files = fs::read_dir(directory.join("db")).expect("readable").map(|entry| entry.expect("readable").path());
-    files.filter(|path| path.extension().is_some_and(|extension| extension == "blob")).next().expect("a large result")
+    let mut files = fs::read_dir(directory.join("db")).expect("readable").map(|entry| entry.expect("readable").path());
+    files.find(|path| path.extension().is_some_and(|extension| extension == "blob")).expect("a large result")
 }
 
 #[tokio::test]

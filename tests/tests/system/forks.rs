@@ -196,7 +196,7 @@ async fn a_value_of_any_type_is_set_in_whichever_codec_the_trace_writes() -> rel
         match endless {
             Ok(fork) => assert_eq!(guard(fork).await?, expected(given(f64::INFINITY)), "{name}"),
             Err(error) => {
-                assert!(name == "odd_in_json" && error.to_string().contains("no infinity"), "{name}: {error}")
+                assert!(name == "odd_in_json" && error.to_string().contains("no infinity"), "{name}: {error}");
             }
         }
         let no_json = engine.fork(run).set_json(name, "inf").await.expect_err("JSON has none");
