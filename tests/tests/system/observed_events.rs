@@ -120,13 +120,14 @@ async fn runs_that_were_parked_before_are_told_of_by_their_number() {
     let engine = edition(&store, &probe, false).await;
     let run = guard(engine.start(edited())).await.expect("it starts").id();
     probe.begun("held", 1).await;
+    // Each life dies: what it leaves is taken before its engine is dropped, which would be an end in order.
+    store = store.copy();
     for _ in 0..2 {
-        store = store.copy();
         let probe = Probe::default();
         let _engine = edition(&store, &probe, false).await;
         probe.begun("held", 1).await;
+        store = store.copy();
     }
-    store = store.copy();
     let parks = edition(&store, &Probe::default(), false).await;
     guard(parks.handle::<(), relive::Error>(run).expect("known")).await.expect_err("it is parked");
     guard(parks.shutdown()).await.expect("shuts down");
