@@ -157,7 +157,7 @@ impl Stage {
         let name = call.definition.name;
         match self.0.manner.injected.get(scope) {
             Some(Injected::Failure) => return Some(Err(stub::failure(name))),
-            Some(Injected::Panic) => return Some(Err(stub::panic(name))),
+            Some(Injected::Panic) => return Some(Err(stub::panicked(name))),
             None => {}
         }
         if !self.0.manner.directed {
@@ -175,7 +175,7 @@ impl Stage {
         if part(1) < chance.fail {
             return Some(Err(stub::failure(call.definition.name)));
         }
-        (part(2) < chance.panic).then(|| Err(stub::panic(call.definition.name)))
+        (part(2) < chance.panic).then(|| Err(stub::panicked(call.definition.name)))
     }
 
     async fn delay(&self, call: &Interposed, scope: &Scope) {

@@ -105,9 +105,21 @@ pub(crate) fn failure(name: &str) -> ErrorRecord {
     Tested::named(name).map_or_else(|| error.to_record(), |tested| (tested.fail)(Error::from_record(error.to_record())))
 }
 
-/// The record of a panic that the kit makes: as the engine records one.
-pub(crate) fn panic(name: &str) -> ErrorRecord {
+/// A panic that the kit makes: it happens, with a value that panics once more when it is dropped, and is recorded as the
+/// engine records one.
+pub(crate) fn panicked(name: &str) -> ErrorRecord {
+    let caught = relive_engine::panic::catch(|| std::panic::panic_any(Explosive));
+    debug_assert!(caught.is_err(), "it panicked");
     ErrorRecord::new(ErrorKind::Panicked, format!("trace {name} panicked: it was made to"))
+}
+
+/// Panics when it is dropped.
+struct Explosive;
+
+impl Drop for Explosive {
+    fn drop(&mut self) {
+        std::panic::panic_any("a destructor's panic");
+    }
 }
 
 /// How often the calls of a trace go wrong by chance.

@@ -37,15 +37,36 @@ fn place(name: &str, site: u64, value: i64) -> String {
 
 async fn effect(name: &str, site: u64, value: i64, fails: bool) -> Result<i64> {
     let director = relive::provided::<Director>()?;
+    // Dropped only if the effect is cut off.
+    let explosive = fails.then_some(Explosive);
     let value = director.effect(place(name, site, value), relive::idempotency_key()?).await;
-    if fails && value % 4 == 0 { Err(relive::Error::msg(format!("failed with {value}"))) } else { Ok(value) }
+    std::mem::forget(explosive);
+    failed(value, fails)
+}
+
+/// One in four fails: by an error, or by a panic with a value that panics once more when it is dropped.
+fn failed(value: i64, fails: bool) -> Result<i64> {
+    match value.rem_euclid(8) {
+        0 if fails => Err(relive::Error::msg(format!("failed with {value}"))),
+        4 if fails => std::panic::panic_any(Explosive),
+        _ => Ok(value),
+    }
+}
+
+/// Panics when it is dropped.
+struct Explosive;
+
+impl Drop for Explosive {
+    fn drop(&mut self) {
+        std::panic::panic_any("a destructor's panic");
+    }
 }
 
 #[trace]
 fn plain(site: u64, value: i64, fails: bool) -> Result<i64> {
     let director = relive::provided::<Director>()?;
     let value = director.value(&place("plain", site, value), &relive::idempotency_key()?);
-    if fails && value % 4 == 0 { Err(relive::Error::msg(format!("failed with {value}"))) } else { Ok(value) }
+    failed(value, fails)
 }
 
 /// As [`plain`], and tried again at once.

@@ -27,6 +27,8 @@ const HANG: Duration = Duration::from_secs(60);
 pub(crate) type Outcome = Result<i64, String>;
 
 pub(crate) fn runtime() -> tokio::runtime::Runtime {
+    // Programs panic in masses.
+    relive_engine::panic::keep_quiet(true);
     tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap()
 }
 

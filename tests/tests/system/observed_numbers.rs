@@ -306,7 +306,7 @@ async fn runs_that_are_deleted_are_counted_and_so_is_what_keeps_one() {
     clock.sleeps(hour / 60).await;
     probe.open("observed.holds");
     guard(engine.run(talks())).await.expect("it ends");
-    let damaged = guard(engine.start(talks().id("cached"))).await.expect("it is cached").id();
+    let damaged = guard(engine.start(talks().id("cached").cached())).await.expect("it is cached").id();
     let value = b"no record".to_vec();
     let damage = Operation::Put { keyspace: RUNS, key: damaged.as_bytes().to_vec(), value };
     let write = Write { preconditions: Vec::new(), operations: vec![damage] };
