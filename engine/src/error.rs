@@ -20,7 +20,7 @@ use crate::event::ErrorRecord;
 use crate::payload::{Payload, PayloadError};
 
 pub use bounded::{MESSAGE_BYTES_MAX, SOURCE_BYTES_MAX, SOURCES_MAX, cut, debugged, displayed};
-pub(crate) use bounded::{cut_panic, cut_sources, cut_to, sources_of};
+pub(crate) use bounded::{cut_panic, cut_sources, cut_to, is_cut_of, sources_of};
 pub use typed::{TypedError, TypedErrorEntry};
 
 /// `Result` with Relive's error, unless another is named.

@@ -26,6 +26,12 @@ const SOURCES_COUNTED_MAX: usize = 10_000;
 /// How much of a text that is too long is counted before its writer is stopped: 16 MiB.
 const COUNTED_BYTES_MAX: usize = 16 << 20;
 
+/// What the words begin with that say how much was left out.
+const NOTE_BEGINS: &str = "… (cut: ";
+
+/// What they end with.
+const NOTE_ENDS: &str = " more bytes are not recorded)";
+
 /// Room for the words that say how much was left out.
 const NOTE_BYTES_MAX: usize = 64;
 
@@ -68,7 +74,17 @@ fn floor(text: &str, at: usize) -> usize {
 }
 
 fn note(left_out: usize, more_than: &str) -> String {
-    format!("… (cut: {more_than}{left_out} more bytes are not recorded)")
+    format!("{NOTE_BEGINS}{more_than}{left_out}{NOTE_ENDS}")
+}
+
+/// Whether a text is this whole one with some of its middle left out, as the word in it says.
+pub(crate) fn is_cut_of(text: &str, whole: &str) -> bool {
+    let Some((kept, rest)) = text.rsplit_once(NOTE_BEGINS) else { return false };
+    let Some((left_out, rest)) = rest.split_once(NOTE_ENDS) else { return false };
+    let Ok(left_out) = left_out.parse::<usize>() else { return false };
+    whole.len().checked_sub(left_out) == Some(kept.len() + rest.len())
+        && whole.starts_with(kept)
+        && whole.ends_with(rest)
 }
 
 /// What an error's `Display` writes, as a message that can be recorded.
@@ -205,6 +221,17 @@ mod tests {
                 assert_eq!(whole, "€".repeat(times));
             }
         }
+    }
+
+    #[test]
+    fn what_was_cut_is_known_by_what_is_left_of_it() {
+        let text = "ä".repeat(40_000);
+        let (whole, cut) = (format!("why: {text} at x.rs:1:2"), format!("why: {} at x.rs:1:2", cut_panic(text)));
+        assert!(is_cut_of(&cut, &whole));
+        for other in [whole.replacen('ä', "ö", 1), whole.replace("1:2", "1:3"), format!("{whole}!"), cut.clone()] {
+            assert!(!is_cut_of(&cut, &other));
+        }
+        assert!(!is_cut_of("short", "short"));
     }
 
     /// Writes for ever, and minds no error.

@@ -7,6 +7,7 @@
 use relive_storage::planted::{Planted, planted};
 
 use crate::divergence::{CallSite, Divergence, Outcomes, Side};
+use crate::error::is_cut_of;
 use crate::event::{ErrorRecord, TaskCompleted, TaskOutcome};
 use crate::id::Sequence;
 
@@ -74,15 +75,19 @@ impl Replay {
     }
 }
 
-/// Whether two outcomes are the same to a reader: maps in any order; errors of types that were moved or renamed.
+/// Whether the log's outcome and today's are the same to a reader: maps in any order; errors of types that were moved or renamed.
 fn same_outcome(a: &TaskOutcome, b: &TaskOutcome) -> bool {
     match (a, b) {
         (TaskOutcome::Ok(a), TaskOutcome::Ok(b)) => a.is_like(b),
         (TaskOutcome::Err(a), TaskOutcome::Err(b)) => {
             let alike =
                 |a: &ErrorRecord, b: &ErrorRecord| (a.kind, &a.message, &a.sources) == (b.kind, &b.message, &b.sources);
-            // Earlier versions recorded errors of any length.
-            alike(a, b) || alike(&a.clone().in_bounds(), &b.clone().in_bounds())
+            alike(a, b) || {
+                // Earlier versions recorded errors of any length. Of a panic, what it said is cut before words stand around it.
+                let (cut_a, cut_b) = (a.clone().in_bounds(), b.clone().in_bounds());
+                let is_cut = (a.kind, &cut_a.sources) == (b.kind, &cut_b.sources) && is_cut_of(&b.message, &a.message);
+                is_cut || alike(&cut_a, &cut_b)
+            }
         }
         (a, b) => a == b,
     }

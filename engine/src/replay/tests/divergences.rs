@@ -115,3 +115,23 @@ fn another_end_is_a_divergence_that_names_both() {
         assert!(matches!(&divergence.called, Some(Side::Finished(end)) if end.contains(words)), "{divergence:?}");
     }
 }
+
+#[test]
+fn a_panic_that_was_recorded_whole_is_the_one_that_is_cut_today() {
+    let panicked = |message: String| {
+        let record = ErrorRecord { message, ..ErrorRecord::new(ErrorKind::Panicked, "") };
+        TaskCompleted { outcome: TaskOutcome::Err(record), ..finish(0) }
+    };
+    let place = "at src/feed.rs:9:5";
+    // The whole message would fit in 64 KiB; it would not.
+    for length in [63 << 10, 1 << 20] {
+        let said = "x".repeat(length);
+        let now = || panicked(format!("the task panicked: {} {place}", crate::error::cut_panic(said.clone())));
+        for (logged, fits) in [(said.clone(), true), (format!("y{}", &said[1..]), false)] {
+            let logged = Event::TaskCompleted(panicked(format!("the task panicked: {logged} {place}")));
+            let mut replay = history(vec![vec![task_started(), logged]]);
+            poll(&mut replay);
+            assert_eq!(replay.polled(Some(now())).is_ok(), fits, "{length} bytes");
+        }
+    }
+}
