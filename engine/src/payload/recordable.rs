@@ -53,15 +53,17 @@ impl Payload {
         Ok(payload)
     }
 
-    /// Writes a value as [`Payload::encode_with`] does, but in JSON where its type could not read MessagePack.
+    /// Writes arguments as [`Payload::encode_with`] does, but in JSON where their type could not read MessagePack. It is known
+    /// how deep they nest: [`canonical`](crate::canonical::canonical) has walked them, or a payload's reader made them.
     ///
     /// # Errors
     /// As there. A type that can read neither is not found out here.
     pub fn readable<T: Serialize + DeserializeOwned>(encoding: &Encoding, value: &T) -> Result<Self, PayloadError> {
-        let payload = Self::encode_with(encoding, value)?;
+        // In another codec a type may have another form than the one that was walked.
         if encoding.codec() != PayloadCodec::MESSAGE_PACK {
-            return Ok(payload);
+            return Self::encode_with(encoding, value);
         }
+        let payload = Self::encode_measured(encoding, value)?;
         // What it refuses is refused elsewhere, with its name.
         let form = survey_within(value, encoding.codec(), Depth::ARGUMENTS).unwrap_or(Form::Same);
         if form == Form::Same || payload.decode::<T>().is_ok() {

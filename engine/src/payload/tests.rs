@@ -371,6 +371,23 @@ fn what_messagepack_gives_a_form_that_its_type_cannot_read_is_recorded_in_json()
 }
 
 #[test]
+fn arguments_that_were_measured_are_walked_twice_to_be_written_and_looked_at() {
+    thread_local! {
+        static WALKS: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+    }
+    #[derive(Deserialize)]
+    struct Walked;
+    impl Serialize for Walked {
+        fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            WALKS.set(WALKS.get() + 1);
+            serializer.serialize_unit_struct("Walked")
+        }
+    }
+    Payload::readable(&Encoding::IN_MEMORY, &Walked).unwrap();
+    assert_eq!(WALKS.get(), 2);
+}
+
+#[test]
 fn what_passes_the_bound_on_depth_is_read_by_every_codec() {
     #[derive(Debug, PartialEq, Serialize, Deserialize)]
     enum Tree {
