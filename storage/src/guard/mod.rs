@@ -21,7 +21,7 @@ use crate::directory::access;
 use crate::held::{is_linked, times};
 use crate::planted::{Planted, planted};
 use crate::{Durability, Error, ErrorKind};
-pub(crate) use blobs::damaged as damaged_blob;
+pub(crate) use blobs::DamagedBlob;
 use frames::{Cause, Walk};
 use high_water::{HighWater, Mark};
 use manifest::Manifest;

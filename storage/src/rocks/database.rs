@@ -17,6 +17,7 @@ use super::room;
 use super::sorted::Sorted;
 use super::told::told;
 use crate::directory::access;
+use crate::guard::DamagedBlob;
 use crate::held::HeldDirectory;
 use crate::{
     Durability, Error, ErrorKind, KeyRange, Keyspace, KeyspaceOptions, Operation, Order, Page, PageLimit, Row, Usage,
@@ -60,6 +61,8 @@ pub(super) struct Database {
     db: DB,
     /// By which RocksDB opens its files: held for longer than that.
     directory: HeldDirectory,
+    /// Found out when something damaged is met.
+    damaged: DamagedBlob,
     synced: WriteOptions,
     buffered: WriteOptions,
 }
@@ -114,7 +117,8 @@ impl Database {
     fn new(db: DB, directory: &HeldDirectory) -> Self {
         let mut synced = WriteOptions::default();
         synced.set_sync(true);
-        Self { db, directory: directory.clone(), synced, buffered: WriteOptions::default() }
+        let (directory, damaged) = (directory.clone(), DamagedBlob::default());
+        Self { db, directory, damaged, synced, buffered: WriteOptions::default() }
     }
 
     pub(super) fn has(&self, keyspace: Keyspace) -> bool {
@@ -122,7 +126,7 @@ impl Database {
     }
 
     pub(super) fn get(&self, keyspace: Keyspace, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
-        self.db.get_cf(self.family(keyspace), key).map_err(|error| failed(&self.directory, &error))
+        self.db.get_cf(self.family(keyspace), key).map_err(|error| self.failed(&error))
     }
 
     pub(super) fn scan(
@@ -170,7 +174,7 @@ impl Database {
             }
         }
         // An iterator that met damage ends early, and says so only here.
-        rows.status().map_err(|error| failed(&self.directory, &error))?;
+        rows.status().map_err(|error| self.failed(&error))?;
         Ok(false)
     }
 
@@ -201,19 +205,19 @@ impl Database {
             Durability::Buffered => &self.buffered,
             Durability::Sync => &self.synced,
         };
-        self.db.write_opt(batch, options).map_err(|error| failed(&self.directory, &error))
+        self.db.write_opt(batch, options).map_err(|error| self.failed(&error))
     }
 
     /// Makes everything written so far survive power loss.
     pub(super) fn sync(&self) -> Result<(), Error> {
-        self.db.flush_wal(true).map_err(|error| failed(&self.directory, &error))
+        self.db.flush_wal(true).map_err(|error| self.failed(&error))
     }
 
     /// Rewrites the tables of a range, so that what is deleted in it takes no space any more.
     pub(super) fn compact(&self, keyspace: Keyspace, range: &KeyRange) -> Result<(), Error> {
         let family = self.family(keyspace);
         // What is in memory only is not compacted, and nor are deletions.
-        self.db.flush_cf(family).map_err(|error| failed(&self.directory, &error))?;
+        self.db.flush_cf(family).map_err(|error| self.failed(&error))?;
         let mut options = CompactOptions::default();
         options.set_bottommost_level_compaction(BottommostLevelCompaction::Force);
         // Beside what RocksDB compacts by itself: else that waits, and writes in the end, too.
@@ -223,11 +227,15 @@ impl Database {
         let collect = |cutoff: &str| {
             self.db
                 .set_options_cf(family, &[("blob_garbage_collection_age_cutoff", cutoff)])
-                .map_err(|error| failed(&self.directory, &error))
+                .map_err(|error| self.failed(&error))
         };
         collect("1.0")?;
         self.db.compact_range_cf_opt(family, Some(&range.start), range.end.as_ref(), &options);
         collect(BLOB_AGE_CUTOFF)
+    }
+
+    fn failed(&self, error: &rocksdb::Error) -> Error {
+        explained(&self.directory, error, &self.damaged)
     }
 
     fn family(&self, keyspace: Keyspace) -> &ColumnFamily {
@@ -298,10 +306,15 @@ fn is_within_prefix(range: &KeyRange) -> bool {
     }
 }
 
+/// For a database that is not open yet.
 fn failed(directory: &HeldDirectory, error: &rocksdb::Error) -> Error {
+    explained(directory, error, &DamagedBlob::default())
+}
+
+fn explained(directory: &HeldDirectory, error: &rocksdb::Error, damaged: &DamagedBlob) -> Error {
     let is_damage = error.kind() == rocksdb::ErrorKind::Corruption;
     let said = directory.told(error.as_ref());
-    told(&said, is_damage, directory.shown(), directory.by()).caused_by(said)
+    told(&said, is_damage, directory.shown(), directory.by(), damaged).caused_by(said)
 }
 
 /// What RocksDB's bindings have no method for. The MANIFEST holds the database's id; another copy of it in a file of its

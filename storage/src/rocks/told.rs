@@ -8,11 +8,12 @@ use std::path::Path;
 
 use crate::advice::advice;
 use crate::directory::access;
-use crate::guard::damaged_blob;
+use crate::guard::DamagedBlob;
 use crate::{Error, ErrorKind};
 
-/// The error for what RocksDB said. `shown` is the directory as people know it, `by` as it is opened.
-pub(super) fn told(said: &str, is_damage: bool, shown: &Path, by: &Path) -> Error {
+/// The error for what RocksDB said. `shown` is the directory as people know it, `by` as it is opened;
+/// `damaged` is what is known of its blob files.
+pub(super) fn told(said: &str, is_damage: bool, shown: &Path, by: &Path, damaged: &DamagedBlob) -> Error {
     // It says so also where the directory could not be looked at.
     if said.contains("exists but is not a directory") {
         return match std::fs::metadata(by) {
@@ -28,7 +29,7 @@ pub(super) fn told(said: &str, is_damage: bool, shown: &Path, by: &Path) -> Erro
     let file = file(said).map(|name| shown.join(name)).filter(|_| is_damage || is_missing);
     // Of a blob it says no more than that.
     let file = file.or_else(|| match is_damage && is_of_blob(said) {
-        true => damaged_blob(by).map(|name| shown.join(name)),
+        true => damaged.name(by).map(|name| shown.join(name)),
         false => None,
     });
     let (kind, what) = match (is_damage, is_missing) {
@@ -88,7 +89,7 @@ mod tests {
     /// For tests: the file that an error is about.
     fn named(said: &str, is_damage: bool) -> (ErrorKind, PathBuf, String) {
         let nowhere = Path::new("/nowhere/db");
-        let error = told(said, is_damage, nowhere, nowhere);
+        let error = told(said, is_damage, nowhere, nowhere, &DamagedBlob::default());
         (error.kind(), error.path().map(Path::to_owned).unwrap_or_default(), error.to_string())
     }
 
@@ -139,7 +140,7 @@ mod tests {
         let (_, _, message) = named(said, false);
         assert!(message.contains("No such file or directory"), "{message}");
         let there = tempfile::tempdir().expect("a temporary directory");
-        let error = told(said, false, there.path(), there.path());
+        let error = told(said, false, there.path(), there.path(), &DamagedBlob::default());
         assert!(error.to_string().contains("could not be looked at"), "{error}");
     }
 }
