@@ -2,7 +2,9 @@
 
 use std::any::Any;
 #[cfg(feature = "rocks")]
-use std::path::Path;
+use std::io::ErrorKind::PermissionDenied;
+#[cfg(feature = "rocks")]
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -230,9 +232,7 @@ impl Builder {
     /// or damaged; if two tasks or two traces of this program have one name, or two payload hooks one id.
     #[cfg(feature = "rocks")]
     pub async fn open(self, directory: impl AsRef<Path>) -> Result<Engine> {
-        // Now: what a relative path means may change while another thread opens it.
-        let directory = directory.as_ref();
-        let directory = std::path::absolute(directory).unwrap_or_else(|_| directory.to_owned());
+        let directory = from_here(directory.as_ref());
         // Opening reads files: not on a thread that runs tasks.
         let opened = tokio::task::spawn_blocking(move || crate::store::open(&directory)).await;
         let (store, held) = opened
@@ -272,6 +272,22 @@ impl Builder {
     pub fn replay_store(self, store: Arc<dyn Read>) -> Result<Replayer> {
         self.0.register_payload_hooks()?;
         Replayer::open(store, registry()?, self.0)
+    }
+}
+
+/// What a path means now: a relative one may mean another directory while another thread opens it.
+#[cfg(feature = "rocks")]
+fn from_here(path: &Path) -> PathBuf {
+    match std::path::absolute(path) {
+        // Below a directory that this user may not search, only a relative path leads anywhere.
+        Ok(absolute)
+            if path.is_relative()
+                && std::fs::metadata(&absolute).is_err_and(|error| error.kind() == PermissionDenied) =>
+        {
+            path.to_owned()
+        }
+        Ok(absolute) => absolute,
+        Err(_) => path.to_owned(),
     }
 }
 

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use parking_lot::Mutex;
 
 use crate::advice::advice;
-use crate::held::{HeldDirectory, Identity, is_at};
+use crate::held::{HeldDirectory, Identity, Names};
 use crate::planted::{Planted, planted};
 use crate::{Error, ErrorKind};
 
@@ -49,6 +49,7 @@ pub(crate) struct Directory {
     /// Locked by the operating system: freed however the process ends.
     lock: File,
     lock_identity: Identity,
+    lock_names: Names,
     /// Where the lock is found as long as the directory is in place.
     lock_path: PathBuf,
 }
@@ -82,7 +83,7 @@ impl Directory {
         let path = held.by();
         recognize(path, format)?;
         let lock = lock(path)?;
-        let lock_identity = lock.metadata().map_err(|error| access(&path.join(LOCK), "cannot be read", error))?;
+        let metadata = lock.metadata().map_err(|error| access(&path.join(LOCK), "cannot be read", error))?;
         // Again: another process may have made a store of it between the look and the lock. An older store gets the
         // new number before anything is written by it, so that an older Relive does not misread what follows.
         if recognize(path, format)? != Some(format) {
@@ -98,7 +99,8 @@ impl Directory {
             held: held.clone(),
             database,
             lock,
-            lock_identity: Identity::of(&lock_identity),
+            lock_identity: Identity::of(&metadata),
+            lock_names: Names::of(&metadata),
             lock_path: held.path().join(LOCK),
         })
     }
@@ -119,7 +121,8 @@ impl Directory {
     }
 
     /// An error if the directory is no longer the one at its path, or what makes it this process's own is not: nobody
-    /// would find what is written to it, or others would write there, too.
+    /// would find what is written to it, or others would write there, too. Where this user may not look at the path, it is enough
+    /// that it was not removed.
     ///
     /// Two calls of the system's. The database's directory is in its place only if the one around it is, and the lock is what
     /// another process would take.
@@ -127,7 +130,7 @@ impl Directory {
         if planted(Planted::Unwatched) {
             return Ok(());
         }
-        let is_locked = is_at(&self.lock_path, self.lock_identity, || self.lock.metadata());
+        let is_locked = self.held.has_at(&self.lock_path, self.lock_identity, self.lock_names, || self.lock.metadata());
         match (is_locked, self.database.is_in_place()) {
             (Ok(true), Ok(true)) => Ok(()),
             (Err(error), _) | (_, Err(error)) => {

@@ -24,9 +24,10 @@ struct Held {
     /// Keeps the descriptor. Where there is none, `None`.
     file: Option<File>,
     identity: Identity,
+    names: Names,
     /// By what everything in it is opened.
     by: PathBuf,
-    /// Where it was found, without links.
+    /// Where it was found, without links, as far as that can be told.
     path: PathBuf,
     /// Its path as the user gave it, from the root on.
     shown: PathBuf,
@@ -68,16 +69,37 @@ pub(crate) fn times(_: &Metadata) -> Option<(i64, i64)> {
     None
 }
 
-/// Whether a file that is open has a name left.
-pub(crate) fn is_linked(metadata: &Metadata) -> bool {
+/// Whether the names of a file are counted. Some file systems, in user space, count none of any file.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Names {
+    are_counted: bool,
+}
+
+impl Names {
+    /// As it is when the file is opened.
+    pub(crate) fn of(metadata: &Metadata) -> Self {
+        Self { are_counted: is_linked(metadata) }
+    }
+
+    /// Whether the file, which is open, had a name and has none left.
+    pub(crate) fn are_gone(self, metadata: &Metadata) -> bool {
+        self.are_counted && !is_linked(metadata)
+    }
+}
+
+fn is_linked(metadata: &Metadata) -> bool {
     #[cfg(unix)]
     return std::os::unix::fs::MetadataExt::nlink(metadata) > 0;
     #[cfg(not(unix))]
-    return true;
+    {
+        let _ = metadata;
+        true
+    }
 }
 
 impl HeldDirectory {
-    /// Holds the directory at a path. A relative path is taken from the process's current directory, this once.
+    /// Holds the directory at a path. A relative path is taken from the process's current directory, this once; also if that is
+    /// in one which this user may not search.
     ///
     /// # Errors
     /// If there is none, or it cannot be opened.
@@ -85,31 +107,47 @@ impl HeldDirectory {
         // A path that cannot be told from the root on, such as an empty one, cannot be opened, either.
         let shown = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
         let failed = |error| access(path, "cannot be opened", error);
-        let found = fs::canonicalize(&shown).map_err(failed)?;
-        Self::hold(&found, found.clone(), shown).map_err(failed)
+        match fs::canonicalize(path) {
+            Ok(found) => Self::hold(&found.clone(), Ok(found), shown),
+            // It may be there all the same: the system asks for each directory from the root on.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Self::hold(path, Err(error), shown),
+            Err(error) => Err(error),
+        }
+        .map_err(failed)
     }
 
     /// Holds a directory in this one, also if its name is a link.
     pub(crate) fn child(&self, name: &str) -> Result<Self, Error> {
-        Self::hold(&self.by().join(name), self.path().join(name), self.shown().join(name))
+        Self::hold(&self.by().join(name), Ok(self.path().join(name)), self.shown().join(name))
             .map_err(|error| access(&self.by().join(name), "cannot be opened", error))
     }
 
+    /// Where no path was found, only one that has a descriptor is held.
     #[cfg(unix)]
-    fn hold(at: &Path, path: PathBuf, shown: PathBuf) -> io::Result<Self> {
+    fn hold(at: &Path, path: io::Result<PathBuf>, shown: PathBuf) -> io::Result<Self> {
         use std::os::fd::AsRawFd as _;
         let file = File::open(at)?;
-        let identity = Identity::of(&file.metadata()?);
+        let metadata = file.metadata()?;
+        let (identity, names) = (Identity::of(&metadata), Names::of(&metadata));
         let descriptor = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
         let is_there = |by: &Path| fs::metadata(by).is_ok_and(|metadata| Identity::of(&metadata) == identity);
-        let by = if cfg!(target_os = "linux") && is_there(&descriptor) { descriptor } else { path.clone() };
-        Ok(Self(Arc::new(Held { file: Some(file), identity, by, path, shown })))
+        let (by, path) = if cfg!(target_os = "linux") && is_there(&descriptor) {
+            // The system tells the path of what is open to whoever has it open.
+            let path = path.or_else(|_| fs::read_link(&descriptor))?;
+            (descriptor, path)
+        } else {
+            let path = path?;
+            (path.clone(), path)
+        };
+        Ok(Self(Arc::new(Held { file: Some(file), identity, names, by, path, shown })))
     }
 
     #[cfg(not(unix))]
-    fn hold(at: &Path, path: PathBuf, shown: PathBuf) -> io::Result<Self> {
-        let identity = Identity::of(&fs::metadata(at)?);
-        Ok(Self(Arc::new(Held { file: None, identity, by: path.clone(), path, shown })))
+    fn hold(at: &Path, path: io::Result<PathBuf>, shown: PathBuf) -> io::Result<Self> {
+        let path = path?;
+        let metadata = fs::metadata(at)?;
+        let (identity, names) = (Identity::of(&metadata), Names::of(&metadata));
+        Ok(Self(Arc::new(Held { file: None, identity, names, by: path.clone(), path, shown })))
     }
 
     /// By what everything in it is to be opened, and nothing is to be shown: valid as long as it is held.
@@ -117,7 +155,7 @@ impl HeldDirectory {
         &self.0.by
     }
 
-    /// Where it was found, without links.
+    /// Where it was found, without links, as far as that can be told.
     pub fn path(&self) -> &Path {
         &self.0.path
     }
@@ -138,10 +176,29 @@ impl HeldDirectory {
 
     /// Whether it is still where it was found. One call of the system's.
     pub(crate) fn is_in_place(&self) -> io::Result<bool> {
-        is_at(self.path(), self.identity(), || match &self.0.file {
+        self.has_at(self.path(), self.identity(), self.0.names, || match &self.0.file {
             Some(file) => file.metadata(),
             None => fs::metadata(self.by()),
         })
+    }
+
+    /// Whether what is at a path is this, which is in this directory, or is it, and at which `held` looks by its descriptor.
+    ///
+    /// A user may not, or not any more, be let through to a path, and all goes on by descriptors: then it counts as there for
+    /// as long as it has a name.
+    pub(crate) fn has_at(
+        &self,
+        path: &Path,
+        it: Identity,
+        names: Names,
+        held: impl Fn() -> io::Result<Metadata>,
+    ) -> io::Result<bool> {
+        match is_at(path, it, &held) {
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied && self.is_by_descriptor() => {
+                Ok(!names.are_gone(&held()?))
+            }
+            is_at => is_at,
+        }
     }
 
     /// When its name, or that of something in it, was changed last, if it has a name left. One call of the system's, and quicker
@@ -190,7 +247,7 @@ impl HeldDirectory {
 
 /// Whether what is at a path is this, which `held` looks at by its descriptor: asked only if it seems to be another, as a file
 /// system of layers may give a directory another number when something in it is changed first.
-pub(crate) fn is_at(path: &Path, it: Identity, held: impl FnOnce() -> io::Result<Metadata>) -> io::Result<bool> {
+fn is_at(path: &Path, it: Identity, held: impl FnOnce() -> io::Result<Metadata>) -> io::Result<bool> {
     match fs::metadata(path) {
         Ok(metadata) if Identity::of(&metadata) == it => Ok(true),
         Ok(metadata) => Ok(Identity::of(&metadata) == Identity::of(&held()?)),

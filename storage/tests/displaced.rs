@@ -299,3 +299,60 @@ fn messages_name_the_path_that_the_user_gave() {
         Err(error) => told(&error),
     }
 }
+
+/// Runs one test of this program again, in a process that may search only what modes let it; root may search everything.
+#[cfg(target_os = "linux")]
+fn again_without_power(test: &str) {
+    use std::os::unix::fs::PermissionsExt as _;
+    let (parent, path) = place();
+    fs::create_dir(&path).expect("writable");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0)).expect("it is ours");
+    let program = std::env::current_exe().expect("it is there");
+    let mut command = if fs::read_dir(&path).is_ok() {
+        let mut command = std::process::Command::new("setpriv");
+        command.arg("--bounding-set=-dac_override,-dac_read_search").arg(program);
+        command
+    } else {
+        std::process::Command::new(program)
+    };
+    drop(parent);
+    let output = command.args([test, "--exact"]).env("RELIVE_WITHOUT_POWER", "yes").output();
+    let output = output.expect("setpriv of util-linux is there, for tests that root runs");
+    let told = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && told.contains("1 passed"), "{told}{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// As where a service is started in a directory that its user may enter, below one that it may not; or gives up being root.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_store_below_a_directory_that_may_not_be_searched_goes_on_by_descriptor() {
+    use std::os::unix::fs::PermissionsExt as _;
+    if std::env::var_os("RELIVE_WITHOUT_POWER").is_none() {
+        return again_without_power("a_store_below_a_directory_that_may_not_be_searched_goes_on_by_descriptor");
+    }
+    let (_parent, hidden) = place();
+    let here = hidden.join("here");
+    fs::create_dir_all(&here).expect("writable");
+    std::env::set_current_dir(&here).expect("it is there");
+    let search = |mode| fs::set_permissions(&hidden, fs::Permissions::from_mode(mode)).expect("it is ours");
+    let before = open(&here.join("before"));
+    put(&before, "early");
+    search(0);
+    let refused = fs::metadata(&here).expect_err("it cannot be looked at");
+    assert_eq!(refused.kind(), std::io::ErrorKind::PermissionDenied);
+    let after = open(Path::new("after"));
+    for store in [&before, &after] {
+        put(store, "late");
+        fill(store);
+        store.check().expect("it is there");
+    }
+    let reader = RocksReader::open(Path::new("after"), SCHEMA.format).expect("the store opens");
+    assert!(has(&reader, "late") && is_filled(&reader));
+    fs::remove_file("before/LOCK").expect("writable");
+    is_noticed(before, &here.join("before"), Durability::Sync, &["LOCK"]);
+    fs::remove_dir_all("after").expect("writable");
+    is_noticed(after, &here.join("after"), Durability::Buffered, &["removed"]);
+    let error = RocksStore::open(&here.join("before"), &SCHEMA).expect_err("nobody is let through from the root on");
+    assert_eq!(error.kind(), ErrorKind::Permission, "{error}");
+    search(0o700);
+}

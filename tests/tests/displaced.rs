@@ -217,3 +217,43 @@ async fn an_engine_of_a_link_that_leads_elsewhere_later_stays_with_its_directory
     assert_eq!((runs(&first).await, runs(&second).await), (LOADS as usize + 1, LOADS as usize));
     Ok(())
 }
+
+/// As where a service is started in a directory that its user may enter, below one that it may not. In a process of its own, as
+/// it goes to another directory, and as root may search every one.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn an_engine_opens_a_relative_path_below_a_directory_that_may_not_be_searched() -> relive::Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    use std::process::Command;
+    let root = root();
+    let hidden = root.path().join("hidden");
+    fs::create_dir_all(hidden.join("here"))?;
+    let search = |mode| fs::set_permissions(&hidden, fs::Permissions::from_mode(mode));
+    if std::env::var_os("RELIVE_WITHOUT_POWER").is_none() {
+        search(0)?;
+        let program = std::env::current_exe()?;
+        let mut command = if fs::read_dir(&hidden).is_ok() {
+            let mut command = Command::new("setpriv");
+            command.arg("--bounding-set=-dac_override,-dac_read_search").arg(program);
+            command
+        } else {
+            Command::new(program)
+        };
+        search(0o700)?;
+        let test = "an_engine_opens_a_relative_path_below_a_directory_that_may_not_be_searched";
+        let output = command.args([test, "--exact"]).env("RELIVE_WITHOUT_POWER", "yes").output()?;
+        let told = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && told.contains("1 passed"), "{told}");
+        return Ok(());
+    }
+    std::env::set_current_dir(hidden.join("here"))?;
+    search(0)?;
+    let engine = Engine::open("data").await?;
+    engine.run(load(0)).await?;
+    let reader = Engine::builder().open_reader("data")?;
+    drop(reader);
+    shutdown(engine).await?;
+    search(0o700)?;
+    assert_eq!(runs(Path::new("data")).await, 1);
+    Ok(())
+}

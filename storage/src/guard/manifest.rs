@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use super::removed;
 use crate::directory::access;
-use crate::held::is_linked;
+use crate::held::Names;
 use crate::{Error, ErrorKind};
 
 const CURRENT: &str = "CURRENT";
@@ -44,6 +44,7 @@ pub(super) struct Manifest {
     /// So many bytes are synced.
     pub(super) bytes: u64,
     file: File,
+    names: Names,
     path: PathBuf,
 }
 
@@ -52,7 +53,8 @@ impl Manifest {
     pub(super) fn open(database: &Path) -> Result<Self, Error> {
         let (number, path) = current(database)?.ok_or_else(|| removed(&database.join(CURRENT)))?;
         let file = File::open(&path).map_err(|error| access(&path, "cannot be opened", error))?;
-        let mut manifest = Self { number, bytes: 0, file, path };
+        let metadata = file.metadata().map_err(|error| access(&path, "cannot be read", error))?;
+        let mut manifest = Self { number, bytes: 0, file, names: Names::of(&metadata), path };
         manifest.follow(database)?;
         Ok(manifest)
     }
@@ -60,7 +62,7 @@ impl Manifest {
     /// An error if it was removed, and no other one counts.
     pub(super) fn check(&self, database: &Path) -> Result<(), Error> {
         let metadata = self.file.metadata().map_err(|error| access(&self.path, "cannot be read", error))?;
-        if is_linked(&metadata) { Ok(()) } else { self.is_followed(database) }
+        if self.names.are_gone(&metadata) { self.is_followed(database) } else { Ok(()) }
     }
 
     /// RocksDB replaces one that has become too long.
@@ -73,7 +75,7 @@ impl Manifest {
     /// a power cut leaves would call a whole store damaged. That happens once per flush or compaction.
     pub(super) fn follow(&mut self, database: &Path) -> Result<(), Error> {
         let metadata = self.file.metadata().map_err(|error| access(&self.path, "cannot be read", error))?;
-        if !is_linked(&metadata) {
+        if self.names.are_gone(&metadata) {
             self.is_followed(database)?;
         }
         let bytes = metadata.len();

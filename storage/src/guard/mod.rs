@@ -18,7 +18,7 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use crate::directory::access;
-use crate::held::{is_linked, times};
+use crate::held::{Names, times};
 use crate::planted::{Planted, planted};
 use crate::{Durability, Error, ErrorKind};
 pub(crate) use blobs::DamagedBlob;
@@ -43,6 +43,7 @@ pub(crate) struct Guard {
 struct Live {
     number: u64,
     file: File,
+    names: Names,
     path: PathBuf,
     /// Its length after the last commit.
     bytes: u64,
@@ -119,7 +120,7 @@ impl Guard {
         let live = match (self.live.take(), metadata) {
             (Some(live), Some(metadata)) if metadata.len() > live.bytes => {
                 // One that is not written to any more may go: its rows are in tables.
-                if !is_linked(&metadata) {
+                if live.names.are_gone(&metadata) {
                     return Err(removed(&live.path));
                 }
                 Live { bytes: metadata.len(), ..live }
@@ -161,10 +162,12 @@ impl Guard {
     /// The newest log that holds anything: RocksDB may have made the next one beforehand.
     fn newest(&self) -> Result<Live, Error> {
         for (number, path) in logs(&self.logs)?.into_iter().rev() {
-            let opened = File::open(&path).and_then(|file| Ok((file.metadata()?.len(), file)));
+            let opened = File::open(&path).and_then(|file| Ok((file.metadata()?, file)));
             match opened {
-                Ok((0, _)) => {}
-                Ok((bytes, file)) => return Ok(Live { number, file, path, bytes }),
+                Ok((metadata, _)) if metadata.len() == 0 => {}
+                Ok((metadata, file)) => {
+                    return Ok(Live { number, file, names: Names::of(&metadata), path, bytes: metadata.len() });
+                }
                 Err(error) => return Err(access(&path, "cannot be opened", error)),
             }
         }
@@ -354,6 +357,30 @@ mod tests {
             assert_eq!(error.kind(), ErrorKind::Corrupt);
             assert_eq!(error.path(), Some(path(&directory, damaged).as_path()));
             assert_eq!(fs::read(path(&directory, 3)).expect("readable"), torn);
+        }
+    }
+
+    /// As on a file system that counts no names: files without one are found by links.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_log_and_a_manifest_whose_names_are_not_counted_are_not_taken_for_removed() {
+        use std::os::fd::AsRawFd as _;
+        let directory = store(&[]);
+        let mut guard = open(&directory).expect("it is empty");
+        let mut files = ["000003.log", "MANIFEST-000007"].map(|name| {
+            let (path, away) = (directory.path().join(name), directory.path().join("away"));
+            let file = File::create(&away).expect("writable");
+            fs::remove_file(&away).expect("it is there");
+            let found = format!("/proc/self/fd/{}", file.as_raw_fd());
+            std::os::unix::fs::symlink(found, path).expect("writable");
+            file
+        });
+        fs::write(directory.path().join("CURRENT"), "MANIFEST-000007\n").expect("writable");
+        guard.manifest = Some(Manifest::open(directory.path()).expect("it is there"));
+        for _ in 0..3 {
+            files.iter_mut().for_each(|file| io::Write::write_all(file, b"frames").expect("writable"));
+            guard.committed(Durability::Sync).expect("a log has grown");
+            guard.check().expect("nothing was removed");
         }
     }
 
