@@ -38,7 +38,7 @@ fn place(name: &str, site: u64, value: i64) -> String {
 async fn effect(name: &str, site: u64, value: i64, fails: bool) -> Result<i64> {
     let director = relive::provided::<Director>()?;
     // Dropped only if the effect is cut off.
-    let explosive = fails.then_some(Explosive);
+    let explosive = fails.then(|| Explosive);
     let value = director.effect(place(name, site, value), relive::idempotency_key()?).await;
     std::mem::forget(explosive);
     failed(value, fails)
