@@ -306,7 +306,7 @@ fn again_without_power(test: &str) {
     use std::os::unix::fs::PermissionsExt as _;
     let (parent, path) = place();
     fs::create_dir(&path).expect("writable");
-    fs::set_permissions(&path, fs::Permissions::from_mode(0)).expect("it is ours");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o000)).expect("it is ours");
     let program = std::env::current_exe().expect("it is there");
     let mut command = if fs::read_dir(&path).is_ok() {
         let mut command = std::process::Command::new("setpriv");
