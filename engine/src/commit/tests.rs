@@ -1,3 +1,5 @@
+//! What the committer counts, and what it tells where a recorder or a waker panics.
+
 use std::sync::mpsc;
 
 use metrics::{Counter, Gauge, GaugeFn, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit};
