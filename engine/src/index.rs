@@ -374,9 +374,51 @@ pub(crate) fn tag_key(name: &str, value: &str, run: Option<RunId>) -> Vec<u8> {
     key
 }
 
+/// What a row in `ids` is: the one list of them, so that what goes through all rows minds each. First bytes that begin no text
+/// tell them from the ids of callers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum IdRow {
+    /// An id of a caller's: leads to a run by an [`IdRecord`].
+    Caller,
+    /// See [`joined_tag_key`]: of the run in the key.
+    JoinedTag,
+    /// See [`joined_key`]: of the run in the key.
+    Joined,
+    /// See [`holder_key`]: of the run in the key.
+    Holder,
+    /// See [`child_key`]: leads to a run by an [`IdRecord`].
+    Child,
+}
+
+impl IdRow {
+    const JOINED_TAG: u8 = 0xfc;
+    const JOINED: u8 = 0xfd;
+    const HOLDER: u8 = 0xfe;
+    const CHILD: u8 = 0xff;
+
+    /// What the row with this key is.
+    pub(crate) fn of(key: &[u8]) -> Self {
+        match key.first() {
+            Some(&Self::JOINED_TAG) => Self::JoinedTag,
+            Some(&Self::JOINED) => Self::Joined,
+            Some(&Self::HOLDER) => Self::Holder,
+            Some(&Self::CHILD) => Self::Child,
+            _ => Self::Caller,
+        }
+    }
+}
+
+/// The run that a row in `ids` is of: it is of no use without it.
+pub(crate) fn run_of_id(key: &[u8], value: &[u8]) -> Result<RunId> {
+    match IdRow::of(key) {
+        IdRow::Caller | IdRow::Child => Ok(open::<IdRecord>(IDS, key, value)?.run),
+        IdRow::JoinedTag | IdRow::Joined | IdRow::Holder => run_of(IDS, key.get(1..17).unwrap_or_default()),
+    }
+}
+
 /// The key in `ids` of who waits for a child run beside the call that began it: another call, or somebody outside.
 pub(crate) fn holder_key(run: RunId, call: Option<RunId>) -> Vec<u8> {
-    let mut key = vec![0xfe];
+    let mut key = vec![IdRow::HOLDER];
     key.extend_from_slice(run.as_bytes());
     key.extend(call.iter().flat_map(|call| call.as_bytes()));
     key
@@ -413,7 +455,7 @@ pub(crate) fn tag_of(key: &[u8]) -> Option<(String, String)> {
 
 /// The key in `ids` of who joined a run under another id of a caller's: what leads back to that id from the run.
 pub(crate) fn joined_key(run: RunId, id: &[u8]) -> Vec<u8> {
-    let mut key = vec![0xfd];
+    let mut key = vec![IdRow::JOINED];
     key.extend_from_slice(run.as_bytes());
     key.extend_from_slice(id);
     key
@@ -421,7 +463,7 @@ pub(crate) fn joined_key(run: RunId, id: &[u8]) -> Vec<u8> {
 
 /// The key in `ids` of a tag that a call gave which joined a run: what leads from the run to its row in `tags`.
 pub(crate) fn joined_tag_key(run: RunId, name: &str, value: &str) -> Vec<u8> {
-    let mut key = vec![0xfc];
+    let mut key = vec![IdRow::JOINED_TAG];
     key.extend_from_slice(run.as_bytes());
     key.extend(tag_key(name, value, None));
     key
@@ -429,7 +471,13 @@ pub(crate) fn joined_tag_key(run: RunId, name: &str, value: &str) -> Vec<u8> {
 
 /// What the keys of all [`joined_tag_key`]s of a run begin with.
 pub(crate) fn joined_tags(run: RunId) -> Vec<u8> {
-    [[0xfc].as_slice(), run.as_bytes()].concat()
+    [[IdRow::JOINED_TAG].as_slice(), run.as_bytes()].concat()
+}
+
+/// The key in `ids` that leads to a row in `tags`, if a call that joined the run gave that tag.
+pub(crate) fn joined_tag_key_of(tag: &[u8]) -> Vec<u8> {
+    let (tag, run) = tag.split_at(tag.len().saturating_sub(16));
+    [[IdRow::JOINED_TAG].as_slice(), run, tag].concat()
 }
 
 /// The key in `tags` that a [`joined_tag_key`] leads to.
@@ -440,17 +488,17 @@ pub(crate) fn tag_key_of(joined: &[u8]) -> Vec<u8> {
 
 /// The key in `ids` that leads to a run, by which it was joined: of a [`holder_key`] or a [`joined_key`] that tells.
 pub(crate) fn name_of(key: &[u8]) -> Result<Option<Vec<u8>>> {
-    let (kind, name) = (key.first(), key.get(17..).unwrap_or_default());
-    Ok(match kind {
+    let name = key.get(17..).unwrap_or_default();
+    Ok(match IdRow::of(key) {
         _ if name.is_empty() => None,
-        Some(0xfe) => Some(child_key(run_of(IDS, name)?)),
+        IdRow::Holder => Some(child_key(run_of(IDS, name)?)),
         _ => Some(name.to_vec()),
     })
 }
 
 /// The key in `ids` of a child's id that another run answers for: no id of a caller's, which is text.
 pub(crate) fn child_key(child: RunId) -> Vec<u8> {
-    let mut key = vec![0xff];
+    let mut key = vec![IdRow::CHILD];
     key.extend_from_slice(child.as_bytes());
     key
 }
@@ -495,6 +543,7 @@ mod tests {
     fn a_tag_of_a_call_that_joined_leads_to_its_row() {
         let joined = joined_tag_key(RUN, "customer", "42");
         assert_eq!(tag_key_of(&joined), tag_key("customer", "42", Some(RUN)));
+        assert_eq!(joined_tag_key_of(&tag_key_of(&joined)), joined);
         assert_eq!(tag_of(&tag_key_of(&joined)), Some(("customer".to_owned(), "42".to_owned())));
         assert!(joined.starts_with(&joined_tags(RUN)) && std::str::from_utf8(&joined).is_err());
     }
@@ -507,6 +556,20 @@ mod tests {
                 assert!(!key.starts_with(other) && !other.starts_with(key));
             }
         }
+    }
+
+    #[test]
+    fn each_row_in_ids_tells_what_it_is_and_of_which_run() {
+        let rows = [
+            (IdRow::JoinedTag, joined_tag_key(RUN, "a", "b")),
+            (IdRow::Joined, joined_key(RUN, b"order 1")),
+            (IdRow::Holder, holder_key(RUN, None)),
+            (IdRow::Holder, holder_key(RUN, Some(OTHER))),
+        ];
+        for (kind, key) in rows {
+            assert_eq!((IdRow::of(&key), run_of_id(&key, b"").unwrap()), (kind, RUN));
+        }
+        assert_eq!((IdRow::of(&child_key(OTHER)), IdRow::of(b"order 1")), (IdRow::Child, IdRow::Caller));
     }
 
     #[test]

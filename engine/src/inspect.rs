@@ -89,19 +89,24 @@ impl Runs {
 }
 
 impl Runs {
-    /// The run that a key ends with.
-    fn named(&self, row: &Row) -> Result<StoredRun> {
+    /// The run that a key ends with; `None` if it was deleted meanwhile.
+    fn named(&self, row: &Row) -> Result<Option<StoredRun>> {
         let id = row.key.len().checked_sub(16).and_then(|at| row.key.get(at..)).unwrap_or_default();
         let run = index::run_of(self.keyspace, id)?;
-        let record = match &self.store {
-            Ok(store) => self::run(store.as_ref(), run)?,
-            Err(_) => None,
-        };
-        let record = record.ok_or_else(|| {
-            let by = if self.keyspace == index::TAGS { "a tag" } else { "the list of unfinished runs" };
-            Error::new(ErrorKind::Corrupt, format!("{by} names run {run}, which is not in this store"))
-        })?;
-        Ok(StoredRun { run, record })
+        let Ok(store) = &self.store else { return Ok(None) };
+        if let Some(record) = self::run(store.as_ref(), run)? {
+            return Ok(Some(StoredRun { run, record }));
+        }
+        let is_there =
+            |keyspace, key: &[u8]| -> Result<bool> { Ok(store.get(keyspace, key).map_err(storage_error)?.is_some()) };
+        let is_tag = self.keyspace == index::TAGS;
+        // Of a call that joined it as it was deleted: the next deletion of runs removes it.
+        if !is_there(self.keyspace, &row.key)? || (is_tag && is_there(index::IDS, &index::joined_tag_key_of(&row.key))?)
+        {
+            return Ok(None);
+        }
+        let by = if is_tag { "a tag" } else { "the list of unfinished runs" };
+        Err(Error::new(ErrorKind::Corrupt, format!("{by} names run {run}, which is not in this store")))
     }
 }
 
@@ -109,14 +114,18 @@ impl Iterator for Runs {
     type Item = Result<StoredRun>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if let Err(error) = self.fill() {
-            return Some(Err(error));
+        loop {
+            if let Err(error) = self.fill() {
+                return Some(Err(error));
+            }
+            let row = self.rows.next()?;
+            if self.keyspace == index::RUNS {
+                return Some(stored(&row));
+            }
+            if let Some(named) = self.named(&row).transpose() {
+                return Some(named);
+            }
         }
-        let row = self.rows.next()?;
-        if self.keyspace == index::RUNS {
-            return Some(stored(&row));
-        }
-        Some(self.named(&row))
     }
 }
 

@@ -30,7 +30,7 @@ use crate::cache::evict::commit;
 use crate::engine::Inner;
 use crate::error::{Result, storage_error};
 use crate::id::{RunId, Timestamp};
-use crate::index::{self, IdRecord, RunRecord, RunState};
+use crate::index::{self, IdRow, RunRecord, RunState};
 use crate::log::LOG;
 
 /// Which finished runs are deleted: those that meet all of it.
@@ -251,19 +251,22 @@ fn goes(
     Ok(Fate::Goes)
 }
 
-/// Removes ids of callers and of children that lead to runs that are gone: those that a run was joined under.
+/// Removes rows of runs that are gone: those that were written while their run was deleted, and what older programs left.
 fn sweep_ids(inner: &Arc<Inner>) -> Result<()> {
     let mut range = KeyRange::all();
     loop {
         inner.check_open()?;
         let store = inner.store()?;
         let page = store.scan(index::IDS, &range, Order::Ascending, PageLimit::default()).map_err(storage_error)?;
-        for row in page.rows.iter().filter(|row| !matches!(row.key.first(), Some(0xfd | 0xfe))) {
-            let named: IdRecord = index::open(index::IDS, &row.key, &row.value)?;
-            if store.get(index::RUNS, named.run.as_bytes()).map_err(storage_error)?.is_none() {
+        for row in &page.rows {
+            let run = index::run_of_id(&row.key, &row.value)?;
+            if store.get(index::RUNS, run.as_bytes()).map_err(storage_error)?.is_none() {
                 let (keyspace, key) = (index::IDS, row.key.clone());
                 let equals = Precondition::Equals { keyspace, key: key.clone(), value: row.value.clone() };
-                let operations = vec![Operation::Delete { keyspace, key }];
+                let mut operations = vec![Operation::Delete { keyspace, key }];
+                if IdRow::of(&row.key) == IdRow::JoinedTag {
+                    operations.push(Operation::Delete { keyspace: index::TAGS, key: index::tag_key_of(&row.key) });
+                }
                 commit(inner, vec![Write { preconditions: vec![equals], operations }])?;
             }
         }

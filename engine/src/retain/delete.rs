@@ -63,6 +63,14 @@ impl<'a> Batch<'a> {
         let gone = leaving.iter().zip(outcomes).filter(|(_, outcome)| *outcome == Outcome::Applied);
         let gone: Vec<_> = gone.map(|(leaving, _)| leaving.cell.run).collect();
         self.inner.environment.metrics.runs_deleted.increment(gone.len() as u64);
+        // Tags that a call gave since the rows were looked for. No more come: each is written only if its run is listed.
+        let mut late = Vec::new();
+        for run in &gone {
+            joined_tags(self.inner, *run, &mut late)?;
+        }
+        if !late.is_empty() {
+            commit(self.inner, vec![Write { preconditions: Vec::new(), operations: late }])?;
+        }
         Ok(gone)
     }
 }
@@ -121,13 +129,7 @@ fn rows(inner: &Inner, run: RunId, record: &RunRecord) -> Result<Vec<Operation>>
         let key = index::tag_key(name, value, Some(run));
         operations.push(Operation::Delete { keyspace: index::TAGS, key });
     }
-    each_page(inner, index::IDS, &index::joined_tags(run), |rows| {
-        for row in rows {
-            operations.push(Operation::Delete { keyspace: index::TAGS, key: index::tag_key_of(&row.key) });
-            operations.push(Operation::Delete { keyspace: index::IDS, key: row.key });
-        }
-        Ok(())
-    })?;
+    joined_tags(inner, run, &mut operations)?;
     let mut names: Vec<Vec<u8>> = record.id.iter().map(|id| id.as_bytes().to_vec()).collect();
     for prefix in [index::holder_key(run, None), index::joined_key(run, &[])] {
         each_page(inner, index::IDS, &prefix, |rows| {
@@ -147,4 +149,15 @@ fn rows(inner: &Inner, run: RunId, record: &RunRecord) -> Result<Vec<Operation>>
         }
     }
     Ok(operations)
+}
+
+/// What removes the tags that calls gave which joined a run.
+fn joined_tags(inner: &Inner, run: RunId, operations: &mut Vec<Operation>) -> Result<()> {
+    each_page(inner, index::IDS, &index::joined_tags(run), |rows| {
+        for row in rows {
+            operations.push(Operation::Delete { keyspace: index::TAGS, key: index::tag_key_of(&row.key) });
+            operations.push(Operation::Delete { keyspace: index::IDS, key: row.key });
+        }
+        Ok(())
+    })
 }

@@ -8,7 +8,9 @@ use super::{Found, Look};
 use crate::event::SignalReceived;
 use crate::export::MARK;
 use crate::id::{Epoch, RunId, Sequence};
-use crate::index::{self, CacheSize, IDS, INBOX, IdRecord, META, RUNS, RunRecord, TAGS, UNFINISHED, UnfinishedRecord};
+use crate::index::{
+    self, CacheSize, IDS, INBOX, IdRecord, IdRow, META, RUNS, RunRecord, TAGS, UNFINISHED, UnfinishedRecord,
+};
 use crate::log::{self, LOG};
 
 pub(super) fn all(look: &mut Look<'_>) {
@@ -44,8 +46,9 @@ fn unfinished(look: &mut Look<'_>, row: &Row) {
 }
 
 fn ids(look: &mut Look<'_>, row: &Row) {
-    match row.key.split_first() {
-        Some((0xfe, rest)) => {
+    let rest = row.key.get(1..).unwrap_or_default();
+    match IdRow::of(&row.key) {
+        IdRow::Holder => {
             let Some(run) = rest.get(..16).and_then(run_of).filter(|_| [16, 32].contains(&rest.len())) else {
                 return look.problem(IDS, &row.key, None, "the key says neither who waits nor for whom");
             };
@@ -53,7 +56,7 @@ fn ids(look: &mut Look<'_>, row: &Row) {
                 look.problem(IDS, &row.key, Some(run), "somebody waits for a run that is not listed");
             }
         }
-        Some((0xfd, rest)) => {
+        IdRow::Joined => {
             let Some(run) = rest.get(..16).and_then(run_of).filter(|_| rest.len() > 16) else {
                 return look.problem(IDS, &row.key, None, "the key says neither which id nor of which run");
             };
@@ -61,7 +64,7 @@ fn ids(look: &mut Look<'_>, row: &Row) {
                 look.problem(IDS, &row.key, Some(run), "a run that is not listed was joined under an id");
             }
         }
-        Some((0xfc, rest)) => {
+        IdRow::JoinedTag => {
             let tag = index::tag_key_of(&row.key);
             let Some((.., run)) = tag_of(&tag).filter(|_| rest.len() > 16) else {
                 return look.problem(IDS, &row.key, None, "the key says neither which tag nor of which run");
@@ -70,14 +73,14 @@ fn ids(look: &mut Look<'_>, row: &Row) {
                 look.problem(IDS, &row.key, Some(run), "it is not found by a tag of a call that joined it");
             }
         }
-        Some((0xff, rest)) => {
+        IdRow::Child => {
             let Some(child) = run_of(rest) else {
                 return look.problem(IDS, &row.key, None, "the key is no child's id");
             };
             let what = format!("the child's id {child}");
             named(look, row, &what);
         }
-        _ => {
+        IdRow::Caller => {
             let what = format!("the id `{}`", String::from_utf8_lossy(&row.key));
             named(look, row, &what);
         }
@@ -116,18 +119,15 @@ fn tags(look: &mut Look<'_>, row: &Row) {
     let Some((name, value, run)) = tag_of(&row.key).filter(|_| row.value.is_empty()) else {
         return look.problem(TAGS, &row.key, None, "the row is no tag's");
     };
-    match look.read::<RunRecord>(RUNS, run.as_bytes()) {
-        Found::Record(record) => {
-            let has =
-                |(has_name, has_value): &(String, String)| has_name.as_bytes() == name && has_value.as_bytes() == value;
-            // Or a call that joined it has.
-            let joined = [[0xfc].as_slice(), run.as_bytes(), &row.key[..row.key.len() - 16]].concat();
-            if !record.tags.iter().any(has) && matches!(look.store.get(IDS, &joined), Ok(None)) {
-                look.problem(TAGS, &row.key, Some(run), "the tag leads to a run that does not have it");
-            }
-        }
-        Found::Nothing => look.problem(TAGS, &row.key, Some(run), "the tag leads to a run that is not listed"),
-        Found::Damaged => {}
+    let has = |(has_name, has_value): &(String, String)| has_name.as_bytes() == name && has_value.as_bytes() == value;
+    let wrong = match look.read::<RunRecord>(RUNS, run.as_bytes()) {
+        Found::Record(record) if !record.tags.iter().any(has) => "the tag leads to a run that does not have it",
+        Found::Nothing => "the tag leads to a run that is not listed",
+        Found::Record(_) | Found::Damaged => return,
+    };
+    // Or a call that joined it has. If that was while the run was deleted, the next deletion of runs removes it.
+    if matches!(look.store.get(IDS, &index::joined_tag_key_of(&row.key)), Ok(None)) {
+        look.problem(TAGS, &row.key, Some(run), wrong);
     }
 }
 

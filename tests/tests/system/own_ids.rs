@@ -5,16 +5,17 @@ use std::sync::Arc;
 
 use futures::future::join_all;
 use parking_lot::Mutex;
-use relive::{CacheDefault, Cause, Engine, Event, Reason, RunId, RunStatus, task, trace};
+use relive::{CacheDefault, Cause, Engine, Event, Reason, Retention, RunId, RunStatus, task, trace};
+use relive_engine::index::{IDS, TAGS};
 use relive_engine::verify;
-use relive_storage::{MemoryStore, Read};
+use relive_storage::{Durability, MemoryStore, Operation, Read, Row, Store, Write};
 use tracing::field::{Field, Visit};
 use tracing::{Dispatch, Level, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::{Context, SubscriberExt};
 use tracing_subscriber::registry::Registry;
 
-use super::support::{Probe, builder, events, guard, open};
+use super::support::{Probe, builder, events, guard, open, rows};
 
 /// Returns how often it was done for this item.
 #[trace(name = "own_ids.deliver")]
@@ -242,6 +243,40 @@ async fn the_tags_of_a_call_that_joins_or_hits_are_found_also_after_a_restart_an
         }
     }
     assert_eq!(tagged(&open(&crashed, &probe).await, "customer", "3"), [run]);
+    whole(&store);
+}
+
+#[tokio::test]
+async fn the_tags_of_a_call_that_joined_stay_while_others_are_deleted_and_go_with_their_run() {
+    let (engine, store, probe) = opened().await;
+    let deleted = async || engine.retain(Retention::default()).await.expect("deletes").deleted_count;
+    let put = |keyspace, rows: Vec<Row>| {
+        let put = |row: Row| Operation::Put { keyspace, key: row.key, value: row.value };
+        let write = Write { preconditions: Vec::new(), operations: rows.into_iter().map(put).collect() };
+        store.commit(&[write], Durability::Sync).expect("memory does not fail");
+    };
+    let first = engine.start(ship(held())).await.expect("starts");
+    let joined = engine.start(ship(held()).id("order-2").cached().tag("customer", "2")).await.expect("joins");
+    assert_eq!(first.id(), joined.id());
+    guard(engine.run(ship(lamp()))).await.expect("ships");
+    assert_eq!(deleted().await, 1);
+    assert_eq!(tagged(&engine, "customer", "2"), [first.id()]);
+    let (mut ids, tags) = (rows(&store, IDS), rows(&store, TAGS));
+    probe.open("held lamp");
+    guard(first).await.expect("ships");
+    assert_eq!(deleted().await, 1);
+    assert_eq!((rows(&store, IDS), rows(&store, TAGS)), (vec![], vec![]));
+    // As if the call had joined it as it was deleted, and the process had died at once.
+    let of_tags = ids.extract_if(.., |row| row.key[0] == 0xfc).collect::<Vec<_>>();
+    assert_eq!((of_tags.len(), ids.len(), tags.len()), (1, 2, 1));
+    put(IDS, of_tags);
+    put(TAGS, tags);
+    whole(&store);
+    assert_eq!(tagged(&engine, "customer", "2"), []);
+    put(IDS, ids);
+    guard(engine.run(ship("chair".to_owned()))).await.expect("ships");
+    assert_eq!(deleted().await, 1);
+    assert_eq!((rows(&store, IDS), rows(&store, TAGS)), (vec![], vec![]));
     whole(&store);
 }
 
