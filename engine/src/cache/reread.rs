@@ -8,13 +8,13 @@
 
 use std::sync::Arc;
 
-use relive_storage::{KeyRange, Operation, Order, Outcome, PageLimit, Precondition, Write, after};
+use relive_storage::{KeyRange, Operation, Order, Outcome, PageLimit, Precondition, Row, Write, after};
 use rustc_hash::FxHashMap;
 
 use crate::canonical::canonical_without;
 use crate::definition::TaskDefinition;
 use crate::engine::{Inner, Request};
-use crate::error::{Result, storage_error};
+use crate::error::{ErrorKind, Result, storage_error};
 use crate::id::RunId;
 use crate::index::{self, CacheRecord, UnfinishedRecord};
 use crate::recover::first_event;
@@ -23,9 +23,13 @@ use super::evict;
 use super::key::{CallKey, EntryKey};
 use super::lookup::{Sought, removal, version_reason};
 
-/// Inputs that tell whether a task's type is another: 4. A new field with a default is in each of them; what is in some only
-/// (a variant, the elements of a list) may not be seen, and then what is under it runs once more.
+/// Inputs of today's version that tell whether a task's type is another: 4. A new field with a default is in each of them; what
+/// is in some only (a variant, the elements of a list) may not be seen, and then what is under it runs once more.
 const SAMPLE: usize = 4;
+
+/// Inputs of a task's unfinished runs that are read at an open, where those of other versions and salts, which tell nothing, are
+/// among them: 256.
+const READ_MAX: usize = 256;
 
 /// Entries that are moved in one go: 64, so that runs' own commits get between.
 const CHUNK: usize = 64;
@@ -60,29 +64,31 @@ impl Inner {
         true
     }
 
-    /// Whether the inputs of a task's entries are read as another type than they were written as.
+    /// Whether the inputs of a task's entries are read as another type than they were written as. Looks at a page of them at
+    /// most: entries of other versions of the task lie among those of today's, and tell nothing.
     fn is_retyped(&self, definition: &TaskDefinition) -> Result<bool> {
         let range = KeyRange::prefix(&EntryKey::task(definition.name));
-        let limit = PageLimit { row_count: SAMPLE, ..PageLimit::default() };
-        let page = self.store()?.scan(index::CACHE, &range, Order::Ascending, limit).map_err(storage_error)?;
-        for row in &page.rows {
-            let record: CacheRecord = index::open(index::CACHE, &row.key, &row.value)?;
-            if let Some(key) = EntryKey::from_bytes(&row.key)
-                && self.key_of_today(definition, &key, &record).is_some()
-            {
-                return Ok(true);
-            }
-        }
-        Ok(false)
+        let page = self.store()?.scan(index::CACHE, &range, Order::Ascending, PageLimit::default());
+        let page = page.map_err(storage_error)?;
+        let of_today = page.rows.iter().filter_map(|row| {
+            let (key, record) = opened(row)?;
+            Some(self.lies_today(definition, &record)? != key)
+        });
+        Ok(of_today.take(SAMPLE).any(|is_elsewhere| is_elsewhere))
     }
 
-    /// Where an entry would lie if its run ended today, if that is elsewhere.
-    fn key_of_today(&self, definition: &TaskDefinition, key: &EntryKey, record: &CacheRecord) -> Option<EntryKey> {
+    /// Where an entry would lie if its run ended today; `None` if it is of another version, or its input cannot be read.
+    fn lies_today(&self, definition: &TaskDefinition, record: &CacheRecord) -> Option<EntryKey> {
         if record.task != definition.name || version_reason(definition, record).is_some() {
             return None;
         }
         let counted = definition.counted_of(&record.input).ok()?;
-        Some(definition.entry_key(&(self.cache.hasher)(&counted))).filter(|today| today != key)
+        Some(definition.entry_key(&(self.cache.hasher)(&counted)))
+    }
+
+    /// Where an entry would lie if its run ended today, if that is elsewhere.
+    fn key_of_today(&self, definition: &TaskDefinition, key: &EntryKey, record: &CacheRecord) -> Option<EntryKey> {
+        self.lies_today(definition, record).filter(|today| today != key)
     }
 
     /// The entry of a call that lies where no call of today looks, as its input was of another type. Reads only.
@@ -96,13 +102,25 @@ impl Inner {
             return Ok(None);
         }
         let mut entries = super::list::under(self.store()?, self, &EntryKey::task(definition.name));
-        while let Some((key, record, bytes)) = entries.next_record()? {
-            if self.key_of_today(definition, &key, &record) == Some(sought.entry) {
-                return Ok(Some((key, record, bytes)));
+        loop {
+            match entries.next_record() {
+                Ok(Some((key, record, bytes))) => {
+                    if self.key_of_today(definition, &key, &record) == Some(sought.entry) {
+                        return Ok(Some((key, record, bytes)));
+                    }
+                }
+                Ok(None) => return Ok(None),
+                // As when they are moved.
+                Err(error) if error.kind() == ErrorKind::Corrupt => {}
+                Err(error) => return Err(error),
             }
         }
-        Ok(None)
     }
+}
+
+/// An entry; `None` if it cannot be read, which is a miss for whoever looks there, and no reason not to find the others.
+fn opened(row: &Row) -> Option<(EntryKey, CacheRecord)> {
+    Some((EntryKey::from_bytes(&row.key)?, index::open(index::CACHE, &row.key, &row.value).ok()?))
 }
 
 /// Moves the entries of a task whose inputs are read as another type. Says how many.
@@ -115,8 +133,7 @@ fn move_all(inner: &Arc<Inner>, definition: &TaskDefinition) -> Result<u64> {
         let page = inner.store()?.scan(index::CACHE, &range, Order::Ascending, limit).map_err(storage_error)?;
         let (mut writes, mut moved) = (Vec::new(), Vec::new());
         for row in &page.rows {
-            let record: CacheRecord = index::open(index::CACHE, &row.key, &row.value)?;
-            let Some(key) = EntryKey::from_bytes(&row.key) else { continue };
+            let Some((key, record)) = opened(row) else { continue };
             let Some(today) = inner.key_of_today(definition, &key, &record) else { continue };
             let absent = Precondition::Absent { keyspace: index::CACHE, key: today.as_bytes().to_vec() };
             let mut operations = inner.cache.insertion(today, &record)?;
@@ -151,8 +168,25 @@ fn move_all(inner: &Arc<Inner>, definition: &TaskDefinition) -> Result<u64> {
 /// Which calls unfinished runs are, where the type of their tasks' inputs may have changed since they began.
 #[derive(Default)]
 pub(crate) struct CallsOfBefore {
-    /// By task: how many inputs were read, and whether one of them is another call today.
-    tasks: FxHashMap<&'static str, (usize, bool)>,
+    tasks: FxHashMap<&'static str, Looked>,
+}
+
+/// What the inputs of a task's runs told so far.
+#[derive(Default)]
+struct Looked {
+    /// Inputs that were read.
+    count: usize,
+    /// Those of them that are today's calls as they stand.
+    same_count: usize,
+    /// Whether one of them is another call today.
+    is_other: bool,
+}
+
+impl Looked {
+    /// Whether there is no reason to read more.
+    fn is_enough(&self) -> bool {
+        !self.is_other && (self.same_count >= SAMPLE || self.count >= READ_MAX)
+    }
 }
 
 impl CallsOfBefore {
@@ -173,16 +207,17 @@ impl CallsOfBefore {
         if record.call_key == crate::fork::NO_CALL || !inner.cache.is_for(definition) {
             return None;
         }
-        let (count, is_other) = self.tasks.entry(definition.name).or_default();
-        if !*is_other && *count >= SAMPLE {
+        let looked = self.tasks.entry(definition.name).or_default();
+        if looked.is_enough() {
             return None;
         }
         // A log that cannot be read is the run's own matter.
         let started = first_event(inner.store().ok()?, run).ok()?;
         let counted = definition.counted_of(&started.input).ok()?;
         let today = definition.call_key(&(inner.cache.hasher)(&counted));
-        *count += 1;
+        looked.count += 1;
         if today == record.call_key {
+            looked.same_count += 1;
             return None;
         }
         if definition.cache.version().is_some() || !definition.cache.salt.is_empty() {
@@ -192,7 +227,7 @@ impl CallsOfBefore {
                 return None;
             }
         }
-        *is_other = true;
+        looked.is_other = true;
         Some(today)
     }
 }

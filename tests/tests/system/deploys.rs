@@ -1,5 +1,7 @@
 //! After a deploy the input's type is another, and what was recorded before is compared as it is read today.
 
+use std::time::Duration;
+
 use relive::__private::{CachePolicy, TaskMeta, TaskPolicy};
 use relive::{ErrorKind, trace};
 use relive_engine::cache::Reason;
@@ -8,6 +10,7 @@ use relive_engine::engine::Request;
 use relive_engine::id::CodeHash;
 use relive_engine::index::CACHE;
 use relive_engine::payload::Payload;
+use relive_storage::{Durability, Operation, Row, Store, Write};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -190,6 +193,48 @@ async fn an_unfinished_run_of_another_version_is_not_joined() {
     let life = crashed.with(is).open().await;
     assert_ne!(life.start(call(is, new("held lamp"))).await.run(), first);
     crashed.probe.open("held lamp");
+}
+
+#[tokio::test]
+async fn an_unfinished_run_is_joined_though_many_of_a_version_before_began_earlier() {
+    let deploy = Deploy::of(version("1"));
+    let before = task::<Old>(version("0"));
+    let earlier = deploy.before.with(before);
+    let life = earlier.open().await;
+    for number in 0..6 {
+        life.start(call(before, old(&format!("held {number}")))).await;
+        earlier.watch.pass(Duration::from_secs(1));
+    }
+    let program = earlier.crashed();
+    let life = program.with(deploy.was).open().await;
+    let first = life.start(call(deploy.was, old("held lamp"))).await.run();
+    program.probe.begun("held lamp", 1).await;
+    let crashed = program.crashed();
+    let life = deploy.after(&crashed).await;
+    assert_eq!(life.start(call(deploy.is, new("held lamp"))).await.run(), first);
+    (0..6).for_each(|number| crashed.probe.open(&format!("held {number}")));
+    crashed.probe.open("held lamp");
+}
+
+#[tokio::test]
+async fn a_cached_result_is_found_among_many_of_a_version_before_and_one_that_is_damaged() {
+    let deploy = Deploy::of(version("1"));
+    let before = task::<Old>(version("0"));
+    let life = deploy.before.with(before).open().await;
+    for number in 0..60 {
+        value(life.start(call(before, old(&format!("lamp {number}")))).await).await.expect("ships");
+    }
+    life.engine.shutdown().await.expect("shuts down");
+    let store = &deploy.before.store;
+    let Row { key, .. } = rows(store, CACHE).swap_remove(0);
+    let operations = vec![Operation::Put { keyspace: CACHE, key, value: b"damaged".to_vec() }];
+    store.commit(&[Write { preconditions: Vec::new(), operations }], Durability::Sync).expect("memory does not fail");
+    let life = deploy.before.open().await;
+    value(life.start(call(deploy.was, old("chair"))).await).await.expect("ships");
+    life.engine.shutdown().await.expect("shuts down");
+    let life = deploy.after(&deploy.before).await;
+    assert_eq!(value(life.start(call(deploy.is, new("chair"))).await).await.expect("cached"), 1);
+    assert_eq!(deploy.before.probe.count("chair"), 1);
 }
 
 #[tokio::test]
