@@ -146,8 +146,13 @@ fn what_is_no_request_is_answered_and_does_no_harm() {
         for (request, why) in [
             ("{}\n", "not understood"),
             ("{\"relive\":99,\"command\":{\"name\":\"ping\"}}\n", "version 99"),
-            ("{\"relive\":1,\"command\":{\"name\":\"explode\"}}\n", "explode"),
-            ("{\"relive\":1,\"command\":{\"name\":\"cancel\",\"run\":\"7\"}}\n", "no run id"),
+            // A value was JSON itself then.
+            (
+                "{\"relive\":1,\"command\":{\"name\":\"signal\",\"run\":\"7\",\"signal\":\"s\",\"value\":1}}\n",
+                "it is of version 1, and this engine speaks 2",
+            ),
+            ("{\"relive\":2,\"command\":{\"name\":\"explode\"}}\n", "explode"),
+            ("{\"relive\":2,\"command\":{\"name\":\"cancel\",\"run\":\"7\"}}\n", "no run id"),
             ("\u{0}\u{1}\u{2}\n", "not understood"),
             ("no end", "the request has no end"),
         ] {
@@ -166,7 +171,7 @@ fn what_is_no_request_is_answered_and_does_no_harm() {
         let socket = held.socket();
         let ping = tokio::task::spawn_blocking(move || {
             let mut stream = UnixStream::connect(socket).unwrap();
-            stream.write_all(b"{\"relive\":1,\"command\":{\"name\":\"ping\"}}\n").unwrap();
+            stream.write_all(b"{\"relive\":2,\"command\":{\"name\":\"ping\"}}\n").unwrap();
             let mut answer = String::new();
             stream.read_to_string(&mut answer).unwrap();
             answer

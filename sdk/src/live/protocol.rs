@@ -1,6 +1,6 @@
 //! What is said over the socket: one line of JSON each way, then the connection is closed.
 //!
-//! A request is `{"relive":1,"command":{"name":…}}`; the reply `{"ok":…}` or `{"error":{"kind":…,"message":…}}`. Names stay; new
+//! A request is `{"relive":2,"command":{"name":…}}`; the reply `{"ok":…}` or `{"error":{"kind":…,"message":…}}`. Names stay; new
 //! ones may come.
 //!
 //! Invariant: a line is at most [`LINE_BYTES_MAX`] long.
@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 /// Longest line: 64 MiB, twice the largest payload, as JSON takes more room.
 pub(super) const LINE_BYTES_MAX: u64 = 64 << 20;
 
-/// Version of the protocol.
-const VERSION: u32 = 1;
+/// Version of the protocol. 2: values are [`Given`], where they were JSON.
+const VERSION: u32 = 2;
 
 /// What an engine is asked to do. Runs are named by their whole ids.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
