@@ -340,7 +340,7 @@ impl Drop for Commits {
 }
 
 /// Tells a waiter, whose waker may be the program's own.
-fn wakes(wake: impl FnOnce()) {
+pub(crate) fn wakes(wake: impl FnOnce()) {
     if let Err(why) = catch(wake) {
         tell(|| tracing::error!(%why, "the waker of who waits for a commit panicked"));
     }
@@ -430,7 +430,7 @@ impl Commits {
         *self.failure.why.lock() = Some(why.to_owned());
         // It is kept before the engine looks who is there: whoever comes after that look finds it.
         if let Some(engine) = self.failure.engine.get().and_then(Weak::upgrade) {
-            engine.commit_failed(why);
+            wakes(|| engine.commit_failed(why));
         }
     }
 

@@ -17,7 +17,7 @@ use rustc_hash::FxHashMap;
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::cache::Ledger;
-use crate::commit::{Commits, Committer, CommitterThread};
+use crate::commit::{Commits, Committer, CommitterThread, wakes};
 use crate::definition::{Registry, TaskDefinition};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, Parent, Rerun, TaskCompleted, TaskOutcome};
@@ -565,7 +565,8 @@ impl Inner {
         self.retaining.closed.notify_one();
         let cells: Vec<_> = self.runs.lock().values().cloned().collect();
         for cell in cells {
-            cell.commit_failed(why);
+            // Who waits for a run may have a waker of the program's own: one that panics keeps none of the others from being told.
+            wakes(|| cell.commit_failed(why));
         }
     }
 

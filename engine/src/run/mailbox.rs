@@ -9,7 +9,7 @@ use std::task::Waker;
 use relive_storage::Operation;
 use relive_storage::planted::{Planted, planted};
 
-use crate::commit::failed;
+use crate::commit::{failed, wakes};
 use crate::error::{Error, ErrorKind};
 use crate::event::SignalReceived;
 use crate::id::RunId;
@@ -161,14 +161,20 @@ impl Mailbox {
 
     /// A commit failed that need not be of this run. `false` if the run's end is durable, so that this is nothing to it.
     pub(crate) fn all_failed(&self, why: &str) -> bool {
-        let mut is_told = false;
-        self.post(|letters| {
-            is_told = !letters.ended;
-            if is_told {
-                letters.failure.get_or_insert_with(|| BatchFailure::Failed(why.to_owned()));
+        let waker = {
+            let mut letters = self.letters.lock();
+            if letters.ended {
+                return false;
             }
-        });
-        is_told
+            letters.failure.get_or_insert_with(|| BatchFailure::Failed(why.to_owned()));
+            letters.waker.take()
+        };
+        self.changed.notify_all();
+        if let Some(waker) = waker {
+            // Those that wait for the run are to be told all the same.
+            wakes(|| waker.wake());
+        }
+        true
     }
 
     /// The engine was closed before a batch was written.

@@ -2,6 +2,7 @@
 //! a time, a turn, and whoever awaits, joins, cancels, signals or resumes one. No effect begins after it.
 
 use std::sync::Arc;
+use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
 use futures::future::join_all;
@@ -170,6 +171,40 @@ async fn a_run_that_waits_is_told_of_a_commit_of_another_run_that_failed() {
         assert_eq!(events(&setup.engine, run).len(), event_count, "{how}: its log stands");
         setup.nothing_begins().await;
     }
+}
+
+/// A waker of the program's own.
+struct Panics;
+
+impl Wake for Panics {
+    fn wake(self: Arc<Self>) {
+        panic!("a waker of the program's");
+    }
+}
+
+#[tokio::test]
+async fn a_waker_that_panics_keeps_nobody_from_being_told_of_a_commit_that_failed() {
+    let setup = open(|builder| builder.sleep_out_after(Duration::MAX)).await;
+    let (mut panicking, mut waiting) = (Vec::new(), Vec::new());
+    // Whichever of them is told first.
+    for number in 0..32 {
+        let handle = setup.engine.start(waits("signal".into()).id(format!("{number}"))).await.expect("starts");
+        setup.come_to_rest(handle.id(), 2).await;
+        let mut future = handle.into_future();
+        let waker = if number % 2 == 0 { Waker::from(Arc::new(Panics)) } else { Waker::noop().clone() };
+        assert!(future.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+        if number % 2 == 0 { panicking.push(future) } else { waiting.push(tokio::spawn(future)) }
+    }
+    setup.break_disk().await;
+    for future in waiting {
+        is_storage(&guard(future).await.expect("no panic").expect_err("it waits"));
+    }
+    for future in panicking {
+        is_storage(&guard(future).await.expect_err("it is told when it asks"));
+    }
+    // The committer's thread goes on, too.
+    is_storage(&guard(setup.engine.start(other())).await.expect_err("nothing is written"));
+    setup.nothing_begins().await;
 }
 
 #[tokio::test]
