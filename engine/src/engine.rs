@@ -21,7 +21,7 @@ use crate::commit::{Commits, Committer, CommitterThread, wakes};
 use crate::definition::{Registry, TaskDefinition};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, Parent, Rerun, TaskCompleted, TaskOutcome};
-use crate::handle::{Cancellation, CellState, Handle, Held, RunCell, RunStatus, Target};
+use crate::handle::{Cancellation, CellState, Ending, Handle, Held, RunCell, RunStatus, Target};
 use crate::id::{Epoch, RunId, Sequence};
 use crate::log::last_event;
 use crate::observe::Metrics;
@@ -248,29 +248,25 @@ impl Engine {
         inner.check_open()?;
         let Target::Live(cell) = self.handle(run)?.target else { return Ok(Cancellation::AlreadyEnded) };
         loop {
-            let waits = {
+            let ending = {
                 // A resume at the same time forgets what the run was told before.
                 let _runs = inner.runs.lock();
                 cell.mailbox.cancel();
-                matches!(cell.state(), CellState::Blocked(_))
+                cell.cell().ends()
             };
-            if !waits {
+            let Some(ending) = ending else {
                 inner.tend(cell.cell())?;
                 match cell.ended().await {
                     Ok(outcome) if *outcome == TaskOutcome::Cancelled => return Ok(Cancellation::Cancelled),
                     Ok(_) => return Ok(Cancellation::AlreadyEnded),
-                    Err(_) if matches!(cell.state(), CellState::Blocked(_)) => {}
+                    // It does not end by itself.
+                    Err(_) if cell.is_blocked() => continue,
                     Err(error) => return Err(error),
                 }
-            }
-            let completed = match inner.cancel_unfinished(run).await {
-                Ok(completed) => completed,
-                // A resume was faster: its attempt is cancelled.
-                Err(_) if !matches!(cell.state(), CellState::Blocked(_)) => continue,
-                Err(error) => return Err(error),
             };
+            let completed = inner.cancel_unfinished(run).await?;
             let cancelled = completed.outcome == TaskOutcome::Cancelled;
-            inner.over(&cell, completed);
+            inner.over(&ending, completed);
             return Ok(if cancelled { Cancellation::Cancelled } else { Cancellation::AlreadyEnded });
         }
     }
@@ -525,11 +521,13 @@ impl Inner {
         self.store.read().is_some() && self.settings.committer.failure().is_none()
     }
 
-    /// A run that no loop drives has ended.
-    pub(crate) fn over(&self, cell: &RunCell, completed: TaskCompleted) {
+    /// A run that could not go on has ended.
+    pub(crate) fn over(&self, ending: &Ending, completed: TaskCompleted) {
+        let cell = ending.cell();
         crate::observe::events::ended(cell.run, &cell.task, &completed);
-        self.runs.lock().remove(&cell.run);
+        // Known until nobody joins it any more: from then on it can be resumed, with a cell of its own.
         self.unjoinable(cell.run);
+        self.runs.lock().remove(&cell.run);
         cell.set(CellState::Done(Arc::new(completed.outcome)));
     }
 

@@ -224,9 +224,10 @@ impl Conclusion {
 
     /// Whether the run is over for this engine with this error: that is closed or broken, or the run never began.
     fn is_stopped_by(&self, error: &Error) -> bool {
+        // Its first batch was refused, whatever its cell was told meanwhile; or it came to none.
         let never_began = || {
-            matches!(self.cell.state(), CellState::Starting)
-                && (error.kind() == ErrorKind::IdTaken || !self.engine.is_unfinished(self.cell.run))
+            error.kind() == ErrorKind::IdTaken
+                || (matches!(self.cell.state(), CellState::Starting) && !self.engine.is_unfinished(self.cell.run))
         };
         error.kind() == ErrorKind::Closed || self.engine.settings.committer.failure().is_some() || never_began()
     }

@@ -79,6 +79,8 @@ pub(crate) enum CellState {
     Asleep,
     /// It cannot go on until somebody acts; the error is for whoever awaits it.
     Blocked(Arc<Obstacle>),
+    /// It could not go on, and its end is being written: nobody resumes it meanwhile.
+    Ending(Arc<Obstacle>),
     /// The engine stopped before it ended.
     Stopped(Arc<Error>),
     Done(Arc<TaskOutcome>),
@@ -166,8 +168,11 @@ impl RunCell {
     /// to be looked for again once it has ended.
     pub(crate) fn hold(&self, call: Option<(RunId, RunId)>) -> bool {
         let mut holders = self.holders.lock();
-        if self.mailbox.is_cancelled() && !matches!(self.state(), CellState::Blocked(_)) {
-            return false;
+        match self.state() {
+            CellState::Blocked(_) => {}
+            CellState::Ending(_) => return false,
+            _ if self.mailbox.is_cancelled() => return false,
+            _ => {}
         }
         match call {
             Some(_) if planted(Planted::HolderForgotten) && !holders.calls.is_empty() => {}
@@ -188,9 +193,11 @@ impl RunCell {
 
     pub(crate) fn set(&self, state: CellState) {
         self.state.send_modify(|before| {
-            // Who was told that the engine stopped is told nothing else, but an outcome that is durable.
-            if matches!(before, CellState::Stopped(_)) && !matches!(state, CellState::Done(_)) {
-                return;
+            // Who was told that the engine stopped is told nothing else, but an outcome that is durable; and that stays.
+            match before {
+                CellState::Done(_) => return,
+                CellState::Stopped(_) if !matches!(state, CellState::Done(_)) => return,
+                _ => {}
             }
             self.numbers.run_state(Some(before), Some(&state));
             *before = state;
@@ -200,13 +207,41 @@ impl RunCell {
     /// A commit failed, of whatever run: tells the run's loop, and whoever waits for the run, also while the loop is in code
     /// of the user's that does not return.
     pub(crate) fn commit_failed(&self, why: &str) {
-        if self.mailbox.all_failed(why) && !matches!(self.state(), CellState::Blocked(_) | CellState::Done(_)) {
+        let is_told = |state| matches!(state, CellState::Blocked(_) | CellState::Ending(_) | CellState::Done(_));
+        if self.mailbox.all_failed(why) && !is_told(self.state()) {
             self.set(CellState::Stopped(Arc::new(failed(why))));
         }
     }
 
     pub(crate) fn state(&self) -> CellState {
         self.state.borrow().clone()
+    }
+
+    /// Begins to end a run that cannot go on. `None` if it is none, or somebody else is about to. Under the lock of the runs, so
+    /// that it is not resumed at the same time.
+    pub(crate) fn ends(self: &Arc<Self>) -> Option<Ending> {
+        let mut is_ending = false;
+        // Nobody is told of it: it counts and looks as before.
+        self.state.send_if_modified(|state| {
+            if let CellState::Blocked(obstacle) = state {
+                *state = CellState::Ending(Arc::clone(obstacle));
+                is_ending = true;
+            }
+            false
+        });
+        is_ending.then(|| Ending(Arc::clone(self)))
+    }
+
+    /// Waits while somebody is ending it.
+    pub(crate) async fn ending(&self) {
+        let mut receiver = self.state.subscribe();
+        // The cell holds the sender, so this cannot fail.
+        let _ = receiver.wait_for(|state| !matches!(state, CellState::Ending(_))).await;
+    }
+
+    /// Whether it cannot go on, also if it is being ended.
+    pub(crate) fn is_blocked(&self) -> bool {
+        matches!(*self.state.borrow(), CellState::Blocked(_) | CellState::Ending(_))
     }
 
     /// Nobody drives it from now on. Under the lock of the runs.
@@ -303,6 +338,25 @@ impl Drop for RunCell {
     }
 }
 
+/// A run that cannot go on, while its end is written. If that comes to nothing, it is blocked as before.
+pub(crate) struct Ending(Arc<RunCell>);
+
+impl Ending {
+    pub(crate) fn cell(&self) -> &Arc<RunCell> {
+        &self.0
+    }
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.0.state.send_if_modified(|state| {
+            let CellState::Ending(obstacle) = state else { return false };
+            *state = CellState::Blocked(Arc::clone(obstacle));
+            true
+        });
+    }
+}
+
 /// What became of a cancellation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cancellation {
@@ -390,7 +444,7 @@ impl Handle {
             Target::Live(cell) => match cell.state() {
                 CellState::Starting | CellState::Running | CellState::Asleep => RunStatus::Running,
                 CellState::Queued => RunStatus::Queued,
-                CellState::Blocked(obstacle) => RunStatus::Blocked {
+                CellState::Blocked(obstacle) | CellState::Ending(obstacle) => RunStatus::Blocked {
                     reason: obstacle.reason,
                     message: obstacle.error.to_string(),
                     since: obstacle.since,

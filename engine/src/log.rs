@@ -256,6 +256,20 @@ impl LogReader {
         Ok(Self { store, run, rows: Rows::default(), range, limit, next: first, chain: None, end: None })
     }
 
+    /// A reader at the last record: for who goes on behind it. At the start, if there is none.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub(crate) fn at_last(store: Arc<dyn Read>, run: RunId) -> Result<Self> {
+        let limit = PageLimit { row_count: 1, ..PageLimit::default() };
+        let page = store.scan(LOG, &KeyRange::prefix(run.as_bytes()), Order::Descending, limit);
+        let page = page.map_err(|error| of_log(run, "last record", error))?;
+        match page.rows.first().and_then(|row| position(&row.key)) {
+            Some(at) => Self::starting_at(store, run, at),
+            None => Ok(Self::new(store, run)),
+        }
+    }
+
     /// Takes the log for one that ends before this event, which must be the first of a batch.
     pub fn end_before(&mut self, end: Option<Sequence>) {
         self.end = end;
@@ -518,7 +532,12 @@ mod tests {
         let store = MemoryStore::new();
         let mut at = Sequence(0);
         for text in ["a", "b", "c"] {
-            let mut reader = LogReader::new(Arc::new(store.clone()), RUN);
+            let store_now: Arc<dyn Read> = Arc::new(store.clone());
+            // From its start, and from its last record on.
+            let mut reader = match text {
+                "b" => LogReader::new(store_now, RUN),
+                _ => LogReader::at_last(store_now, RUN).unwrap(),
+            };
             while reader.next_batch().unwrap().is_some() {}
             assert_eq!(reader.position(), at);
             let (operations, _) = reader.into_writer(Epoch(1)).append(at, vec![signal(text)], true).unwrap();

@@ -235,7 +235,7 @@ fn held(run: RunId, record: &UnfinishedRecord) -> Error {
 
 /// How a run began.
 pub(crate) fn first_event(store: Arc<dyn Read>, run: RunId) -> Result<TaskStarted> {
-    let batch = LogReader::new(store, run).next_batch()?;
+    let batch = LogReader::new(store, run).fetching(1).next_batch()?;
     match batch.map(|batch| batch.events.into_iter().next()) {
         Some(Some(Event::TaskStarted(started))) => Ok(started),
         _ => Err(Error::new(ErrorKind::Corrupt, format!("run {run}: its log is empty, or begins with another event"))),

@@ -67,6 +67,11 @@ impl Inner {
         cause: Cause,
         caller: Option<Parent>,
     ) -> Result<Handle> {
+        // One that is being cancelled: after that.
+        let known = self.runs.lock().get(&run).cloned();
+        if let Some(cell) = known {
+            cell.ending().await;
+        }
         let record = self.resumable(run)?;
         let definition = self.registry.task(&record.task).ok_or_else(|| {
             let why = format!("run {run} is of task {}, which this program does not have", record.task);
@@ -135,7 +140,8 @@ impl Inner {
 
     /// What ends a run that no loop is driving, as cancelled, with what was signalled. Nobody may signal it meanwhile.
     pub(crate) fn cancelling(&self, run: RunId) -> Result<Cancelling> {
-        let mut reader = LogReader::new(self.store()?, run);
+        // Its last record is enough: whether the others are whole is nothing to its end.
+        let mut reader = LogReader::at_last(self.store()?, run)?;
         let mut last = None;
         while let Some(batch) = reader.next_batch()? {
             last = batch.events.into_iter().next_back();

@@ -237,7 +237,7 @@ impl TaskNumbers {
         match state {
             CellState::Starting | CellState::Running => Some(&self.under_way),
             CellState::Queued => Some(&self.queued),
-            CellState::Blocked(_) => Some(&self.blocked),
+            CellState::Blocked(_) | CellState::Ending(_) => Some(&self.blocked),
             CellState::Asleep | CellState::Stopped(_) | CellState::Done(_) => None,
         }
     }

@@ -50,19 +50,47 @@ pub(crate) async fn cut_at_every_commit<T>(
     panic!("200 commits are not enough");
 }
 
+/// Where commits wait.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Gate {
+    #[default]
+    Open,
+    /// Before anything of them is there.
+    Before,
+    /// When all is there, and nobody was told.
+    Behind,
+}
+
 /// A store in memory whose commits wait as long as its gate is closed.
 #[derive(Debug, Default)]
 pub(crate) struct GatedStore {
     rows: MemoryStore,
-    is_closed: Mutex<bool>,
+    gate: Mutex<Gate>,
     changed: Condvar,
 }
 
 impl GatedStore {
+    /// With what is stored already.
+    pub(crate) fn of(rows: MemoryStore) -> Self {
+        Self { rows, ..Self::default() }
+    }
+
     /// From here on commits wait, or go on.
     pub(crate) fn close(&self, is_closed: bool) {
-        *self.is_closed.lock() = is_closed;
+        self.set(if is_closed { Gate::Before } else { Gate::Open });
+    }
+
+    /// From here on commits wait there, or go on.
+    pub(crate) fn set(&self, gate: Gate) {
+        *self.gate.lock() = gate;
         self.changed.notify_all();
+    }
+
+    fn wait_while(&self, closed: Gate) {
+        let mut gate = self.gate.lock();
+        while *gate == closed {
+            self.changed.wait(&mut gate);
+        }
     }
 }
 
@@ -84,11 +112,10 @@ impl Read for GatedStore {
 
 impl Store for GatedStore {
     fn commit(&self, writes: &[Write], durability: Durability) -> Result<Vec<Outcome>, CommitError> {
-        let mut is_closed = self.is_closed.lock();
-        while *is_closed {
-            self.changed.wait(&mut is_closed);
-        }
-        self.rows.commit(writes, durability)
+        self.wait_while(Gate::Before);
+        let outcomes = self.rows.commit(writes, durability);
+        self.wait_while(Gate::Behind);
+        outcomes
     }
 }
 

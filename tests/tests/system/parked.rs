@@ -1,15 +1,18 @@
 //! Runs that take the process down again and again: parked, until somebody resumes or cancels them.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
+use futures::poll;
 use relive::{
     BlockReason, Cancellation, Clock, Engine, ErrorKind, Event, RunHandle, RunId, RunState, RunStatus, Timestamp, task,
     trace,
 };
-use relive_storage::{FaultStore, MemoryStore};
+use relive_storage::{Fault, FaultStore, MemoryStore};
 
+use super::crashes::{Gate, GatedStore};
 use super::support::{Probe, builder, event_names, events, guard, open, open_with};
 
 #[trace(name = "parked.held")]
@@ -201,6 +204,53 @@ async fn a_parked_run_can_be_cancelled() {
     drop(engine);
     let engine = open(&store, &Probe::default()).await;
     assert_eq!(engine.status(run).expect("it is known"), RunStatus::Cancelled);
+}
+
+#[tokio::test]
+async fn a_run_that_is_resumed_while_its_cancellation_is_written_is_resumed_after_that() {
+    for gate in [Gate::Before, Gate::Behind] {
+        let (left, run) = died_at_first(3).await;
+        let (store, probe) = (Arc::new(GatedStore::of(left.copy())), Probe::default());
+        let engine = builder(&probe).open_store(Arc::clone(&store) as _).await.expect("opens");
+        guard(handle(&engine, run)).await.expect_err("it is parked");
+        store.set(gate);
+        let (mut cancel, mut resume) = (pin!(engine.cancel(run)), pin!(engine.resume(run).into_future()));
+        assert!(poll!(cancel.as_mut()).is_pending());
+        guard(async {
+            while gate == Gate::Behind && !event_names(&engine, run).contains(&"TaskCompleted") {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+        assert!(poll!(resume.as_mut()).is_pending());
+        // If it has begun, it gets as far as it can.
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        let status = engine.status(run).expect("it is known");
+        assert!(matches!(status, RunStatus::Blocked { .. }), "{gate:?}: {status:?}");
+        store.set(Gate::Open);
+        assert_eq!(guard(cancel).await.expect("is cancelled"), Cancellation::Cancelled);
+        let resumed = guard(resume).await.expect("is resumed");
+        assert_eq!(resumed.status(), RunStatus::Running, "{gate:?}");
+        let known = handle(&engine, run);
+        probe.open("first1");
+        probe.open("second1");
+        assert_eq!(guard(known).await.expect("ends"), 2);
+        assert_eq!(engine.status(run).expect("it is known"), RunStatus::Completed);
+    }
+}
+
+#[tokio::test]
+async fn a_cancellation_that_cannot_be_written_leaves_the_run_blocked() {
+    let (left, run) = died_at_first(3).await;
+    let store = FaultStore::over(&left);
+    let engine = builder(&Probe::default()).open_store(Arc::new(store.clone())).await.expect("opens");
+    guard(handle(&engine, run)).await.expect_err("it is parked");
+    store.fail(store.commit_count(), Fault::NotApplied);
+    assert_eq!(guard(engine.cancel(run)).await.expect_err("it fails").kind(), ErrorKind::Storage);
+    let status = engine.status(run).expect("it is known");
+    assert!(matches!(status, RunStatus::Blocked { .. }), "{status:?}");
 }
 
 #[tokio::test]
