@@ -8,6 +8,7 @@
 use std::sync::{Arc, Weak};
 
 use relive_storage::Write;
+use rustc_hash::FxHashSet;
 
 use crate::engine::{Inner, Request};
 use crate::error::{Error, ErrorKind, Result, storage_error};
@@ -153,8 +154,26 @@ impl Inner {
         Some(Waits { engine: Arc::downgrade(self), parent, child })
     }
 
-    /// The runs that wait for this one and have yet to find out what is over for them, if nobody else waits for it.
+    /// The runs that this one waits for before it goes on: those that wait for it and have yet to find out what is over for
+    /// them, if nobody else waits for it. Where calls lead in a circle, which is on record as the calls were, it does not wait
+    /// for those of the circle, but for those that wait for one of them.
     pub(crate) fn undecided_callers(&self, cell: &RunCell) -> Vec<Arc<RunCell>> {
+        let mut unseen = self.direct_undecided_callers(cell);
+        let (mut seen, mut callers) = (FxHashSet::default(), Vec::new());
+        while let Some(caller) = unseen.pop() {
+            if !seen.insert(caller.run) {
+                continue;
+            }
+            if self.is_called_by(&caller, cell.run) {
+                unseen.extend(self.direct_undecided_callers(&caller));
+            } else {
+                callers.push(caller);
+            }
+        }
+        callers
+    }
+
+    fn direct_undecided_callers(&self, cell: &RunCell) -> Vec<Arc<RunCell>> {
         let callers: Vec<_> = {
             let holders = cell.holders.lock();
             if holders.rooted { Vec::new() } else { holders.calls.values().copied().collect() }
@@ -164,6 +183,21 @@ impl Inner {
         }
         let runs = self.runs.lock();
         callers.iter().filter_map(|run| runs.get(run)).filter(|caller| !caller.is_decided()).cloned().collect()
+    }
+
+    /// Whether `caller` is this run or waits for it, itself or through others that have yet to decide.
+    fn is_called_by(&self, cell: &Arc<RunCell>, caller: RunId) -> bool {
+        let mut unseen = vec![Arc::clone(cell)];
+        let mut seen = FxHashSet::default();
+        while let Some(one) = unseen.pop() {
+            if one.run == caller {
+                return true;
+            }
+            if seen.insert(one.run) {
+                unseen.extend(self.direct_undecided_callers(&one));
+            }
+        }
+        false
     }
 
     /// When the run that a child's call is ended, if it has.
@@ -236,7 +270,8 @@ impl Inner {
                 None => (holders.rooted, holders.rooted_on_record) = (true, true),
             }
         }
-        for (call, parent) in calls {
+        // A run that called itself was told so: it does not wait for that.
+        for (call, parent) in calls.into_iter().filter(|(_, parent)| *parent != run) {
             let unfinished = store.get(index::UNFINISHED, &index::run_key(parent)).map_err(storage_error)?;
             if unfinished.is_some() {
                 holders.calls.insert(call, parent);

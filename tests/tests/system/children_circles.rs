@@ -86,3 +86,31 @@ async fn two_runs_that_join_each_other_at_the_same_time_both_end() {
     }
     replays(&engine, "crosswise").await;
 }
+
+#[tokio::test]
+async fn runs_that_were_told_of_a_circle_are_taken_up_and_end() {
+    for through_another in [false, true] {
+        let found_out = || async {
+            let error = program(label("a")).await.expect_err("a circle");
+            assert_eq!(error.kind(), ErrorKind::Cycle, "{error}");
+            Ok(vec![do_step("held").await?])
+        };
+        let world = World::default()
+            .with("top", || async { program(label("a")).await })
+            .with("a", move || async move {
+                if through_another {
+                    return program(label("b")).await;
+                }
+                found_out().await
+            })
+            .with("b", found_out);
+        let engine = world.open().await;
+        engine.start(program(label("top"))).await.expect("starts");
+        world.probe.begun("held", 1).await;
+        let crashed = world.crashed();
+        let engine = crashed.open().await;
+        crashed.probe.open("held");
+        assert_eq!(guard(engine.run(program(label("top")))).await.expect("nobody waits for itself"), [1]);
+        replays(&engine, "a circle, taken up").await;
+    }
+}
