@@ -305,6 +305,16 @@ impl Replay {
         self.phase = Phase::Over(Box::new(completed));
     }
 
+    /// Takes back the start of a call at this position, if nothing followed it: it is not to begin.
+    pub fn take_back(&mut self, start: Sequence) {
+        if Sequence(self.next_sequence + self.pending.len() as u64) == Sequence(start.0 + 1)
+            && matches!(self.pending.last(), Some(Event::TraceStarted(_)))
+        {
+            self.pending.pop();
+            self.own_count = self.own_count.saturating_sub(1);
+        }
+    }
+
     /// Whether what is to be appended ends the attempt.
     pub fn ends(&self) -> bool {
         matches!(self.pending.last(), Some(Event::TaskCompleted(_)))

@@ -89,7 +89,7 @@ pub fn inline(call: InlineCall, run: &mut dyn FnMut() -> Output) -> Result<Outpu
         return Ok(Err(record));
     }
     if needs_barrier(&shared, definition) {
-        state = barrier(&shared, state, definition, started.logged);
+        state = barrier(&shared, state, definition, &started);
     }
     drop(state);
     // It may take long; what is over ends after it.
@@ -257,34 +257,51 @@ pub(super) fn needs_barrier(shared: &RunShared, definition: &TraceDefinition) ->
     }
 }
 
-/// Makes everything durable that was appended before an effect. Unwinds if the effect must not begin.
+/// Makes everything durable that was appended before an effect. Unwinds if the effect must not begin: also then what plain
+/// functions before it found is durable, so that they are not called again.
 pub(super) fn barrier<'a>(
     shared: &'a Arc<RunShared>,
     mut state: MutexGuard<'a, RunState>,
     definition: &TraceDefinition,
-    logged: bool,
+    started: &Started,
 ) -> MutexGuard<'a, RunState> {
     state = may_go_on(shared, state);
     if shared.dry != Dry::No {
         leave(state);
     }
-    if shared.mailbox.is_stopping() {
-        state.fatal.get_or_insert(super::drive::closed(shared.run));
+    if let Some(error) = why_not(shared, &state) {
+        if let Some(sequence) = started.sequence
+            && !started.logged
+        {
+            state.replay.take_back(sequence);
+        }
+        if state.replay.pending_count() > 0 {
+            state = append_before(shared, state);
+        }
+        state.fatal.get_or_insert(error);
         leave(state);
     }
-    if let Some(limit) = state.appender.plan.time_limit()
-        && shared.environment.clock.elapsed() >= limit.due
-    {
-        let record = state.appender.plan.out_of_time(limit.retries);
-        state.fatal.get_or_insert(record.to_error());
-        leave(state);
-    }
-    if logged && state.replay.pending_count() == 0 {
+    if started.logged && state.replay.pending_count() == 0 {
         return state;
     }
     if definition.policy.at_most_once {
         state.appender.sync_next();
     }
+    append_before(shared, state)
+}
+
+/// Why a function must not begin any more.
+fn why_not(shared: &RunShared, state: &RunState) -> Option<Error> {
+    if shared.mailbox.is_stopping() {
+        return Some(super::drive::closed(shared.run));
+    }
+    let plan = &state.appender.plan;
+    let limit = plan.time_limit().filter(|limit| shared.environment.clock.elapsed() >= limit.due)?;
+    Some(plan.out_of_time(limit.retries).to_error())
+}
+
+/// Appends what the step has done so far, and blocks until it is durable. Unwinds if it will not be.
+fn append_before<'a>(shared: &'a Arc<RunShared>, mut state: MutexGuard<'a, RunState>) -> MutexGuard<'a, RunState> {
     let RunState { replay, appender, .. } = &mut *state;
     let end = match appender.append_now(replay, false) {
         Ok(end) => end,

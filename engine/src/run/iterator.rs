@@ -303,7 +303,7 @@ impl Open {
         let shared = Arc::clone(&self.shared);
         let state = shared.state.lock();
         let state = if needs_barrier(&shared, self.definition) {
-            barrier(&shared, state, self.definition, self.started.logged)
+            barrier(&shared, state, self.definition, &self.started)
         } else {
             state
         };

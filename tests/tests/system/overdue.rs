@@ -264,3 +264,37 @@ async fn a_run_with_an_earlier_and_a_later_limit_replays_as_it_went() {
     assert_eq!(next.engine.status(run).expect("known"), RunStatus::Completed);
     assert_eq!(Duration::ZERO, next.clock.lefts().first().copied().unwrap_or_default(), "nobody sleeps any more");
 }
+
+/// The first call outlasts the attempt.
+#[trace(name = "overdue.outlasts")]
+fn outlasts(label: String) -> relive::Result<u64> {
+    Probe::here()?.begin(&label);
+    if label == "first" {
+        std::thread::sleep(Duration::from_millis(300));
+    }
+    Ok(1)
+}
+
+#[task(
+    name = "overdue.two_plain",
+    cache = "off",
+    timeout = "100ms",
+    retries = 1,
+    backoff(first = "10ms", jitter = false)
+)]
+async fn two_plain() -> relive::Result<u64> {
+    Ok(outlasts("first".into())? + outlasts("second".into())?)
+}
+
+#[tokio::test]
+async fn a_plain_function_that_succeeded_is_not_called_again_when_the_time_of_its_attempt_was_over() {
+    let probe = Probe::default();
+    let engine = open_with(&MemoryStore::new(), builder(&probe)).await;
+    let handle = engine.start(two_plain()).await.expect("starts");
+    let run = handle.id();
+    let _ = guard(handle).await;
+    assert_eq!(probe.count("first"), 1, "{:?}", event_names(&engine, run));
+    let first = ["TaskStarted", "TraceStarted", "TraceCompleted", "TaskCompleted"];
+    assert_eq!(event_names(&engine, run)[..4], first, "the second call, which never began, is not on record");
+    assert!(engine.replay(run).await.is_ok_and(|ended| ended.is_some()), "it replays");
+}
