@@ -112,7 +112,15 @@ async fn next_attempt_at(
     if sleep_out_after < Duration::MAX && left > sleep_out_after && engine.sleeps_between(cell, key, due)? {
         return Ok(Next::Sleeps);
     }
-    match pause(engine, cell, due).await? {
+    let mut is_cancelled = pause(engine, cell, due).await?;
+    let mut permit = permit;
+    if !is_cancelled && !engine.undecided_callers(cell).is_empty() {
+        permit = None;
+        callers_decide(engine, cell).await;
+        // One of them may have let it go.
+        is_cancelled = pause(engine, cell, due).await?;
+    }
+    match is_cancelled {
         true => Ok(Next::Ended(engine.cancel_unfinished(cell.run).await?)),
         false => Ok(attempt(engine, cell, Cause::Retried, None, permit).await?.into()),
     }

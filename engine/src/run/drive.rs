@@ -234,6 +234,8 @@ impl Drive {
         if result.is_ok() {
             self.release_all();
         }
+        // Those that were let go know it before they could go on.
+        self.shared.decides();
         match result? {
             Some(completed) => {
                 spans::ended(&self.shared.span, &completed.outcome);
@@ -248,7 +250,6 @@ impl Drive {
         let _present = self.settings.company.as_ref().map(Company::join);
         self.shared.mailbox.begins();
         let result = self.steps().await;
-        self.shared.decides();
         self.shared.state.lock().is_over = true;
         if result.is_err() && self.dry == Dry::No {
             // What was appended is decided before anyone hears of the error: a failed commit is an error of its own.

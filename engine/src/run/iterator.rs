@@ -308,6 +308,8 @@ impl Open {
             state
         };
         drop(state);
+        // It may take long; what is over ends after it.
+        shared.decides();
         self.pending_bytes = 0;
         let context = context_of(&shared, self.definition, self.sequence, &self.started);
         let Some(make) = self.make.take() else { return };
