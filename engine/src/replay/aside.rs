@@ -47,6 +47,9 @@ pub enum NestedCall {
     New,
 }
 
+/// Signals that nobody took, by name, in the order in which they came, and when they were sent.
+pub(super) type Signals = FxHashMap<String, VecDeque<(Payload, Timestamp)>>;
+
 /// Everything beside the steps.
 #[derive(Debug, Default)]
 pub(super) struct Asides {
@@ -57,8 +60,7 @@ pub(super) struct Asides {
     tries: FxHashMap<Sequence, Tries>,
     /// What effects called since this was last asked: counts as used by the run.
     pub(super) called: Vec<(Cow<'static, str>, CodeHash)>,
-    /// Signals that nobody took, in the order they came, by name.
-    signals: FxHashMap<String, VecDeque<Payload>>,
+    signals: Signals,
     /// Open waits for signals, by their starts: for which name.
     signal_waits: FxHashMap<Sequence, String>,
 }
@@ -188,17 +190,22 @@ impl Asides {
 
     /// Somebody signalled the run.
     pub(super) fn received(&mut self, received: SignalReceived) {
-        self.signals.entry(received.name).or_default().push_back(received.value);
+        self.signals.entry(received.name).or_default().push_back((received.value, received.at));
     }
 
     /// Whether a signal of this name waits to be taken.
     pub(super) fn signal(&self, name: &str) -> Option<&Payload> {
-        self.signals.get(name)?.front()
+        self.signals.get(name)?.front().map(|(value, _)| value)
+    }
+
+    /// When that signal was sent.
+    pub(super) fn signalled_at(&self, name: &str) -> Option<Timestamp> {
+        self.signals.get(name)?.front().map(|(_, at)| *at)
     }
 
     /// All signals of this name that nobody took, the oldest first.
     pub(super) fn signals(&self, name: &str) -> impl Iterator<Item = &Payload> {
-        self.signals.get(name).into_iter().flatten()
+        self.signals.get(name).into_iter().flatten().map(|(value, _)| value)
     }
 
     /// The oldest signal of this name is handed over, or set aside.
@@ -212,7 +219,7 @@ impl Asides {
     }
 
     /// Carries the signals of earlier attempts over that nobody took.
-    pub(super) fn with_signals(signals: FxHashMap<String, VecDeque<Payload>>) -> Self {
+    pub(super) fn with_signals(signals: Signals) -> Self {
         Self { signals, ..Self::default() }
     }
 }

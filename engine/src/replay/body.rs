@@ -363,6 +363,11 @@ impl Replay {
         self.asides.signal(name)
     }
 
+    /// When that signal was sent.
+    pub fn signalled_at(&self, name: &str) -> Option<Timestamp> {
+        self.asides.signalled_at(name)
+    }
+
     /// All signals of this name that nobody took, the oldest first.
     pub fn signals(&self, name: &str) -> impl Iterator<Item = &Payload> {
         self.asides.signals(name)

@@ -7,13 +7,15 @@
 //! or if a later call of the same kind succeeded, as the body has seen it and gone on.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
 use rustc_hash::FxHashMap;
 
 use crate::event::{Cause, Event, Rerun, TraceForm, TraceOutcome, TraceStarted};
 use crate::id::{CodeHash, InputHash, RunId, Sequence, Timestamp};
 use crate::payload::Payload;
+
+use super::aside::Signals;
 
 /// What a call is made in: the body, or an effect. The same in every attempt.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -144,7 +146,7 @@ pub struct Memo {
     scopes: FxHashMap<Sequence, (Scope, Option<Sequence>)>,
     /// What was called in a scope, or in what was called there: each trace once, with each code it had.
     called: FxHashMap<Scope, Vec<(Cow<'static, str>, CodeHash)>>,
-    signals: FxHashMap<String, VecDeque<Payload>>,
+    signals: Signals,
     /// Waits for signals: which name.
     signal_waits: FxHashMap<Sequence, String>,
     rerun_edited: bool,
@@ -177,7 +179,7 @@ impl Memo {
             }
             Event::TraceCompleted(completed) => self.completed(at, completed),
             Event::SignalReceived(received) => {
-                self.signals.entry(received.name.clone()).or_default().push_back(received.value.clone());
+                self.signals.entry(received.name.clone()).or_default().push_back((received.value.clone(), received.at));
             }
             Event::TraceRetried(retried) => {
                 // A wait for a signal set the oldest one aside.
@@ -273,7 +275,7 @@ impl Memo {
         }
     }
 
-    fn take_signal(signals: &mut FxHashMap<String, VecDeque<Payload>>, name: &str) {
+    fn take_signal(signals: &mut Signals, name: &str) {
         if let Some(values) = signals.get_mut(name) {
             values.pop_front();
         }
@@ -368,7 +370,7 @@ impl Memo {
     }
 
     /// Takes the signals that nobody took.
-    pub(super) fn take_signals(&mut self) -> FxHashMap<String, VecDeque<Payload>> {
+    pub(super) fn take_signals(&mut self) -> Signals {
         std::mem::take(&mut self.signals)
     }
 }

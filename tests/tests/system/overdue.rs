@@ -252,6 +252,29 @@ async fn a_signal_counts_by_when_it_was_sent_also_if_the_limit_was_over_before_t
     }
 }
 
+/// The signal is acknowledged and in the log; no turn is free to hand it over.
+#[tokio::test]
+async fn a_signal_that_was_logged_and_not_handed_over_counts_by_when_it_was_sent() {
+    for (sent, expected) in [(5, "Ok(7)"), (15, "TimedOut")] {
+        let (store, life) = life_with(|builder| builder.runs_max(1).sleep_out_after(Duration::MAX)).await;
+        let run = life.engine.start(limits_a_signal()).await.expect("starts").id();
+        life.clock.sleeps(seconds(10)).await;
+        life.engine.start(child("busy".into())).await.expect("starts");
+        life.probe.begun("busy", 1).await;
+        life.clock.advance(seconds(sent));
+        guard(life.engine.signal(run, "go", 7u64)).await.expect("is kept");
+        guard(async {
+            while !event_names(&life.engine, run).contains(&"SignalReceived") {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+        assert!(!event_names(&life.engine, run).contains(&"TraceCompleted"), "no turn is free");
+        let (_, next) = life.crash(&store, seconds(60)).await;
+        assert_eq!(outcome(&next, run).await.expect("ends"), expected, "sent after {sent} s");
+    }
+}
+
 #[tokio::test]
 async fn a_run_with_an_earlier_and_a_later_limit_replays_as_it_went() {
     let (store, life) = first_life().await;

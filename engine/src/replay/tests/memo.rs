@@ -258,6 +258,20 @@ fn signals_that_nobody_took_are_there_in_the_next_attempt() {
 }
 
 #[test]
+fn a_signal_says_when_it_was_sent_also_in_the_next_attempt() {
+    let sent = |value, at| {
+        let Event::SignalReceived(signal) = signalled("s", value) else { unreachable!() };
+        Event::SignalReceived(crate::event::SignalReceived { at: Timestamp(at), ..signal })
+    };
+    let (mut replay, _) = second_attempt(vec![task_started(), sent(1, 10), attempt_failed()]);
+    replay.aside(sent(2, 20));
+    for at in [Some(Timestamp(10)), Some(Timestamp(20)), None] {
+        assert_eq!(replay.signalled_at("s"), at);
+        replay.take_signal("s");
+    }
+}
+
+#[test]
 fn a_signal_that_was_set_aside_is_not_there_in_the_next_attempt() {
     let mut log = vec![task_started(), Event::TraceStarted(signal_wait("s")), signalled("s", 1), signalled("s", 2)];
     log.extend([retried(1, 1), signalled("s", 3), completed(1, 2), attempt_failed()]);

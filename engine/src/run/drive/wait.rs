@@ -139,7 +139,9 @@ impl Drive {
             let came = |(at, (end, index)): (usize, &(Sequence, TraceIndex))| {
                 let slot = state.traces.get(index).filter(|slot| slot.is_known)?;
                 let sent = slot.signal.as_ref().and_then(|signal| {
-                    letters.iter().find(|letter| letter.signal.name == signal.name).map(|letter| letter.signal.at)
+                    // Those in the log came before those in the inbox.
+                    let in_inbox = || letters.iter().find(|letter| letter.signal.name == signal.name);
+                    state.replay.signalled_at(&signal.name).or_else(|| in_inbox().map(|letter| letter.signal.at))
                 });
                 (sent.is_some() || slot.child.is_some()).then_some((
                     at,
