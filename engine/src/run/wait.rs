@@ -120,6 +120,11 @@ pub(crate) fn admits(
 /// that it fits; one that fits none of those that are open is set aside, and the waits go on for the next.
 pub(super) fn signal(context: Arc<EffectContext>, wait: SignalWait) -> BoxedFuture {
     Box::pin(async move {
+        let before = context.shared.state.lock().replay.tries(context.sequence);
+        if let Some(before) = before {
+            // In another life of the process it set signals aside.
+            context.tries.fetch_max(before.count.saturating_add(1), Ordering::Relaxed);
+        }
         // The loop wakes it when a signal comes, or was not another's: it knows by the slot that it waits.
         let value = poll_fn(|_| match next(&context, &wait.name) {
             Ok(Some(value)) => Poll::Ready(value),

@@ -221,6 +221,8 @@ async fn a_run_that_set_a_signal_aside_waits_for_the_next_over_a_crash() {
         guard(life.engine.signal(run, "step", 9u32)).await.expect("is taken");
         assert_eq!(outcome::<u32>(&life.engine, run).await.expect("ends"), 9);
         assert_eq!(set_aside(&life.engine, run).len(), 1);
+        let tries = completed(&life.engine, run).last().map(|completed| completed.tries);
+        assert_eq!(tries, Some(2), "the one that was set aside counts, also after a crash");
         replays(&life.engine, run).await;
     }
 }
