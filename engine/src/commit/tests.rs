@@ -52,7 +52,7 @@ fn submission(number: u8) -> (Submission, oneshot::Receiver<Result<Outcome>>) {
     let event = crate::event::Event::TraceYielded(crate::event::TraceYielded {
         trace: Sequence(1),
         index: 0,
-        item: crate::payload::Payload::encode(&number).unwrap(),
+        item: crate::payload::Payload::encode(&number).expect("a number is small"),
         repeats: None,
     });
     let acknowledged = Acknowledged { run: RunId::from_bytes([number; 16]), sequence: Sequence(0), event };
