@@ -293,7 +293,7 @@ async fn a_run_with_an_earlier_and_a_later_limit_replays_as_it_went() {
 fn outlasts(label: String) -> relive::Result<u64> {
     Probe::here()?.begin(&label);
     if label == "first" {
-        std::thread::sleep(Duration::from_millis(300));
+        relive::provided::<ManualClock>()?.advance(Duration::from_millis(300));
     }
     Ok(1)
 }
@@ -311,11 +311,14 @@ async fn two_plain() -> relive::Result<u64> {
 
 #[tokio::test]
 async fn a_plain_function_that_succeeded_is_not_called_again_when_the_time_of_its_attempt_was_over() {
-    let probe = Probe::default();
-    let engine = open_with(&MemoryStore::new(), builder(&probe)).await;
+    let (probe, clock) = (Probe::default(), ManualClock::default());
+    let engine = open_with(&MemoryStore::new(), builder(&probe).clock(clock.clone()).provide(clock.clone())).await;
     let handle = engine.start(two_plain()).await.expect("starts");
     let run = handle.id();
-    let _ = guard(handle).await;
+    let pause = Duration::from_millis(10);
+    guard(clock.sleeps(pause)).await;
+    clock.advance(pause);
+    assert_eq!(guard(handle).await.expect("the second attempt has the time"), 2);
     assert_eq!(probe.count("first"), 1, "{:?}", event_names(&engine, run));
     let first = ["TaskStarted", "TraceStarted", "TraceCompleted", "TaskCompleted"];
     assert_eq!(event_names(&engine, run)[..4], first, "the second call, which never began, is not on record");
