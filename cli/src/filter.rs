@@ -198,7 +198,7 @@ impl Selection {
         self
     }
 
-    /// Goes on behind the limit, for so many runs more.
+    /// Goes on after the limit, for so many more runs.
     pub(crate) fn go_on(&mut self, more: usize) {
         self.left = more;
     }
